@@ -1,0 +1,41 @@
+"""The relay's protocol as pure functions: no sockets, no Airflow, no clock.
+
+:mod:`~airflow_provider_veo.protocol.payload` makes a validated request of arguments,
+:mod:`~airflow_provider_veo.protocol.responses` makes a :class:`VideoTask` or a :class:`VeoError` of an answer.
+"""
+
+from __future__ import annotations
+
+from airflow_provider_veo.protocol.errors import (
+    VeoAmbiguousSubmitError,
+    VeoAuthenticationError,
+    VeoDownloadError,
+    VeoError,
+    VeoGenerationFailedError,
+    VeoNotFoundError,
+    VeoQuotaError,
+    VeoRateLimitError,
+    VeoRequestRejectedError,
+    VeoResponseError,
+    VeoTimeoutError,
+    VeoUnavailableError,
+    VeoValidationError,
+)
+from airflow_provider_veo.protocol.video import VideoTask
+
+__all__ = [
+    "VeoAmbiguousSubmitError",
+    "VeoAuthenticationError",
+    "VeoDownloadError",
+    "VeoError",
+    "VeoGenerationFailedError",
+    "VeoNotFoundError",
+    "VeoQuotaError",
+    "VeoRateLimitError",
+    "VeoRequestRejectedError",
+    "VeoResponseError",
+    "VeoTimeoutError",
+    "VeoUnavailableError",
+    "VeoValidationError",
+    "VideoTask",
+]

@@ -1,0 +1,75 @@
+"""What a template renders to is text; these say what the text means.
+
+What can't be read is returned as it came, for the schema to refuse: the rules are said there, once.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_BOOLEANS = {
+    **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
+}
+_NOTHING = ("", "none", "null")
+
+
+def is_nothing(value: Any) -> bool:
+    """Say whether a rendered value means "not given": ``None``, ``""``, ``"None"``, ``"null"``."""
+    return value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING)
+
+
+def text(value: Any) -> Any:
+    """Strip a text; a number becomes text again (Airflow's native rendering makes ``42`` of ``"42"``)."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    return value.strip() if isinstance(value, str) else value
+
+
+def boolean(value: Any) -> Any:
+    """Read ``"true"``, ``"False"``, ``"1"``, ``0`` … as the boolean that they mean."""
+    if isinstance(value, str):
+        return _BOOLEANS.get(value.strip().lower(), value)
+    return bool(value) if isinstance(value, int) and value in (0, 1) else value
+
+
+def images(value: Any) -> Any:
+    """Read a list, a string that holds a JSON or Python list, or a single image. ``None``: there are none."""
+    if isinstance(value, str):
+        value = value.strip()
+        if value.startswith(("[", "(")):
+            value = _parsed(value)
+        elif not is_nothing(value):
+            value = [value]
+    if is_nothing(value):
+        return None
+    if isinstance(value, str) or not isinstance(value, (Sequence, Iterator)):
+        return value
+    return [item.strip() if isinstance(item, str) else item for item in value] or None
+
+
+def extra_body(value: Any) -> tuple[dict[str, Any], list[str]]:
+    """Read a mapping, or a string that holds a JSON or Python one. Return it, and what is wrong with it."""
+    if is_nothing(value):
+        return {}, []
+    if isinstance(value, str):
+        value = _parsed(value.strip())
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        return {}, [f"extra_body: expected an object with text keys, got {value!r:.200}"]
+    try:
+        json.dumps(dict(value), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        return {}, [f"extra_body: can't be sent as JSON: {error}"]
+    return dict(value), []
+
+
+def _parsed(value: str) -> Any:
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(value)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+    return value

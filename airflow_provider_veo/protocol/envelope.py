@@ -1,0 +1,208 @@
+"""An HTTP answer of the relay, taken apart without judging it: status, JSON, error envelope, headers.
+
+Any bytes are an answer. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from datetime import timezone
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+MAX_EXCERPT_CHARACTERS = 500
+
+_OUT_OF_MONEY = frozenset(
+    {
+        "insufficient_user_quota",
+        "insufficient_quota",
+        "pre_consume_token_quota_failed",
+        "quota_exceeded",
+        "insufficient_balance",
+    }
+)
+"""family: these codes mean it under any status, whatever the message says (it has been seen to say "try again")."""
+
+_NO_ERROR = frozenset({"", "0", "200", "success", "ok"})
+"""Values of ``code`` in an envelope that wraps a success."""
+
+_STATUS_BY_CODE = {"model_not_found": 503}
+"""family: it means "no channel is free now"; it comes with 503, and now and then with 200."""
+
+_REQUEST_ID = re.compile(r"request[ _]id:?\s*([\w.-]+)", re.IGNORECASE)
+_REQUEST_ID_HEADERS = ("x-request-id", "x-oneapi-request-id", "request-id")
+_KEY_LIKE = re.compile(r"(?i)\bsk-[\w-]{8,}|(?<=bearer )\S+")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, in parts."""
+
+    status: int
+    """HTTP status."""
+    content: dict[str, Any]
+    """The JSON object of the body; empty where the body is none."""
+    problem: str | None
+    """Why the body is no JSON object; ``None`` where it is."""
+    is_error: bool
+    """Whether the body is an error envelope."""
+    codes: tuple[str, ...]
+    """``code`` and ``type`` of the envelope, as texts. They tell the truth; the message does not (family)."""
+    request_id: str | None
+    retry_after: float | None
+    """Seconds."""
+    excerpt: str = field(repr=False)
+    """What the body says, redacted and cut: the envelope's codes and message, or else its beginning."""
+
+    @property
+    def succeeded(self) -> bool:
+        """A 2xx with a JSON object."""
+        return 200 <= self.status < 300 and self.problem is None
+
+    @property
+    def code(self) -> str | None:
+        """The envelope's ``code``, or else its ``type``."""
+        return self.codes[0] if self.codes else None
+
+    @property
+    def is_out_of_money(self) -> bool:
+        """One of the codes that mean it under any status."""
+        return any(code.lower() in _OUT_OF_MONEY for code in self.codes)
+
+    @property
+    def effective_status(self) -> int:
+        """The HTTP status; for an error envelope under 2xx, the status that its code means, or else 400: refused."""
+        if not self.is_error or not 200 <= self.status < 300:
+            return self.status
+        numbers = (int(code) for code in self.codes if re.fullmatch(r"[45]\d\d", code))
+        named = (_STATUS_BY_CODE[code] for code in self.codes if code in _STATUS_BY_CODE)
+        return next(chain(numbers, named, (400,)))
+
+    def describe(self) -> str:
+        """Say what came back, in one line."""
+        problem = "" if self.is_error else f"{self.problem or 'JSON that is neither an error nor a video'}: "
+        text = f"HTTP {self.status}, {problem}“{self.excerpt}”"
+        return f"{text}, request id {self.request_id}" if self.request_id else text
+
+
+def read(
+    status: int,
+    headers: Mapping[str, str] | None,
+    body: bytes,
+    *,
+    secrets: Collection[str],
+    now: float | None,
+    max_bytes: int,
+) -> Answer:
+    """Take an answer apart. See :func:`airflow_provider_veo.protocol.responses.parse_create` for the parameters."""
+    names = {str(name).lower(): str(value) for name, value in (headers or {}).items()}
+    content, problem = _json_object(body, max_bytes)
+    message, codes = _error_of(content)
+    if message is not None:
+        text = ": ".join(part for part in (" / ".join(codes), message) if part)
+    elif content:
+        text = json.dumps(content, ensure_ascii=False)  # an escaped key is no longer escaped here
+    else:
+        text = body[:max_bytes].decode("utf-8", "replace")
+    if 300 <= status < 400:
+        # Where it points to is what a person needs; it may carry the request's own secrets.
+        text, problem = names.get("location", ""), "a redirect, which is never followed, to"
+    return Answer(
+        status=status,
+        content=content,
+        problem=problem,
+        is_error=message is not None,
+        codes=tuple(excerpt(code, secrets) for code in codes),
+        request_id=_request_id(names, message),
+        retry_after=_retry_after(names, now),
+        excerpt=excerpt(text, secrets),
+    )
+
+
+def excerpt(text: str, secrets: Collection[str]) -> str:
+    """Return the first 500 characters of a text of the relay's, on one line, with nothing in it that may be a key."""
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
+    # A key that begins before the cut must not survive by half: redact first, then cut.
+    text = _KEY_LIKE.sub("***", text)
+    text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return text if len(text) <= MAX_EXCERPT_CHARACTERS else text[: MAX_EXCERPT_CHARACTERS - 1] + "…"
+
+
+def _json_object(body: bytes, max_bytes: int) -> tuple[dict[str, Any], str | None]:
+    if len(body) > max_bytes:
+        return {}, f"more than {max_bytes} bytes, beginning with"
+    if not body.strip():
+        return {}, "an empty body"
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}, "a body that is no JSON, or is cut off"
+    return (content, None) if isinstance(content, dict) else ({}, "JSON that is no object")
+
+
+def _error_of(content: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
+    """
+    Find the error envelope (family): ``{"error": {"message", "type", "code"}}`` or ``{"code", "message", "data": null}``.
+
+    Only these two count. ``{"message": "Internal server error"}`` or ``{"error": "Bad Gateway"}`` is what gateways
+    say, and they don't know whether the relay behind them accepted the request.
+    """
+    inner = content.get("error")
+    candidates = (
+        inner,
+        content if "code" in content and "message" in content and not content.get("data") else None,
+    )
+    for envelope in candidates:
+        if isinstance(envelope, dict):
+            codes = [scalar(envelope.get(name)) for name in ("code", "type")]
+            codes = [code for code in dict.fromkeys(codes) if code.lower() not in _NO_ERROR]
+            message = scalar(envelope.get("message"))
+            if codes or (envelope is inner and message):
+                return message, tuple(codes)
+    return None, ()
+
+
+def scalar(value: Any) -> str:
+    """Return a text or a number as text; the empty text for all else."""
+    if isinstance(value, str):
+        return value.strip()
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+
+
+def _request_id(headers: Mapping[str, str], message: str | None) -> str | None:
+    found = _REQUEST_ID.search(message or "")
+    if found:
+        return found.group(1)[:100]
+    return next((headers[name][:100] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
+
+
+def _retry_after(headers: Mapping[str, str], now: float | None) -> float | None:
+    """Read ``Retry-After``: seconds, or an HTTP date, measured from the answer's own ``Date`` where it has one."""
+    value = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        until = _epoch(value)
+        since = _epoch(headers.get("date", ""))
+        since = now if since is None else since
+        if until is None or since is None:
+            return None
+        seconds = until - since
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _epoch(http_date: str) -> float | None:
+    from email.utils import parsedate_to_datetime
+
+    try:
+        moment = parsedate_to_datetime(http_date)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -1,0 +1,112 @@
+"""The model catalog, as data: how many images a model takes, what they mean, and whether it honours the aspect ratio.
+
+``seed`` is the API document that this provider exists for; ``family`` is what the documentation of other relays of
+the same format agrees on. Relays add models every few weeks: a connection's ``models`` extends the catalog without a
+release of this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from airflow_provider_veo.protocol.errors import VeoValidationError
+
+FIRST_FRAME = "first frame"
+FIRST_AND_LAST_FRAME = "first frame, last frame"
+ELEMENTS = "elements of the video"
+
+
+@dataclass(frozen=True)
+class VeoModel:
+    """
+    One model, and what may be asked of it.
+
+    :param name: the name that goes over the wire.
+    :param source: where the row comes from: ``seed``, ``family`` or ``connection``.
+    :param max_images: at most so many images; 0 for a text-only model.
+    :param image_meaning: what the images are to the model.
+    :param aspect_ratio: whether it honours ``aspect_ratio``. One that doesn't makes 16:9, whatever is asked.
+    """
+
+    name: str
+    source: str
+    max_images: int = 0
+    image_meaning: str = ""
+    aspect_ratio: bool = False
+
+
+_ROWS = (
+    VeoModel("veo2", "seed"),
+    VeoModel("veo2-fast", "seed"),
+    VeoModel("veo2-pro", "seed"),
+    VeoModel("veo2-fast-frames", "seed", 2, FIRST_AND_LAST_FRAME),
+    VeoModel("veo2-fast-components", "seed", 3, ELEMENTS),
+    VeoModel("veo3", "seed", aspect_ratio=True),
+    VeoModel("veo3-fast", "seed", aspect_ratio=True),
+    VeoModel("veo3-pro", "seed", aspect_ratio=True),
+    VeoModel("veo3-pro-frames", "seed", 1, FIRST_FRAME, aspect_ratio=True),
+    # The seed lists these two without saying how many images; the limit is the family's.
+    VeoModel("veo3-frames", "seed, family", 1, FIRST_FRAME, aspect_ratio=True),
+    VeoModel("veo3-fast-frames", "seed, family", 1, FIRST_FRAME, aspect_ratio=True),
+    # Missing from the seed's list, but in its image rule and in its example.
+    VeoModel("veo3.1-components", "seed", 3, ELEMENTS, aspect_ratio=True),
+    VeoModel("veo2-pro-components", "family", 3, ELEMENTS),
+    VeoModel("veo3.1", "family", 1, FIRST_FRAME, aspect_ratio=True),
+    VeoModel("veo3.1-fast", "family", 1, FIRST_FRAME, aspect_ratio=True),
+    VeoModel("veo3.1-pro", "family", 1, FIRST_FRAME, aspect_ratio=True),
+)
+
+CATALOG: Mapping[str, VeoModel] = MappingProxyType({row.name: row for row in _ROWS})
+"""The models that the provider knows by itself, by name."""
+
+_SETTINGS: Mapping[str, tuple[type, str]] = {
+    "max_images": (int, "a whole number, 0 or more"),
+    "image_meaning": (str, "a text, such as 'first frame'"),
+    "aspect_ratio": (bool, "true or false"),
+}
+
+
+def extend(additions: Mapping[str, Any]) -> Mapping[str, VeoModel]:
+    """
+    Return the catalog with a connection's ``models`` added.
+
+    What an addition leaves out is taken from the model of that name, or else is the stricter value: no images, no
+    aspect ratio. A wrong guess then is an error message, not a paid video that looks wrong.
+
+    :param additions: e.g. ``{"veo4-fast": {"max_images": 2, "aspect_ratio": true}}``.
+    :raises VeoValidationError: naming every mistake in ``additions``.
+    """
+    catalog = dict(CATALOG)
+    mistakes: list[str] = []
+    for name, settings in additions.items():
+        found = _mistakes(name, settings)
+        mistakes += found
+        if not found:
+            base = catalog.get(name, VeoModel(name, "connection"))
+            catalog[name] = replace(base, source="connection", **settings)
+    if mistakes:
+        raise VeoValidationError("The additional models are not valid.", mistakes)
+    return MappingProxyType(catalog)
+
+
+def _mistakes(name: str, settings: object) -> list[str]:
+    where = f"models: {name}"
+    if not name.strip():
+        return ["models: a model's name is blank"]
+    if not isinstance(settings, Mapping):
+        return [f'{where}: expected an object such as {{"max_images": 1, "aspect_ratio": true}}, got {settings!r}']
+    found = [
+        f"{where}: unknown setting {key!r}, expected one of {', '.join(_SETTINGS)}"
+        for key in settings
+        if key not in _SETTINGS
+    ]
+    for key, (kind, expected) in _SETTINGS.items():
+        if key not in settings:
+            continue
+        value = settings[key]
+        if type(value) is not kind or (isinstance(value, int) and value < 0):
+            found.append(f"{where}: {key} must be {expected}, got {value!r}")
+    return found

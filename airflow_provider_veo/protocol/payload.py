@@ -1,0 +1,193 @@
+"""From arguments to the body of a create request, validated before anything is paid.
+
+What may be sent is said once, in ``schemas/create_request.json``, with the limits of each model written into it from
+the catalog. jsonschema applies it to every request; :func:`literal_mistakes` applies the same file, without loading
+jsonschema, to what a DAG file says literally.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_veo.protocol import coerce
+from airflow_provider_veo.protocol.errors import VeoValidationError
+from airflow_provider_veo.protocol.mistakes import Broken, explain
+from airflow_provider_veo.protocol.models import CATALOG, VeoModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from jsonschema.protocols import Validator
+
+log = logging.getLogger(__name__)
+
+_NOTHING_SENT = "The request for a video is not valid. Nothing was sent, nothing is paid."
+_LATIN_LETTER = re.compile(r"[A-Za-zÀ-ɏ]")
+
+
+def build(
+    prompt: Any,
+    model: Any,
+    images: Any = None,
+    aspect_ratio: Any = "16:9",
+    enhance_prompt: Any = True,
+    enable_upsample: Any = False,
+    extra_body: Any = None,
+    *,
+    catalog: Mapping[str, VeoModel] = CATALOG,
+) -> dict[str, Any]:
+    """
+    Build the body of a create request.
+
+    Strings that come out of templates become what they mean: ``"True"`` a boolean, ``"['https://…']"`` a list.
+
+    :param prompt: what the video shows. Veo reads English; ``enhance_prompt`` translates (seed).
+    :param model: name of a model in ``catalog``.
+    :param images: http(s) URLs or ``data:image/…;base64,`` URIs: a sequence, a string holding a JSON or Python list,
+        or a single one. ``None``, ``""``, ``"None"`` and ``[]`` mean no images. How many are allowed, and what they
+        mean, depends on the model.
+    :param aspect_ratio: ``"16:9"`` or ``"9:16"``; the latter only for models that honour it.
+    :param enhance_prompt: let the relay rewrite the prompt, and translate it to English.
+    :param enable_upsample: ask for the upsampled file. A JSON boolean, as in the seed's examples.
+    :param extra_body: more fields for relays that take them. It can't override the fields above.
+    :param catalog: the models to choose from.
+    :raises VeoValidationError: naming every mistake at once.
+    """
+    extra, mistakes = coerce.extra_body(extra_body)
+    fields = {
+        "prompt": coerce.text(prompt),
+        "model": coerce.text(model),
+        "images": coerce.images(images),
+        "enhance_prompt": coerce.boolean(enhance_prompt),
+        "enable_upsample": coerce.boolean(enable_upsample),
+        "aspect_ratio": coerce.text(aspect_ratio),
+    }
+    if fields["images"] is None:
+        del fields["images"]
+    mistakes += [
+        f"extra_body: {key!r} is an argument of its own, and can't be overridden" for key in extra if key in _COERCIONS
+    ]
+    body = {**extra, **fields}
+    check(body, catalog=catalog, mistakes=mistakes)
+    return body
+
+
+def check(body: Mapping[str, Any], *, catalog: Mapping[str, VeoModel] = CATALOG, mistakes: Sequence[str] = ()) -> None:
+    """
+    Check a body against the schema of its model.
+
+    :param body: the body of a create request.
+    :param catalog: the models to choose from.
+    :param mistakes: what was found wrong before, to be reported together with the rest.
+    :raises VeoValidationError: naming every mistake at once.
+    """
+    name = body.get("model")
+    model = catalog.get(name) if isinstance(name, str) else None
+    broken = [
+        Broken(tuple(error.absolute_path), str(error.validator), error.instance, error.validator_value)
+        for error in _validator(model).iter_errors(body)
+    ]
+    if model is None:
+        broken = [Broken(("model",), "catalog", name), *(each for each in broken if each.path != ("model",))]
+    found = [*mistakes, *dict.fromkeys(explain(each, model, catalog) for each in broken)]
+    if found:
+        raise VeoValidationError(_NOTHING_SENT, found)
+    _warn_of_a_prompt_that_is_not_english(body)
+
+
+def request_schema(model: VeoModel | None) -> dict[str, Any]:
+    """
+    Return the JSON Schema (Draft 2020-12) of a create request.
+
+    :param model: write the limits of this model into it; ``None`` for what all models have in common.
+    """
+    schema = _base_schema()
+    if model is None:
+        return schema
+    properties = schema["properties"] = {key: dict(value) for key, value in schema["properties"].items()}
+    properties["model"]["const"] = model.name
+    properties["images"]["maxItems"] = model.max_images
+    if not model.aspect_ratio:
+        properties["aspect_ratio"]["enum"] = ["16:9"]
+    return schema
+
+
+def literal_mistakes(literals: Mapping[str, Any]) -> list[str]:
+    """
+    Return what is wrong with arguments whatever the connection and the templates say.
+
+    It reads the same schema as :func:`build`, but only the few keywords that concern a single field, so that a DAG
+    file can be checked while it is parsed without loading jsonschema.
+
+    :param literals: arguments of :func:`build` that hold no template.
+    """
+    properties = _base_schema()["properties"]
+    found = []
+    for field, value in literals.items():
+        meant = _COERCIONS[field](value)
+        if field == "extra_body":
+            found += meant[1]
+        elif meant is not None or field not in _MAY_BE_LEFT_OUT:
+            found += [explain(broken, None, CATALOG) for broken in _broken(properties[field], meant, (field,))]
+    return found
+
+
+_COERCIONS: Mapping[str, Callable[[Any], Any]] = {
+    "prompt": coerce.text,
+    "model": coerce.text,
+    "images": coerce.images,
+    "enhance_prompt": coerce.boolean,
+    "enable_upsample": coerce.boolean,
+    "aspect_ratio": coerce.text,
+    "extra_body": coerce.extra_body,
+}
+
+_MAY_BE_LEFT_OUT = ("images", "model")  # a model may come from the connection
+
+_TYPES = {"string": str, "boolean": bool, "array": list}
+
+
+def _broken(schema: Mapping[str, Any], value: Any, path: tuple[str | int, ...]) -> Iterator[Broken]:
+    if "type" in schema and not isinstance(value, _TYPES[schema["type"]]):
+        yield Broken(path, "type", value, schema["type"])
+    elif "enum" in schema and value not in schema["enum"]:
+        yield Broken(path, "enum", value, schema["enum"])
+    elif "pattern" in schema and not re.search(schema["pattern"], value):
+        yield Broken(path, "pattern", value, schema["pattern"])
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _broken(schema["items"], item, (*path, index))
+        if len(set(map(str, value))) < len(value):
+            yield Broken(path, "uniqueItems", value, True)
+
+
+@cache
+def _schema_text() -> str:
+    return (Path(__file__).parent / "schemas" / "create_request.json").read_text(encoding="utf-8")
+
+
+def _base_schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(_schema_text())
+    return schema
+
+
+@lru_cache(maxsize=256)
+def _validator(model: VeoModel | None) -> Validator:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(request_schema(model))
+
+
+def _warn_of_a_prompt_that_is_not_english(body: Mapping[str, Any]) -> None:
+    prompt = body["prompt"]
+    if not body["enhance_prompt"] and not _LATIN_LETTER.search(prompt):
+        log.warning(
+            "Veo reads English only, and the prompt %.60r has no Latin letter: with enhance_prompt=False nobody "
+            "translates it, and the video will likely not show what it says.",
+            prompt,
+        )

@@ -1,0 +1,181 @@
+"""A video as the relay tells of it: :class:`VideoTask`, and the status words.
+
+Only ``status`` decides what became of a video. The places where a reason of failure stands are also filled on videos
+that succeeded, left over from the relay's own retries (family).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_veo.protocol.envelope import scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+State = Literal["running", "succeeded", "failed"]
+
+STATES: Mapping[str, State] = {
+    **dict.fromkeys(
+        (
+            "pending",
+            "queued",
+            "not_start",
+            "submitted",
+            "processing",
+            "in_progress",
+            "running",
+            "generating",
+            "image_uploading",
+            "image_processing",
+            "image_downloading",
+            "video_generating",
+            "video_generation_completed",
+            "video_upsampling",
+        ),
+        "running",
+    ),
+    **dict.fromkeys(("completed", "success", "succeeded", "video_upsampling_completed"), "succeeded"),
+    **dict.fromkeys(
+        ("failed", "failure", "error", "cancelled", "video_generation_failed", "video_upsampling_failed"),
+        "failed",
+    ),
+}
+"""What each status word means (family), in lower case."""
+
+_UPSAMPLING_FAILED = "video_upsampling_failed"
+_MILLISECONDS_FROM = 1e11
+"""Epoch seconds reach this in the year 5138, epoch milliseconds did in 1973."""
+
+
+@dataclass(frozen=True)
+class VideoTask:
+    """A video that was submitted, as the relay tells of it."""
+
+    id: str
+    """The id that ``create`` returned: the only one that can be asked for."""
+    model: str | None = None
+    """The model, where the relay names it or the id begins with it."""
+    state: State = "running"
+    """What the status means."""
+    status: str | None = None
+    """The relay's own word; ``None`` where it said none."""
+    video_url: str | None = None
+    """Where the file is, for hours to days."""
+    enhanced_prompt: str | None = None
+    """The prompt as the relay rewrote it."""
+    error: str | None = None
+    """Why it failed. ``None`` unless ``state`` is ``failed``."""
+    updated_at: datetime | None = None
+    """When the status last changed, in UTC."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON knows them; ``updated_at`` as ISO 8601."""
+        fields = asdict(self)
+        fields["updated_at"] = self.updated_at.isoformat() if self.updated_at else None
+        return fields
+
+    @property
+    def warning(self) -> str | None:
+        """What a person should know of this status, beyond what it means."""
+        word = _normal(self.status or "")
+        if word == _UPSAMPLING_FAILED and self.state == "succeeded":
+            return "the upsampling failed; the plain video was made, and is delivered"
+        if self.status and word not in STATES:
+            return f"the status {self.status!r} is not a known one; taking it to mean that the video is being made"
+        return None
+
+
+def read_video(content: Mapping[str, Any], *, veo_task_id: str = "") -> VideoTask | None:
+    """
+    Find the video in an answer.
+
+    :param content: the JSON object of the answer.
+    :param veo_task_id: the id that was asked for; without it, the answer's own id counts.
+    :return: the video, or ``None`` where the answer tells of none.
+    """
+    record = _unwrapped(content)
+    own_id = _id(record)
+    status = record.get("status")
+    status = status if isinstance(status, str) and status.strip() else None
+    if own_id is None and status is None:
+        return None
+    url = _url(record)
+    state = STATES.get(_normal(status or ""), "running")
+    detail = _mapping(record.get("detail"))
+    if _normal(status or "") == _UPSAMPLING_FAILED:
+        # The paid, plain video may exist nevertheless: it is delivered.
+        url = url or _url(detail)
+        state = "succeeded" if url else "failed"
+    video_id = veo_task_id or own_id or ""
+    return VideoTask(
+        id=video_id,
+        model=scalar(record.get("model")) or (video_id.partition(":")[0] if ":" in video_id else None),
+        state=state,
+        status=status,
+        video_url=url,
+        enhanced_prompt=scalar(record.get("enhanced_prompt")) or scalar(detail.get("enhanced_prompt")) or None,
+        error=next(_reasons(record), "the relay gave no reason") if state == "failed" else None,
+        updated_at=_moment(record.get("status_update_time")),
+    )
+
+
+def _normal(status: str) -> str:
+    return status.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _unwrapped(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Some relays wrap the answer: ``{"status": "SUCCESS", "data": {"id", "status", …}}`` (family)."""
+    inner = _mapping(content.get("data"))
+    is_wrapper = _id(content) is None and _url(content) is None and (_id(inner) or "status" in inner)
+    return inner if is_wrapper else content
+
+
+def _id(record: Mapping[str, Any]) -> str | None:
+    """``id``, or ``task_id`` at some relays; a text, or a number at some (family). Texts are kept to the letter."""
+    for name in ("id", "task_id"):
+        value = record.get(name)
+        if isinstance(value, str) and value.strip():
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return scalar(value)
+    return None
+
+
+def _url(record: Mapping[str, Any]) -> str | None:
+    for name in ("video_url", "url", "output_url"):
+        value = record.get(name)
+        if isinstance(value, str) and value.strip().lower().startswith(("http://", "https://")):
+            return value.strip()
+    return None
+
+
+def _reasons(record: Mapping[str, Any]) -> Iterator[str]:
+    detail = _mapping(record.get("detail"))
+    places = (
+        record.get("error"),
+        record.get("fail_reason"),
+        *(detail.get(name) for name in ("error", "error_message", "video_generation_error")),
+    )
+    for place in places:
+        inner = _mapping(place)
+        texts = [text for text in (scalar(inner.get("message")), scalar(inner.get("code"))) if text] or [scalar(place)]
+        if texts[0]:
+            yield texts[0] if len(texts) == 1 else f"{texts[0]} ({texts[1]})"
+
+
+def _moment(value: Any) -> datetime | None:
+    """Epoch milliseconds (seed) or seconds (one relay of the family), told apart by size."""
+    try:
+        number = float(scalar(value))
+        seconds = number / 1000 if abs(number) >= _MILLISECONDS_FROM else number
+        return datetime.fromtimestamp(seconds, tz=timezone.utc) if math.isfinite(number) else None
+    except (ValueError, OverflowError, OSError):
+        return None

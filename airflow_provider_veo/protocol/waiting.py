@@ -1,0 +1,108 @@
+"""Waiting for one video, as a state machine without a clock: what an answer means for the wait, and when to ask again.
+
+The synchronous wait and everything that waits without a worker share these rules. Nothing here can cost money: a wait
+only ever asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from airflow_provider_veo.protocol.errors import (
+    VeoError,
+    VeoGenerationFailedError,
+    VeoNotFoundError,
+    VeoResponseError,
+    VeoTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_veo.protocol.video import VideoTask
+
+NOT_VISIBLE_YET_SECONDS = 60.0
+"""family: right after a create, 404 can mean "not visible yet"."""
+ANSWERS_WITHOUT_URL = 3
+"""family: some relays fill in ``video_url`` a poll or two after the status says that it is there."""
+
+
+@dataclass
+class Wait:
+    """
+    The wait for one video.
+
+    All times are epoch seconds: a wait may move between processes.
+
+    :param veo_task_id: the id that create returned.
+    :param started: when the wait began; for a new video, when it was submitted.
+    :param timeout: seconds from ``started`` until the wait gives up.
+    :param poll_interval: seconds between two questions.
+    """
+
+    veo_task_id: str
+    started: float
+    timeout: float
+    poll_interval: float
+    last: VideoTask | None = None
+    """The last answer."""
+    trouble: VeoError | None = None
+    """Why the last question got no answer."""
+    _without_url: int = field(default=0, repr=False)
+
+    def answered(self, video: VideoTask) -> bool:
+        """
+        Take an answer in, and say whether the video is there.
+
+        :raises VeoGenerationFailedError: the relay could not make it.
+        :raises VeoResponseError: the relay says that it is done, and never says where it is.
+        """
+        self.last, self.trouble = video, None
+        if video.state == "failed":
+            raise VeoGenerationFailedError(
+                f"Video {self.veo_task_id} could not be generated: the relay's status is {video.status!r}, its reason: "
+                f"{video.error}\nChange the prompt or the images if the reason names them, else submit it again.",
+                veo_task_id=self.veo_task_id,
+            )
+        if video.state == "running" or video.video_url:
+            return video.state == "succeeded"
+        self._without_url += 1
+        if self._without_url > ANSWERS_WITHOUT_URL:
+            raise VeoResponseError(
+                f"The relay says that video {self.veo_task_id} is done (status {video.status!r}), but gave no video_url "
+                f"in {self._without_url} answers.\nIt is paid for: look for it at the relay, or attach to it again later "
+                f"with existing_veo_task_id={self.veo_task_id!r}.",
+                veo_task_id=self.veo_task_id,
+            )
+        return False
+
+    def got_no_answer(self, error: VeoError, now: float) -> None:
+        """
+        Take in that a question failed.
+
+        :raises VeoError: ``error`` itself, where asking again is no use.
+        """
+        self.trouble = error
+        not_visible_yet = isinstance(error, VeoNotFoundError) and now - self.started < NOT_VISIBLE_YET_SECONDS
+        if not (error.transient or not_visible_yet):
+            raise error
+
+    def seconds_to_next(self, now: float) -> float:
+        """
+        Say how long to wait before the next question: as long as the relay asks for, never past the deadline.
+
+        :raises VeoTimeoutError: the deadline has passed.
+        """
+        left = self.started + self.timeout - now
+        if left <= 0:
+            raise VeoTimeoutError(self._gave_up(now), veo_task_id=self.veo_task_id)
+        asked_for = self.trouble.retry_after if self.trouble and self.trouble.retry_after else 0.0
+        return min(max(self.poll_interval, asked_for), left)
+
+    def _gave_up(self, now: float) -> str:
+        status = f"Its last status was {self.last.status!r}." if self.last else "The relay never told its status."
+        trouble = f" The last question got no answer: {self.trouble}" if self.trouble else ""
+        return (
+            f"Video {self.veo_task_id} was not ready {now - self.started:.0f} s after the wait began (timeout "
+            f"{self.timeout:.0f} s). {status}{trouble}\nIt goes on being generated, and is billed. To wait for it "
+            f"again, set existing_veo_task_id={self.veo_task_id!r}; to wait longer, raise timeout."
+        )
