@@ -149,8 +149,9 @@ def _json_object(body: bytes, max_bytes: int) -> tuple[dict[str, Any], str | Non
 
 def _error_of(content: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
     """
-    Find the error envelope (family): ``{"error": {"message", "type", "code"}}`` or ``{"code", "message", "data": null}``.
+    Find the error envelope (family).
 
+    It is ``{"error": {"message", "type", "code"}}`` or ``{"code", "message", "data": null}``.
     Only these two count. ``{"message": "Internal server error"}`` or ``{"error": "Bad Gateway"}`` is what gateways
     say, and they don't know whether the relay behind them accepted the request.
     """

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_REQUEST_FIELDS = ("prompt", "model", "images", "enhance_prompt", "enable_upsample", "aspect_ratio")
 _NOTHING_SENT = "The request for a video is not valid. Nothing was sent, nothing is paid."
 _LATIN_LETTER = re.compile(r"[A-Za-zÀ-ɏ]")
 
@@ -69,10 +70,9 @@ def build(
     }
     if fields["images"] is None:
         del fields["images"]
-    mistakes += [
-        f"extra_body: {key!r} is an argument of its own, and can't be overridden" for key in extra if key in _COERCIONS
-    ]
-    body = {**extra, **fields}
+    overriding = [name for name in extra if name in _REQUEST_FIELDS]
+    mistakes += [f"extra_body: {name!r} is an argument of its own, and can't be overridden" for name in overriding]
+    body = {**{name: value for name, value in extra.items() if name not in overriding}, **fields}
     check(body, catalog=catalog, mistakes=mistakes)
     return body
 

@@ -26,6 +26,20 @@ ANSWERS_WITHOUT_URL = 3
 """family: some relays fill in ``video_url`` a poll or two after the status says that it is there."""
 
 
+def raise_if_failed(video: VideoTask) -> None:
+    """
+    Tell a failed generation from the others.
+
+    :raises VeoGenerationFailedError: with the relay's reason.
+    """
+    if video.state == "failed":
+        raise VeoGenerationFailedError(
+            f"Video {video.id} could not be generated: the relay's status is {video.status!r}, its reason: "
+            f"{video.error}\nChange the prompt or the images if the reason names them, else submit it again.",
+            veo_task_id=video.id,
+        )
+
+
 @dataclass
 class Wait:
     """
@@ -57,20 +71,15 @@ class Wait:
         :raises VeoResponseError: the relay says that it is done, and never says where it is.
         """
         self.last, self.trouble = video, None
-        if video.state == "failed":
-            raise VeoGenerationFailedError(
-                f"Video {self.veo_task_id} could not be generated: the relay's status is {video.status!r}, its reason: "
-                f"{video.error}\nChange the prompt or the images if the reason names them, else submit it again.",
-                veo_task_id=self.veo_task_id,
-            )
+        raise_if_failed(video)
         if video.state == "running" or video.video_url:
             return video.state == "succeeded"
         self._without_url += 1
         if self._without_url > ANSWERS_WITHOUT_URL:
             raise VeoResponseError(
-                f"The relay says that video {self.veo_task_id} is done (status {video.status!r}), but gave no video_url "
-                f"in {self._without_url} answers.\nIt is paid for: look for it at the relay, or attach to it again later "
-                f"with existing_veo_task_id={self.veo_task_id!r}.",
+                f"The relay says that video {self.veo_task_id} is done (status {video.status!r}), but gave no "
+                f"video_url in {self._without_url} answers.\nIt is paid for: look for it at the relay, or attach to it "
+                f"again later with existing_veo_task_id={self.veo_task_id!r}.",
                 veo_task_id=self.veo_task_id,
             )
         return False

@@ -1,0 +1,210 @@
+"""An Airflow connection of type ``veo``, read: every field checked, all mistakes reported together.
+
+The API key is in no representation of it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_veo.protocol import VeoValidationError, coerce, models
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+DEFAULT_HOST = "https://az.gptplus5.com"
+"""seed: the host of the API document."""
+
+
+@dataclass(frozen=True)
+class VeoConnection:
+    """
+    What a connection says, ready for use.
+
+    :param conn_id: its id in Airflow.
+    :param base_url: scheme, host and port of the relay, and a path if it has one, without ``/v1``.
+    :param api_key: the key, without ``Bearer``.
+    :param default_model: used where a task names no model.
+    :param catalog: the models to choose from, the connection's ``models`` included.
+    :param prices: price of one video by model, in any currency.
+    :param connect_timeout: seconds.
+    :param read_timeout: seconds without an answer, or until it is there in full.
+    :param proxy: URL of a proxy for both schemes.
+    :param ca_bundle: path of a CA bundle.
+    :param allow_insecure_http: send the key over plain http to a public address.
+    :param allow_private_media: fetch video files from private addresses.
+    """
+
+    conn_id: str
+    base_url: str
+    api_key: str = field(repr=False)
+    default_model: str | None = None
+    catalog: Mapping[str, models.VeoModel] = field(default_factory=lambda: models.CATALOG, repr=False)
+    prices: Mapping[str, float] = field(default_factory=dict)
+    connect_timeout: float = 10.0
+    read_timeout: float = 60.0
+    proxy: str | None = field(default=None, repr=False)
+    ca_bundle: str | None = None
+    allow_insecure_http: bool = False
+    allow_private_media: bool = False
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no message may repeat."""
+        proxy_password = urlsplit(self.proxy).password if self.proxy else None
+        return (self.api_key, proxy_password) if proxy_password else (self.api_key,)
+
+
+def read(connection: Connection) -> VeoConnection:
+    """
+    Read an Airflow connection.
+
+    :raises VeoValidationError: naming every mistake in it; no value of a secret field.
+    """
+    extra = _Extra(connection.extra_dejson)
+    base_url = extra.checked("host", lambda: _base_url(connection))
+    api_key = extra.checked("password", lambda: _api_key(connection.password))
+    settings = VeoConnection(
+        conn_id=str(connection.conn_id),
+        base_url=base_url or DEFAULT_HOST,
+        api_key=api_key or "",
+        default_model=extra.get("default_model", _text, None),
+        catalog=extra.get("models", lambda value: models.extend(_object(value)), models.CATALOG),
+        prices=extra.get("prices", _prices, {}),
+        connect_timeout=extra.get("connect_timeout", _seconds, 10.0),
+        read_timeout=extra.get("read_timeout", _seconds, 60.0),
+        proxy=extra.get("proxy", _proxy, None),
+        ca_bundle=extra.get("ca_bundle", _text, None),
+        allow_insecure_http=extra.get("allow_insecure_http", _boolean, False),
+        allow_private_media=extra.get("allow_private_media", _boolean, False),
+    )
+    if extra.mistakes:
+        raise VeoValidationError(
+            f"The connection {connection.conn_id!r} is not valid. Nothing was sent. "
+            "Mend it in Admin > Connections, or wherever it comes from.",
+            extra.mistakes,
+        )
+    return settings
+
+
+class _Extra:
+    """The fields of ``extra``, and the mistakes found on the way."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self.fields = fields
+        self.mistakes: list[str] = []
+
+    def get(self, name: str, convert: Callable[[Any], Any], default: Any) -> Any:
+        """Convert a field; one that a form left blank is one that isn't there."""
+        value = self.fields.get(name)
+        if coerce.is_nothing(value):
+            return default
+        return self.checked(name, lambda: convert(value))
+
+    def checked(self, name: str, convert: Callable[[], Any]) -> Any:
+        try:
+            return convert()
+        except VeoValidationError as error:
+            self.mistakes += error.mistakes
+        except ValueError as error:
+            self.mistakes.append(f"{name}: {error}")
+        return None
+
+
+def _base_url(connection: Connection) -> str:
+    """Every form that people write a base URL in; see the README."""
+    host = (connection.host or "").strip()
+    scheme = (connection.schema or "").strip().lower()
+    if not host:
+        host = DEFAULT_HOST
+    if "://" not in host:
+        host = f"{scheme or 'https'}://{host}"
+    url = urlsplit(host)
+    if url.username is not None or url.password is not None or url.query or url.fragment:
+        raise ValueError("expected a host or a base URL, without user, password, query or fragment")
+    if url.scheme.lower() not in ("http", "https"):
+        raise ValueError(f"expected http or https, got {url.scheme!r}")
+    if scheme and scheme != url.scheme.lower():
+        raise ValueError(f"it says {url.scheme}, and the schema field says {scheme}")
+    name = url.hostname
+    if not name or re.search(r"[\s\\^`{}|<>\"]", host):
+        raise ValueError(f"no host name in {host!r}")
+    if url.port and connection.port and url.port != connection.port:
+        raise ValueError(f"it says port {url.port}, and the port field says {connection.port}")
+    port = url.port or connection.port
+    path = re.sub(r"/v1$", "", url.path.rstrip("/")).rstrip("/")
+    name = f"[{name}]" if ":" in name else name
+    return f"{url.scheme.lower()}://{name}{f':{port}' if port else ''}{path}"
+
+
+def _api_key(password: str | None) -> str:
+    key = re.sub(r"^Bearer\s+", "", (password or "").strip(), flags=re.IGNORECASE)
+    if not key or key.lower() == "bearer":
+        raise ValueError("there is no API key; put the relay's key into the password field")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError("the API key has a character that no key can have (a space, a line break, a non-ASCII letter)")
+    return key
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a text, got {value!r}")
+    return value.strip()
+
+
+def _boolean(value: Any) -> bool:
+    meant = coerce.boolean(value)
+    if not isinstance(meant, bool):
+        raise ValueError(f"expected true or false, got {value!r}")
+    return meant
+
+
+def _seconds(value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf or isinstance(value, bool):
+        raise ValueError(f"expected a number of seconds above 0, got {value!r}")
+    return seconds
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    """A form saves it as an object in Airflow 3 and as text in Airflow 2."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"expected a JSON object: {error}") from None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected a JSON object, got {value!r}")
+    return value
+
+
+def _prices(value: Any) -> dict[str, float]:
+    prices = _object(value)
+    for model, price in prices.items():
+        if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price < math.inf:
+            raise ValueError(f"{model}: expected the price of one video as a number, got {price!r}")
+    return {model: float(price) for model, price in prices.items()}
+
+
+def _proxy(value: Any) -> str:
+    """The value may hold a password, and is not repeated."""
+    url = urlsplit(_text(value))
+    if url.scheme not in ("http", "https", "socks5", "socks5h") or not url.hostname:
+        raise ValueError("expected a URL such as http://proxy.example.com:3128")
+    return _text(value)
+
+
+def is_private(address: str) -> bool:
+    """Say whether an IP address is a loopback or a private one."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    return ip.is_loopback or ip.is_private

@@ -1,0 +1,102 @@
+"""The fields of the connection form, said once.
+
+Airflow 3.2+ reads them from the provider info (``conn-fields``), older lines ask the hook for WTForms fields: both are
+made from here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_OPTIONAL_TEXT = {"type": ["string", "null"]}
+_OPTIONAL_OBJECT = {"type": ["object", "null"]}
+_OPTIONAL_SECONDS = {"type": ["integer", "null"], "minimum": 1}
+_OPTIONAL_BOOLEAN = {"type": ["boolean", "null"], "default": False}
+
+CONN_FIELDS: dict[str, dict[str, Any]] = {
+    "default_model": {
+        "label": "Default model",
+        "description": "Used where a task names no model, e.g. veo3-fast.",
+        "schema": _OPTIONAL_TEXT,
+    },
+    "models": {
+        "label": "Additional models",
+        "description": (
+            "Models that the relay added since this package was released, as JSON: "
+            '{"veo4-fast": {"max_images": 2, "aspect_ratio": true}}'
+        ),
+        "schema": _OPTIONAL_OBJECT,
+    },
+    "prices": {
+        "label": "Prices",
+        "description": 'Price of one video by model, in any currency, as JSON: {"veo3-fast": 0.4}',
+        "schema": _OPTIONAL_OBJECT,
+    },
+    "connect_timeout": {
+        "label": "Connect timeout",
+        "description": "Seconds until the relay must have taken the connection. Default: 10.",
+        "schema": _OPTIONAL_SECONDS,
+    },
+    "read_timeout": {
+        "label": "Read timeout",
+        "description": "Seconds until the relay must have answered. Default: 60.",
+        "schema": _OPTIONAL_SECONDS,
+    },
+    "proxy": {
+        "label": "Proxy",
+        "description": "URL of a proxy to reach the relay through, e.g. http://proxy.example.com:3128",
+        "schema": _OPTIONAL_TEXT,
+    },
+    "ca_bundle": {
+        "label": "CA bundle",
+        "description": "Path, on the workers, of the certificates to trust instead of the system's.",
+        "schema": _OPTIONAL_TEXT,
+    },
+    "allow_insecure_http": {
+        "label": "Allow insecure http",
+        "description": "Send the API key over plain http to a public address. Anyone on the way can read it.",
+        "schema": _OPTIONAL_BOOLEAN,
+    },
+    "allow_private_media": {
+        "label": "Allow private media",
+        "description": "Fetch video files from private addresses too, e.g. from a relay in your own network.",
+        "schema": _OPTIONAL_BOOLEAN,
+    },
+}
+
+HIDDEN_FIELDS = ["login", "extra"]
+RELABELING = {"host": "Base URL", "password": "API key", "schema": "Scheme"}
+PLACEHOLDERS = {
+    "host": "https://az.gptplus5.com",
+    "password": "the relay's key, without Bearer",
+    "schema": "https",
+    "port": "443",
+    "default_model": "veo3-fast",
+    "models": '{"veo4-fast": {"max_images": 2, "aspect_ratio": true}}',
+    "prices": '{"veo3-fast": 0.4}',
+    "connect_timeout": "10",
+    "read_timeout": "60",
+    "proxy": "http://proxy.example.com:3128",
+    "ca_bundle": "/etc/ssl/certs/ca-certificates.crt",
+}
+
+
+def ui_field_behaviour() -> dict[str, Any]:
+    """Return how the form shows the standard fields, as hooks tell it."""
+    return {"hidden_fields": HIDDEN_FIELDS, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}
+
+
+def connection_form_widgets() -> dict[str, Any]:
+    """Return the additional fields as WTForms fields, as hooks tell them."""
+    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+    from wtforms import BooleanField, IntegerField, StringField
+    from wtforms.validators import Optional
+
+    def widget(field: dict[str, Any]) -> Any:
+        label, description, kind = field["label"], field["description"], field["schema"]["type"][0]
+        if kind == "boolean":
+            return BooleanField(label, description=description)
+        make = IntegerField if kind == "integer" else StringField
+        return make(label, validators=[Optional()], widget=BS3TextFieldWidget(), description=description)
+
+    return {name: widget(field) for name, field in CONN_FIELDS.items()}

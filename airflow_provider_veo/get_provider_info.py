@@ -1,0 +1,35 @@
+"""What Airflow is told of this package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_veo import __version__, form
+
+_INTEGRATION = "Veo"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider info: connection type and form, hooks and operators."""
+    return {
+        "package-name": "airflow-provider-veo",
+        "name": "Veo",
+        "description": "Generate videos with Veo through a relay API.",
+        "versions": [__version__],
+        "integrations": [{"integration-name": _INTEGRATION, "tags": ["service"]}],
+        "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.hooks"]}],
+        "operators": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.operators"]}],
+        "connection-types": [
+            {
+                "connection-type": "veo",
+                "hook-class-name": "airflow_provider_veo.hooks.VeoHook",
+                "hook-name": "Veo",
+                "conn-fields": form.CONN_FIELDS,
+                "ui-field-behaviour": {
+                    "hidden-fields": form.HIDDEN_FIELDS,
+                    "relabeling": form.RELABELING,
+                    "placeholders": form.PLACEHOLDERS,
+                },
+            }
+        ],
+    }

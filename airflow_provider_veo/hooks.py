@@ -1,0 +1,346 @@
+"""The hook to a Veo relay: the only module that opens a connection to it.
+
+Two invariants. A create is sent again only where the relay certainly did not accept it. The API key goes into the
+``Authorization`` header of requests to the connection's own base URL, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+import tenacity
+import urllib3
+from airflow import __version__ as airflow_version
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseHook, mask_secret
+
+from airflow_provider_veo import __version__, connection
+from airflow_provider_veo.protocol import (
+    VeoAmbiguousSubmitError,
+    VeoAuthenticationError,
+    VeoError,
+    VeoRateLimitError,
+    VeoUnavailableError,
+    VeoValidationError,
+    VideoTask,
+    envelope,
+    payload,
+    responses,
+)
+from airflow_provider_veo.protocol.waiting import Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_CREATE = "/v1/video/create"
+_QUERY = "/v1/video/query"
+_MODELS = "/v1/models"
+
+_MAX_ATTEMPTS = 5
+_MAX_SECONDS = 60.0
+"""How often, and for how long in all, one call sends a request that is safe to send again."""
+
+_CHUNK_BYTES = 65536
+_T = TypeVar("_T")
+
+
+class _Reply(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class VeoHook(BaseHook):
+    """
+    Talk to a Veo relay with the key of an Airflow connection.
+
+    :param veo_conn_id: id of a connection of type ``veo``.
+    """
+
+    conn_name_attr = "veo_conn_id"
+    default_conn_name = "veo_default"
+    conn_type = "veo"
+    hook_name = "Veo"
+
+    def __init__(self, veo_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.veo_conn_id = veo_conn_id
+
+    @cached_property
+    def settings(self) -> connection.VeoConnection:
+        """
+        The connection, read once.
+
+        :raises VeoValidationError: naming every mistake in it.
+        """
+        settings = connection.read(self.get_connection(self.veo_conn_id))
+        for secret in settings.secrets:
+            mask_secret(secret)
+        return settings
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        _refuse_plain_http_to_the_public(self.settings)
+        session = requests.Session()
+        session.headers["User-Agent"] = f"airflow-provider-veo/{__version__} apache-airflow/{airflow_version}"
+        session.headers["Accept"] = "application/json"
+        return session
+
+    def get_conn(self) -> requests.Session:
+        """Return the pooled session. It holds no key: each request of this hook's own adds it."""
+        return self._session
+
+    def close(self) -> None:
+        """Close the pooled connections. The hook opens new ones when it is used again."""
+        if session := self.__dict__.pop("_session", None):
+            session.close()
+
+    def create_video(self, body: Mapping[str, Any]) -> VideoTask:
+        """
+        Submit a video. This is the call that costs money.
+
+        It is sent again only where the relay certainly did not accept it: when it was not reached, or refused for now
+        (5xx with an error envelope, 429 with a ``Retry-After``); at most 5 times and 60 s in all.
+
+        :param body: what :func:`airflow_provider_veo.protocol.payload.build` made. It is checked once more.
+        :return: the accepted video. Its ``id`` is the only way to it.
+        :raises VeoValidationError: nothing was sent.
+        :raises VeoAmbiguousSubmitError: it may have been accepted, and must not be sent again unseen.
+        :raises VeoError: of another kind: it was not accepted.
+        """
+        payload.check(body, catalog=self.settings.catalog)
+        data = json.dumps(body, allow_nan=False).encode("ascii")
+        return self._again_if(_safe_to_send_again, lambda: self._create_once(data))
+
+    def get_video(self, veo_task_id: str) -> VideoTask:
+        """
+        Ask for a video. Costs nothing; transient failures are asked again, at most 5 times and 60 s in all.
+
+        :param veo_task_id: the id that ``create_video`` returned.
+        :raises VeoNotFoundError: the relay doesn't know it. Right after a create it may only not know it *yet*.
+        :raises VeoError: of the kind that says why there is no answer.
+        """
+        return self._again_if(lambda error: error.transient, lambda: self._get_once(veo_task_id))
+
+    def wait_for_video(self, veo_task_id: str, poll_interval: float = 15, timeout: float = 3600) -> VideoTask:
+        """
+        Wait in this process until a video is there. Transient failures are waited out.
+
+        :param veo_task_id: the id that ``create_video`` returned.
+        :param poll_interval: seconds between two questions; a ``Retry-After`` of the relay's prolongs it.
+        :param timeout: seconds.
+        :return: the video, with its ``video_url``.
+        :raises VeoGenerationFailedError: the relay could not make it, with its reason.
+        :raises VeoTimeoutError: it was not there in time. It goes on being generated, and is billed.
+        :raises VeoError: of the kind that says why asking is no use (a bad key, an id that is not known …).
+        """
+        wait = Wait(veo_task_id, started=time.time(), timeout=timeout, poll_interval=poll_interval)
+        while True:
+            status_before = wait.last.status if wait.last else None
+            try:
+                video = self._get_once(veo_task_id)
+            except VeoError as error:
+                wait.got_no_answer(error, time.time())
+                self.log.warning("Asking for video %s goes on: %s", veo_task_id, _first_line(error))
+            else:
+                if video.status != status_before:
+                    self._log_status(video)
+                if wait.answered(video):
+                    return video
+            time.sleep(wait.seconds_to_next(time.time()))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Check host and key by listing the key's models. Nothing is created, nothing is paid."""
+        try:
+            names = self._models()
+        except VeoValidationError as error:
+            return False, str(error)
+        except VeoAuthenticationError as error:
+            return False, f"The relay answers, but does not accept the API key. {_first_line(error)}"
+        except VeoUnavailableError as error:
+            return False, f"{self.settings.base_url} can't be reached. {_first_line(error)} Check host, port and proxy."
+        except VeoError as error:
+            return False, (
+                f"{self.settings.base_url} answers, but not as a Veo relay does. {_first_line(error)} Check the host."
+            )
+        finally:
+            self.close()
+        veo = sorted(name for name in names if "veo" in name.lower())
+        found = f"{len(veo)} of them Veo: {', '.join(veo[:20])}" if veo else "none of them with Veo in its name"
+        return True, f"{self.settings.base_url} accepts the key, which may use {len(names)} models, {found}."
+
+    def _create_once(self, data: bytes) -> VideoTask:
+        body = _Outgoing(data)
+        url = f"{self.settings.base_url}{_CREATE}"
+        try:
+            reply = self._exchange("POST", url, data=body, headers={"Content-Type": "application/json"})
+        except AirflowTaskTimeout as interruption:
+            if not body.was_read:
+                raise
+            raise self._no_answer(VeoAmbiguousSubmitError, "POST", url, interruption) from interruption
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            kind = VeoAmbiguousSubmitError if body.was_read else VeoUnavailableError
+            raise self._no_answer(kind, "POST", url, error) from error
+        return responses.parse_create(*reply, secrets=self.settings.secrets, now=time.time())
+
+    def _get_once(self, veo_task_id: str) -> VideoTask:
+        reply = self._ask(_QUERY, params={"id": veo_task_id})
+        return responses.parse_query(*reply, veo_task_id=veo_task_id, secrets=self.settings.secrets, now=time.time())
+
+    def _models(self) -> list[str]:
+        return responses.parse_models(*self._ask(_MODELS), secrets=self.settings.secrets)
+
+    def _ask(self, path: str, params: Mapping[str, str] | None = None) -> _Reply:
+        url = f"{self.settings.base_url}{path}"
+        try:
+            return self._exchange("GET", url, params=params)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._no_answer(VeoUnavailableError, "GET", url, error) from error
+
+    def _exchange(self, method: str, url: str, **request: Any) -> _Reply:
+        """Send one request and read its answer. Raises only where there is no answer at all."""
+        settings = self.settings
+        with self._session.request(
+            method,
+            url,
+            # An auth object, for without one requests takes ~/.netrc's word over ours. Proxy and CA bundle are given
+            # with each request, for the environment's go before those of a session.
+            auth=_Bearer(settings.api_key),
+            proxies={"http": settings.proxy, "https": settings.proxy} if settings.proxy else None,
+            verify=settings.ca_bundle or True,
+            timeout=(settings.connect_timeout, settings.read_timeout),
+            allow_redirects=False,
+            stream=True,
+            **request,
+        ) as response:
+            return _Reply(response.status_code, response.headers, _read(response, settings.read_timeout))
+
+    def _no_answer(self, kind: type[VeoError], method: str, url: str, error: BaseException) -> VeoError:
+        reason = envelope.excerpt(f"{type(error).__name__}: {error}", self.settings.secrets)
+        return responses.no_answer(kind, f"Tried to {method} {url}, and got no answer: {reason}")
+
+    def _again_if(self, may_send_again: Callable[[VeoError], bool], send: Callable[[], _T]) -> _T:
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, VeoError) and may_send_again(error)),
+            stop=tenacity.stop_after_attempt(_MAX_ATTEMPTS) | tenacity.stop_before_delay(_MAX_SECONDS),
+            wait=_seconds_to_wait,
+            before_sleep=self._log_retry,
+            reraise=True,
+        )(send)
+
+    def _log_retry(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self.log.warning(
+            "Attempt %d of %d failed, the next one is in %.1f s: %s",
+            state.attempt_number,
+            _MAX_ATTEMPTS,
+            state.upcoming_sleep,
+            _first_line(error),
+        )
+
+    def _log_status(self, video: VideoTask) -> None:
+        self.log.info("Video %s: %s", video.id, video.status)
+        if video.warning:
+            self.log.warning("Video %s: %s", video.id, video.warning)
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the fields of the connection form, for Airflow lines that don't read the provider info's."""
+        from airflow_provider_veo.form import connection_form_widgets
+
+        return connection_form_widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return how the form shows the standard fields, for Airflow lines that don't read the provider info's."""
+        from airflow_provider_veo.form import ui_field_behaviour
+
+        return ui_field_behaviour()
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Adds the key to a request at the last moment. It is in no representation of this object."""
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._api_key}"
+        return request
+
+
+class _Outgoing(io.BytesIO):
+    """A request body that knows whether anything of it was sent: if not, the relay can't have accepted it."""
+
+    was_read = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.was_read = True
+        return super().read(size)
+
+
+def _read(response: requests.Response, seconds: float) -> bytes:
+    """
+    Read an answer's body: what arrives in time, and one byte more than is allowed at most.
+
+    A body that is cut off is returned as far as it came: the status is known, and decides what that means.
+    """
+    body = bytearray()
+    deadline = time.monotonic() + seconds
+    try:
+        while len(body) <= responses.MAX_BODY_BYTES and time.monotonic() < deadline:
+            # read1 returns what is there. read would wait for a whole chunk, for ever if it drips in.
+            chunk = response.raw.read1(_CHUNK_BYTES, decode_content=True)
+            if not chunk:
+                break
+            body += chunk
+    except (urllib3.exceptions.HTTPError, OSError):
+        pass
+    return bytes(body)
+
+
+def _safe_to_send_again(error: VeoError) -> bool:
+    """By the table of the API: not accepted for certain, and the relay doesn't ask for more patience than we have."""
+    if isinstance(error, VeoRateLimitError):
+        return error.retry_after is not None
+    return isinstance(error, VeoUnavailableError)
+
+
+_backoff = tenacity.wait_exponential_jitter(initial=1, max=20, jitter=1)
+
+
+def _seconds_to_wait(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked_for = getattr(error, "retry_after", None) or 0.0
+    return max(asked_for, _backoff(state))
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _refuse_plain_http_to_the_public(settings: connection.VeoConnection) -> None:
+    url = urlsplit(settings.base_url)
+    if url.scheme == "https" or settings.allow_insecure_http:
+        return
+    try:
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(url.hostname, None)}
+    except OSError as error:
+        raise responses.no_answer(
+            VeoUnavailableError, f"The relay's host {url.hostname!r} has no address: {error}"
+        ) from error
+    public = sorted(address for address in addresses if not connection.is_private(address))
+    if public:
+        raise VeoValidationError(
+            f"The connection {settings.conn_id!r} is not valid. Nothing was sent.",
+            [
+                f"host: {settings.base_url} is plain http to a public address ({public[0]}): anyone on the way could "
+                "read the API key. Use https, or set allow_insecure_http in the connection's extra"
+            ],
+        )

@@ -1,0 +1,7 @@
+"""The operators. Importing them loads no HTTP client and no validator: those load when a task runs."""
+
+from __future__ import annotations
+
+from airflow_provider_veo.operators.create import VeoCreateVideoOperator
+
+__all__ = ["VeoCreateVideoOperator"]

@@ -1,0 +1,253 @@
+"""Submit one video, and push its id to XCom.
+
+A submit is paid for. It is never sent again here: a try that may have paid, and a wait that ends badly after it, fail
+the task for good, so that Airflow's retries don't pay a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, conf
+
+from airflow_provider_veo.protocol import (
+    VeoAmbiguousSubmitError,
+    VeoError,
+    VeoGenerationFailedError,
+    VeoValidationError,
+)
+from airflow_provider_veo.protocol.coerce import is_nothing
+from airflow_provider_veo.protocol.waiting import raise_if_failed
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_veo.hooks import VeoHook
+    from airflow_provider_veo.protocol import VideoTask
+
+_REQUEST_FIELDS = (
+    "prompt",
+    "model",
+    "images",
+    "aspect_ratio",
+    "enhance_prompt",
+    "enable_upsample",
+    "extra_body",
+)
+_PROMPT_CHARACTERS_LOGGED = 120
+_IMAGE_CHARACTERS_PUSHED = 2048
+"""An image may be a ``data:`` URI of megabytes: the metadata database is no place for it."""
+
+
+class VeoCreateVideoOperator(BaseOperator):
+    """
+    Submit a video to Veo, and return the id that the relay gave.
+
+    XComs: ``return_value``, the id, always a string; ``veo_video``, a dict of the
+    :class:`~airflow_provider_veo.protocol.VideoTask` with the request's model, prompt, images and aspect ratio; after
+    waiting also ``video_url``. Id and ``veo_video`` are there as soon as the relay has accepted the video, also when
+    the wait fails.
+
+    :param prompt: what the video shows (templated; a name ending in ``.prompt`` or ``.j2`` is a template file). Veo
+        reads English; ``enhance_prompt`` translates.
+    :param model: e.g. ``veo3-fast`` (templated). Default: the connection's ``default_model``.
+    :param images: http(s) URLs or ``data:image/`` URIs (templated): a list, an XComArg, or one string that renders to
+        a JSON or Python list or is a single URL. How many, and whether they are first frame, last frame or elements,
+        depends on the model.
+    :param aspect_ratio: ``"16:9"`` or ``"9:16"`` (templated); the latter only for models that honour it.
+    :param enhance_prompt: let the relay rewrite the prompt, and translate it to English (templated).
+    :param enable_upsample: ask for the upsampled file (templated).
+    :param extra_body: more fields for relays that take them, never overriding the above (templated).
+    :param veo_conn_id: id of a connection of type ``veo`` (templated).
+    :param wait_for_completion: wait for the video in this task.
+    :param deferrable: wait without a worker slot. Default: Airflow's ``[operators] default_deferrable``.
+    :param poll_interval: seconds between two questions while waiting.
+    :param timeout: seconds to wait, from the submission.
+    :param durable: remember the submission across tries. In this release a submission is remembered within its try
+        only; a worker that dies between the submission and the end of the task is not protected.
+    :param on_ambiguous_submit: what to do when it can't be known whether a request was accepted: ``"fail"`` for good,
+        or ``"resubmit"``: let Airflow's retries submit it again, which may pay twice.
+    :param existing_veo_task_id: attach to this video instead of paying for one (templated).
+    """
+
+    template_fields: Sequence[str] = (*_REQUEST_FIELDS, "veo_conn_id", "existing_veo_task_id")
+    template_ext: Sequence[str] = (".prompt", ".j2")
+    template_fields_renderers = {"images": "json", "extra_body": "json"}  # noqa: RUF012  as Airflow declares it
+    ui_color = "#e8eaf6"
+
+    def __init__(
+        self,
+        *,
+        prompt: str,
+        model: str | None = None,
+        images: Sequence[str] | str | None = None,
+        aspect_ratio: str = "16:9",
+        enhance_prompt: bool | str = True,
+        enable_upsample: bool | str = False,
+        extra_body: Mapping[str, Any] | str | None = None,
+        veo_conn_id: str = "veo_default",
+        wait_for_completion: bool = False,
+        deferrable: bool | None = None,
+        poll_interval: float = 15,
+        timeout: float = 3600,
+        durable: bool = True,
+        on_ambiguous_submit: Literal["fail", "resubmit"] = "fail",
+        existing_veo_task_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.prompt = prompt
+        self.model = model
+        self.images = images
+        self.aspect_ratio = aspect_ratio
+        self.enhance_prompt = enhance_prompt
+        self.enable_upsample = enable_upsample
+        self.extra_body = extra_body
+        self.veo_conn_id = veo_conn_id
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = (
+            conf.getboolean("operators", "default_deferrable", fallback=False) if deferrable is None else deferrable
+        )
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.durable = durable
+        self.on_ambiguous_submit = on_ambiguous_submit
+        self.existing_veo_task_id = existing_veo_task_id
+        self._veo_task_id: str | None = None
+        if not getattr(self, "_BaseOperator__from_mapped", False):
+            # A mapped task is made anew in the worker, of values that were rendered: execute checks those.
+            self._fail_on_mistakes_in_the_dag_file()
+
+    @cached_property
+    def hook(self) -> VeoHook:
+        """The hook to the relay."""
+        from airflow_provider_veo.hooks import VeoHook
+
+        return VeoHook(self.veo_conn_id)
+
+    def execute(self, context: Context) -> str:
+        """Submit the video, or attach to the one that is given; wait for it if asked to."""
+        ti = context["ti"]
+        try:
+            request, video = self._attach() if self._is_attaching else self._submit()
+            self._veo_task_id = video.id
+            self._push(ti, request, video)
+            raise_if_failed(video)
+            if self.wait_for_completion:
+                video = self._wait(video.id)
+                self._push(ti, request, video)
+                ti.xcom_push(key="video_url", value=video.video_url)
+        except VeoError as error:
+            self._raise_for_airflow(error)
+        finally:
+            self.hook.close()
+        return video.id
+
+    def on_kill(self) -> None:
+        """Say what goes on being billed: the API has no way to cancel a video."""
+        if self._veo_task_id:
+            self.log.warning(
+                "This task was killed. Video %s goes on being generated, and is billed: the API has no cancel. "
+                "Attach to it with existing_veo_task_id=%r.",
+                self._veo_task_id,
+                self._veo_task_id,
+            )
+
+    @property
+    def _is_attaching(self) -> bool:
+        return not is_nothing(self.existing_veo_task_id)
+
+    def _request(self) -> dict[str, Any]:
+        from airflow_provider_veo.protocol import payload
+
+        fields = {name: getattr(self, name) for name in _REQUEST_FIELDS}
+        settings = self.hook.settings
+        if is_nothing(fields["model"]):
+            fields["model"] = settings.default_model
+        return payload.build(**fields, catalog=settings.catalog)
+
+    def _submit(self) -> tuple[dict[str, Any], VideoTask]:
+        request = self._request()
+        self.log.info(
+            "Submitting a video to %s: model %s, %d images, aspect ratio %s, prompt %r",
+            self.hook.settings.base_url,
+            request["model"],
+            len(request.get("images", ())),
+            request["aspect_ratio"],
+            _shortened(request["prompt"], _PROMPT_CHARACTERS_LOGGED),
+        )
+        video = self.hook.create_video(request)
+        self.log.info("Accepted: video %s, status %s", video.id, video.status)
+        return request, video
+
+    def _attach(self) -> tuple[dict[str, Any], VideoTask]:
+        veo_task_id = str(self.existing_veo_task_id)
+        self.log.info("Attaching to video %s: nothing is submitted, nothing is paid", veo_task_id)
+        video = self.hook.get_video(veo_task_id)
+        self.log.info("Video %s: %s", video.id, video.status)
+        return {name: getattr(self, name) for name in _REQUEST_FIELDS}, video
+
+    def _wait(self, veo_task_id: str) -> VideoTask:
+        self.log.info("Waiting for video %s, at most %.0f s", veo_task_id, self.timeout)
+        try:
+            return self.hook.wait_for_video(veo_task_id, poll_interval=self.poll_interval, timeout=self.timeout)
+        except VeoGenerationFailedError:
+            raise
+        except VeoError as error:
+            # Another try would submit, and pay, again.
+            raise AirflowFailException(
+                f"{error}\nVideo {veo_task_id} is submitted and billed, so this task is not tried again. "
+                f"To go on with it, set existing_veo_task_id={veo_task_id!r}."
+            ) from error
+
+    def _push(self, ti: Any, request: Mapping[str, Any], video: VideoTask) -> None:
+        asked_for = {
+            "model": request["model"] or video.model,
+            "prompt": request["prompt"],
+            "images": [_shortened(str(image), _IMAGE_CHARACTERS_PUSHED) for image in request.get("images") or ()],
+            "aspect_ratio": request["aspect_ratio"],
+        }
+        ti.xcom_push(key="veo_video", value={**video.to_dict(), **asked_for})
+        if self.do_xcom_push:
+            ti.xcom_push(key="return_value", value=video.id)
+
+    def _raise_for_airflow(self, error: VeoError) -> None:
+        may_resubmit = isinstance(error, VeoAmbiguousSubmitError) and self.on_ambiguous_submit == "resubmit"
+        if may_resubmit:
+            self.log.warning(
+                "on_ambiguous_submit is 'resubmit': the next try submits this video again, and may pay for it twice"
+            )
+        if error.final and not may_resubmit:
+            raise AirflowFailException(str(error)) from error
+        raise error
+
+    def _fail_on_mistakes_in_the_dag_file(self) -> None:
+        from airflow_provider_veo.protocol import payload
+
+        literals = {name: value for name in _REQUEST_FIELDS if self._is_literal(value := getattr(self, name))}
+        mistakes = payload.literal_mistakes(literals)
+        if self.on_ambiguous_submit not in ("fail", "resubmit"):
+            mistakes.append(f"on_ambiguous_submit: expected 'fail' or 'resubmit', got {self.on_ambiguous_submit!r}")
+        for name in ("poll_interval", "timeout"):
+            seconds = getattr(self, name)
+            if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+                mistakes.append(f"{name}: expected a number of seconds above 0, got {seconds!r}")
+        if mistakes:
+            raise VeoValidationError(f"The arguments of task {self.task_id!r} are not valid.", mistakes)
+
+    def _is_literal(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return not any(mark in value for mark in ("{{", "{%", "{#")) and not value.endswith(
+                tuple(self.template_ext)
+            )
+        if isinstance(value, Mapping):
+            return all(map(self._is_literal, value.values()))
+        if isinstance(value, (list, tuple)):
+            return all(map(self._is_literal, value))
+        return value is None or isinstance(value, (bool, int, float))
+
+
+def _shortened(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[: characters - 1]}… ({len(text)} characters)"

@@ -1,0 +1,91 @@
+"""What an answer means for a wait."""
+
+import pytest
+
+from airflow_provider_veo.protocol import (
+    VeoAuthenticationError,
+    VeoGenerationFailedError,
+    VeoNotFoundError,
+    VeoRateLimitError,
+    VeoResponseError,
+    VeoTimeoutError,
+    VeoUnavailableError,
+    VideoTask,
+)
+from airflow_provider_veo.protocol.waiting import Wait
+
+ID = "veo3:1-x"
+
+
+def wait(**arguments):
+    return Wait(**{"veo_task_id": ID, "started": 1000.0, "timeout": 600.0, "poll_interval": 15.0, **arguments})
+
+
+def video(state, status=None, url=None, error=None):
+    return VideoTask(id=ID, state=state, status=status or state, video_url=url, error=error)
+
+
+def test_running_goes_on_and_a_video_ends_it():
+    waiting = wait()
+    assert waiting.answered(video("running")) is False
+    assert waiting.answered(video("succeeded", url="https://x/y.mp4")) is True
+
+
+def test_a_running_video_with_a_url_is_not_done():
+    assert wait().answered(video("running", url="https://x/y.mp4")) is False
+
+
+def test_a_failed_generation_ends_it_with_the_relays_reason():
+    with pytest.raises(VeoGenerationFailedError, match="policy") as caught:
+        wait().answered(video("failed", error="policy"))
+    assert caught.value.veo_task_id == ID
+    assert not caught.value.final
+
+
+def test_a_success_without_a_url_is_asked_a_few_more_times():
+    waiting = wait()
+    assert [waiting.answered(video("succeeded")) for _ in range(3)] == [False] * 3
+    with pytest.raises(VeoResponseError, match="existing_veo_task_id='veo3:1-x'"):
+        waiting.answered(video("succeeded"))
+
+
+@pytest.mark.parametrize("kind", [VeoUnavailableError, VeoRateLimitError, VeoResponseError])
+def test_transient_failures_are_asked_again(kind):
+    wait().got_no_answer(kind("x"), now=5000.0)
+
+
+def test_a_bad_key_ends_it():
+    with pytest.raises(VeoAuthenticationError):
+        wait().got_no_answer(VeoAuthenticationError("x"), now=1001.0)
+
+
+def test_a_404_is_not_visible_yet_within_the_first_minute_only():
+    wait().got_no_answer(VeoNotFoundError("x"), now=1059.0)
+    with pytest.raises(VeoNotFoundError):
+        wait().got_no_answer(VeoNotFoundError("x"), now=1060.0)
+
+
+def test_the_relays_patience_prolongs_the_interval_and_the_deadline_shortens_it():
+    waiting = wait()
+    assert waiting.seconds_to_next(1000.0) == 15.0
+    waiting.got_no_answer(VeoRateLimitError("x", retry_after=40.0), now=1000.0)
+    assert waiting.seconds_to_next(1000.0) == 40.0
+    assert waiting.seconds_to_next(1590.0) == 10.0
+    waiting.answered(video("running"))
+    assert waiting.seconds_to_next(1000.0) == 15.0
+
+
+def test_a_timeout_says_how_long_what_was_last_and_how_to_go_on():
+    waiting = wait()
+    waiting.answered(video("running", status="video_generating"))
+    waiting.got_no_answer(VeoUnavailableError("the relay is down"), now=1590.0)
+    with pytest.raises(VeoTimeoutError) as caught:
+        waiting.seconds_to_next(1601.0)
+    text = str(caught.value)
+    for part in (ID, "601 s", "'video_generating'", "the relay is down", f"existing_veo_task_id={ID!r}", "billed"):
+        assert part in text
+
+
+def test_a_timeout_without_any_answer():
+    with pytest.raises(VeoTimeoutError, match="never told its status"):
+        wait().seconds_to_next(1600.0)
