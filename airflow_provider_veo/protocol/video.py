@@ -119,7 +119,7 @@ def read_video(content: Mapping[str, Any], *, veo_task_id: str = "") -> VideoTas
         video_url=url,
         enhanced_prompt=scalar(record.get("enhanced_prompt")) or scalar(detail.get("enhanced_prompt")) or None,
         error=next(_reasons(record), "the relay gave no reason") if state == "failed" else None,
-        updated_at=_moment(record.get("status_update_time")),
+        updated_at=_moment(record.get("status_update_time")) or _moment(record.get("created")),
     )
 
 

@@ -1,0 +1,50 @@
+"""Every night at two: a file of prompts becomes a batch of videos, and a list of where they are.
+
+The prompts stand in ``veo_nightly_prompts.jsonl`` beside this file, one JSON object a line, with the arguments of
+``VeoCreateVideoOperator``. ``{date}`` in a prompt becomes the night's logical date.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from airflow.providers.common.compat.sdk import dag, task
+
+from airflow_provider_veo.operators import VeoCreateVideoOperator
+
+PROMPTS = Path(__file__).with_name("veo_nightly_prompts.jsonl")
+
+
+@dag(
+    schedule="0 2 * * *",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
+    tags=["veo"],
+)
+def veo_nightly():
+    @task
+    def read_prompts(ds: str) -> list[dict]:
+        jobs = [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [{**job, "prompt": job["prompt"].format(date=ds)} for job in jobs]
+
+    create = VeoCreateVideoOperator.partial(task_id="create", max_active_tis_per_dagrun=4).expand_kwargs(read_prompts())
+
+    @task
+    def collect(veo_task_ids: list[str]) -> list[dict]:
+        """Wait for the videos. They are made side by side, so the wait is as long as the slowest takes."""
+        from airflow_provider_veo.hooks import VeoHook
+
+        hook = VeoHook()
+        videos = [hook.wait_for_video(veo_task_id).to_dict() for veo_task_id in veo_task_ids]
+        for video in videos:
+            print(f"{video['id']}: {video['video_url']}")
+        return videos
+
+    collect(create.output)
+
+
+veo_nightly()
