@@ -15,9 +15,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import requests
@@ -25,6 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from airflow_provider_veo import sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PROJECT = Path(__file__).resolve().parent.parent
 FOLDER = PROJECT / ".demo"

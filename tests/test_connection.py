@@ -135,7 +135,7 @@ def test_every_field_of_the_extra_typed_and_as_a_form_saves_it(as_text):
 @pytest.mark.parametrize("blank", [None, ""])
 def test_a_field_left_blank_is_the_default(blank):
     names = ["default_model", "models", "prices", "connect_timeout", "read_timeout", "proxy", "ca_bundle"]
-    settings = read(extra={name: blank for name in [*names, "allow_insecure_http", "allow_private_media"]})
+    settings = read(extra=dict.fromkeys([*names, "allow_insecure_http", "allow_private_media"], blank))
     assert (settings.connect_timeout, settings.read_timeout) == (10.0, 60.0)
     assert (settings.default_model, settings.proxy, settings.allow_insecure_http) == (None, None, False)
 

@@ -458,8 +458,7 @@ json_values = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                "id task_id status data error code type message detail video_url url fail_reason status_update_time "
-                "enhanced_prompt model choices".split()
+                ["id", "task_id", "status", "data", "error", "code", "type", "message", "detail", "video_url", "url", "fail_reason", "status_update_time", "enhanced_prompt", "model", "choices"]
             )
             | st.text(max_size=4),
             inner,

@@ -1,0 +1,118 @@
+"""
+What the relay says, before anyone decides how it travels: status, headers and body, and the error envelope.
+
+An :class:`Answer` is complete and correct. Making it late, short or wrong is the business of the faults.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import http
+import json
+import secrets
+import string
+import time
+from typing import Any
+
+_LETTERS = string.ascii_letters + string.digits
+
+DEFAULT_CODES = {
+    400: "invalid_request",
+    401: "invalid_api_key",
+    402: "insufficient_balance",
+    403: "access_denied",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "request_too_large",
+    415: "unsupported_media_type",
+    422: "invalid_parameter",
+    429: "rate_limit_exceeded",
+    500: "internal_error",
+    503: "model_not_found",
+}
+"""The `code` of an error envelope by its HTTP status, where nothing else is asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """One HTTP answer: the whole of it."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether this is a success with content that can be tampered with."""
+        return 200 <= self.status < 300
+
+
+class Refusal(Exception):
+    """
+    The relay says no: becomes the error envelope.
+
+    :param status: HTTP status.
+    :param code: The envelope's `code`; by status if omitted.
+    """
+
+    def __init__(
+        self, status: int, message: str, code: str | int | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.answer = envelope(status, message, code, headers)
+
+
+def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+    """Return a JSON answer, Chinese as it is and not escaped: relays do both, and this one costs fewer bytes."""
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return Answer(status, body, {"content-type": "application/json; charset=utf-8"} | (headers or {}))
+
+
+def envelope(status: int, message: str, code: str | int | None = None, headers: dict[str, str] | None = None) -> Answer:
+    """
+    Return an error in the family's envelope.
+
+    :param status: HTTP status; `code` follows from it unless given.
+    """
+    error = {
+        "message": f"{message} (request id: {request_id()})",
+        "type": "new_api_error",
+        "param": "",
+        "code": DEFAULT_CODES.get(status, "upstream_error") if code is None else code,
+    }
+    return json_answer({"error": error}, status, headers)
+
+
+def flat_envelope(status: int, message: str, code: str | int) -> Answer:
+    """Return an error in the family's other form, without an `error` object."""
+    return json_answer({"code": code, "message": f"{message} (request id: {request_id()})", "data": None}, status)
+
+
+def page(status: int) -> Answer:
+    """Return what a gateway in front of the relay answers: an HTML page that knows nothing of envelopes."""
+    phrase = html.escape(reason(status))
+    body = (
+        f"<html>\r\n<head><title>{status} {phrase}</title></head>\r\n<body>\r\n"
+        f"<center><h1>{status} {phrase}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+    )
+    return Answer(status, body.encode(), {"content-type": "text/html"})
+
+
+def reason(status: int) -> str:
+    """Return the standard phrase of an HTTP status, also of one that has none."""
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def request_id() -> str:
+    """Return a new id in the family's form: a date, then letters."""
+    return time.strftime("%Y%m%d%H%M%S", time.gmtime()) + random_letters(18)
+
+
+def random_letters(length: int) -> str:
+    """Return letters and digits that no other call returned."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(length))

@@ -1,0 +1,179 @@
+"""
+What a relay accepts: its models and the rules of a request's body, read from the API document alone.
+
+This is a second, independent reading on purpose: nothing here may be shared with the project's own payload code, and
+it is strict where a real relay may be lax, so that a test fails where a customer's money would be at risk.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import json
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
+
+from airflow_provider_veo.sandbox.answers import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ASPECT_RATIOS = ("16:9", "9:16")
+FIELD_TYPES: dict[str, type] = {
+    "model": str,
+    "prompt": str,
+    "enhance_prompt": bool,
+    "enable_upsample": bool,  # the seed's table says string, both of its examples send a boolean
+    "aspect_ratio": str,
+}
+"""The required fields of a create's body (seed)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What one model takes."""
+
+    max_images: int = 0
+    portrait: bool = False
+    """Whether it honours `aspect_ratio`, that is, can do 9:16."""
+
+
+MODELS: Mapping[str, Model] = {
+    # seed
+    "veo2": Model(),
+    "veo2-fast": Model(),
+    "veo2-pro": Model(),
+    "veo2-fast-frames": Model(max_images=2),
+    "veo2-fast-components": Model(max_images=3),
+    "veo3": Model(portrait=True),
+    "veo3-fast": Model(portrait=True),
+    "veo3-pro": Model(portrait=True),
+    "veo3-pro-frames": Model(max_images=1, portrait=True),
+    "veo3-frames": Model(max_images=1, portrait=True),
+    "veo3-fast-frames": Model(max_images=1, portrait=True),
+    "veo3.1-components": Model(max_images=3, portrait=True),
+    # family
+    "veo2-pro-components": Model(max_images=3),
+    "veo3.1": Model(max_images=1, portrait=True),
+    "veo3.1-fast": Model(max_images=1, portrait=True),
+    "veo3.1-pro": Model(max_images=1, portrait=True),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """A create's body that obeys the rules."""
+
+    model: str
+    prompt: str
+    images: tuple[str, ...]
+    enhance_prompt: bool
+    enable_upsample: bool
+    aspect_ratio: str
+
+
+def catalog(extra_models: Iterable[str] = ()) -> dict[str, Model]:
+    """
+    Return the models by name.
+
+    :param extra_models: More of them, each `NAME[,images=N][,9:16]`.
+    :raises ValueError: One of them is not of that form.
+    """
+    models = dict(MODELS)
+    for text in extra_models:
+        match = re.fullmatch(r"([\w.-]+)(?:,images=(\d+))?(,9:16)?", text)
+        if not match:
+            raise ValueError(f"extra_models: {text!r} is not NAME[,images=N][,9:16]")
+        models[match[1]] = Model(max_images=int(match[2] or 0), portrait=bool(match[3]))
+    return models
+
+
+def read_order(body: bytes, models: Mapping[str, Model]) -> Order:
+    """
+    Return what a create asks for.
+
+    :param body: The request's body as it came.
+    :raises Refusal: It breaks a rule; a 400 names every rule it breaks.
+    """
+    document = _read_json(body)
+    name = str(document.get("model", ""))
+    if isinstance(document.get("model"), str) and name and name not in models:
+        # Relays choose a channel by the model before they look at anything else.
+        raise Refusal(503, f"分组 default 下模型 {name} 无可用渠道", "model_not_found")
+    mistakes = [*_field_mistakes(document)]
+    if not mistakes:
+        mistakes = [*_model_mistakes(document, name, models[name])]
+    if mistakes:
+        raise Refusal(400, "; ".join(mistakes))
+    images = tuple(document.get("images", ()))
+    return Order(images=images, **{field: document[field] for field in FIELD_TYPES})
+
+
+def _read_json(body: bytes) -> dict[str, Any]:
+    def not_json(word: str) -> NoReturn:
+        raise ValueError(f"{word} is not JSON")
+
+    try:
+        document = json.loads(body.decode("utf-8"), parse_constant=not_json)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"the body is not JSON: {type(error).__name__}") from None
+    if not isinstance(document, dict):
+        raise Refusal(400, "the body is not a JSON object")
+    return document
+
+
+def _field_mistakes(document: dict[str, Any]) -> Iterable[str]:
+    for field, kind in FIELD_TYPES.items():
+        if field not in document:
+            yield f"{field} is required"
+        elif not isinstance(document[field], kind):
+            yield f"{field} must be a {'boolean' if kind is bool else 'string'}"
+    if isinstance(document.get("model"), str) and not document["model"]:
+        yield "model is empty"
+    if isinstance(document.get("prompt"), str) and not document["prompt"].strip():
+        yield "prompt is empty"
+    ratio = document.get("aspect_ratio")
+    if isinstance(ratio, str) and ratio not in ASPECT_RATIOS:
+        yield f"aspect_ratio must be one of {', '.join(ASPECT_RATIOS)}"
+    if "images" in document:
+        yield from _image_mistakes(document["images"])
+
+
+def _image_mistakes(images: Any) -> Iterable[str]:
+    if not isinstance(images, list) or not images:
+        yield "images must be a non-empty list if present"
+        return
+    for number, image in enumerate(images):
+        if not is_image(image):
+            yield f"images[{number}] is neither an http(s) URL nor a data:image URI"
+
+
+def _model_mistakes(document: dict[str, Any], name: str, model: Model) -> Iterable[str]:
+    count = len(document.get("images", ()))
+    if count > model.max_images:
+        yield f"{name} takes at most {model.max_images} images, not {count}"
+    if document["aspect_ratio"] == "9:16" and not model.portrait:
+        yield f"{name} does not support aspect_ratio 9:16"
+
+
+def is_image(value: Any) -> bool:
+    """Return whether a relay could make an image of this: an http(s) URL, or base64 data that says it is an image."""
+    if not isinstance(value, str) or value != value.strip():
+        return False
+    if value.startswith("data:"):
+        head, _, data = value.partition(",")
+        return bool(re.fullmatch(r"data:image/[\w.+-]+;base64", head)) and _is_base64(data)
+    try:
+        address = urlsplit(value)
+        return address.scheme in ("http", "https") and bool(address.hostname) and " " not in value
+    except ValueError:
+        return False
+
+
+def _is_base64(data: str) -> bool:
+    try:
+        return bool(base64.b64decode(data, validate=True))
+    except (binascii.Error, ValueError):
+        return False

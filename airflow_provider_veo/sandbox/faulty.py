@@ -1,0 +1,126 @@
+"""
+Faults in what is said: answers given in place of the right one, and right answers spoilt.
+
+Those in `INSTEAD` happen before the relay looks at a request, so nothing is accepted; those in `SPOILT` happen after.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from typing import TYPE_CHECKING
+
+from airflow_provider_veo.sandbox.answers import (
+    DEFAULT_CODES,
+    Answer,
+    envelope,
+    flat_envelope,
+    json_answer,
+    page,
+    reason,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+
+    from airflow_provider_veo.sandbox.faults import Fault
+
+BUSY = "当前分组上游负载已饱和，请稍后再试"
+"""What relays say when they are busy, and sometimes when the money is spent (family)."""
+
+
+def _status(fault: Fault, request: Request) -> Answer:
+    status, code = fault.value
+    return envelope(status, f"sandbox fault: {reason(status)}", code)
+
+
+def _envelope(fault: Fault, request: Request) -> Answer:
+    code, status = fault.value
+    return envelope(status or 200, "sandbox fault: the request was refused", code)
+
+
+def _flat_envelope(fault: Fault, request: Request) -> Answer:
+    code, status = fault.value
+    return flat_envelope(status or 400, "sandbox fault: the request was refused", code)
+
+
+def _quota(fault: Fault, request: Request) -> Answer:
+    return envelope(fault.value, BUSY, "insufficient_user_quota")
+
+
+def _rate_limit(fault: Fault, request: Request) -> Answer:
+    headers = {} if fault.value is None else {"retry-after": f"{fault.value:g}"}
+    return envelope(429, BUSY, DEFAULT_CODES[429], headers)
+
+
+def _rate_limit_date(fault: Fault, request: Request) -> Answer:
+    date = email.utils.formatdate(time.time() + fault.value, usegmt=True)
+    return envelope(429, BUSY, DEFAULT_CODES[429], {"retry-after": date})
+
+
+def _redirect(fault: Fault, request: Request) -> Answer:
+    # raw_path keeps the percent-encoding of the id, which `path` has lost.
+    path = request.scope["raw_path"].decode("ascii")
+    query = f"?{request.url.query}" if request.url.query else ""
+    return Answer(307, headers={"location": fault.value or f"{request.base_url}redirected{path}{query}"})
+
+
+def _echo_key(fault: Fault, request: Request) -> Answer:
+    key = request.headers.get("authorization", "").removeprefix("Bearer ")
+    return envelope(fault.value, f"sandbox fault: the key {key} may not do this")
+
+
+INSTEAD: dict[str, Callable[[Fault, Request], Answer]] = {
+    "status": _status,
+    "bare": lambda fault, request: page(fault.value),
+    "envelope": _envelope,
+    "flat-envelope": _flat_envelope,
+    "quota": _quota,
+    "rate-limit": _rate_limit,
+    "rate-limit-date": _rate_limit_date,
+    "redirect": _redirect,
+    "echo-key": _echo_key,
+}
+"""What is answered in place of the right answer, by the fault's kind."""
+
+
+def _no_id(fault: Fault, answer: Answer) -> Answer:
+    document = json.loads(answer.body)
+    for part in (document, document.get("data")):
+        if isinstance(part, dict):
+            part.pop("id", None)
+            part.pop("task_id", None)
+    return json_answer(document)
+
+
+def _huge(fault: Fault, answer: Answer) -> Answer:
+    start = answer.body.rstrip()[:-1] + b',"padding":"'
+    return Answer(answer.status, start.ljust(fault.value - 2, b"x") + b'"}', answer.headers)
+
+
+def _html_200(fault: Fault, answer: Answer) -> Answer:
+    return Answer(200, page(200).body, {"content-type": fault.value})
+
+
+def _wrong_length(fault: Fault, answer: Answer) -> Answer:
+    length = max(0, int(answer.headers["content-length"]) + fault.value)
+    return Answer(answer.status, answer.body[:length], answer.headers | {"content-length": str(length)})
+
+
+SPOILT: dict[str, Callable[[Fault, Answer], Answer]] = {
+    "bare-after": lambda fault, answer: page(fault.value),
+    "empty": lambda fault, answer: Answer(fault.value, headers=_type_of(answer)),
+    "no-json": lambda fault, answer: Answer(200, b"ok, your video is on its way", {"content-type": "text/plain"}),
+    "no-id": _no_id,
+    "huge": _huge,
+    "html-200": _html_200,
+    "wrong-length": _wrong_length,
+}
+"""What becomes of the right answer, by the fault's kind."""
+
+
+def _type_of(answer: Answer) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name == "content-type"}

@@ -1,0 +1,244 @@
+"""
+The sandbox as a child process, for tests, the demo and the benchmarks.
+
+A process of its own, so that its event loop and its rendering take nothing from what is being measured. It ends with
+the ``with`` block, and with its parent if that is killed. Only the standard library is loaded here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_MARK = "export AIRFLOW_CONN_VEO_DEFAULT="
+_CONTROL_TIMEOUT = 30
+_PATIENCE = 5
+"""Seconds that the process gets to end by itself."""
+
+
+class SandboxError(RuntimeError):
+    """The sandbox did not start, or refused what it was told."""
+
+
+class Sandbox:
+    """
+    A running sandbox.
+
+    :param connection: The connection that it announced, as JSON.
+    :param log: The file that the process writes to; it has no name, so that nothing of it is left behind.
+    """
+
+    def __init__(self, connection: str, log: IO[bytes], process: subprocess.Popen[bytes]) -> None:
+        announced = json.loads(connection)
+        self._log = log
+        self._process = process
+        self._key_at_start: str = announced["password"]
+        self.url: str = announced["host"]
+        """The relay's base URL, without a slash at the end."""
+        self.api_key = self._key_at_start
+        """The key that the relay accepts now."""
+
+    def __repr__(self) -> str:
+        return f"<Sandbox {self.url}>"
+
+    @property
+    def connection(self) -> str:
+        """What `AIRFLOW_CONN_VEO_DEFAULT` shall be, as JSON."""
+        return json.dumps({"conn_type": "veo", "host": self.url, "password": self.api_key})
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def stats(self) -> dict[str, Any]:
+        """
+        Return the counts since the last reset.
+
+        `requests` by endpoint, `answers` by endpoint and status (`none`: the client saw none), `accepted`,
+        `accepted_by_prompt`, `paid_twice`, `faults`, `faults_fired`.
+        """
+        stats: dict[str, Any] = self._call("stats")
+        return stats
+
+    def videos(self) -> list[dict[str, Any]]:
+        """Return the accepted videos in their order: id, model, prompt, state, how often asked for, and more."""
+        videos: list[dict[str, Any]] = self._call("videos")
+        return videos
+
+    def requests(self, endpoint: str = "create") -> list[dict[str, Any]]:
+        """
+        Return the last 1000 requests to an endpoint, oldest first, as they were received.
+
+        :param endpoint: `create`, `query`, `models`, `file`, `redirected`, `other`, or `all`.
+        """
+        requests: list[dict[str, Any]] = self._call(f"requests?endpoint={endpoint}")
+        return requests
+
+    def set_faults(self, *specs: str) -> None:
+        """
+        Put these faults in place of the present ones; without arguments nothing fails any more.
+
+        :raises SandboxError: One of them is wrong; then nothing has changed.
+        """
+        self._call("faults", {"faults": specs})
+
+    def configure(self, **settings: Any) -> None:
+        """
+        Change settings, named as the arguments of :func:`running`.
+
+        :raises SandboxError: One of them is wrong; then nothing has changed.
+        """
+        self._call("config", settings)
+        self.api_key = settings.get("api_key", self.api_key)
+
+    def reset(self) -> None:
+        """Forget videos, counts, requests and faults, and go back to the settings of the start."""
+        self._call("reset", {})
+        self.api_key = self._key_at_start
+
+    def output(self) -> str:
+        """Return what the process wrote so far, without the key."""
+        return _read(self._log).replace(self._key_at_start, "(hidden)")
+
+    def _call(self, path: str, document: dict[str, Any] | None = None) -> Any:
+        body = None if document is None else json.dumps(document).encode()
+        request = urllib.request.Request(f"{self.url}/_sandbox/{path}", data=body)  # noqa: S310 (always http)
+        # No proxy, whatever the environment says: the sandbox is on this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=_CONTROL_TIMEOUT) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise SandboxError(error.read().decode("utf-8", "replace")) from None
+
+
+@contextlib.contextmanager
+def running(
+    *,
+    port: int = 0,
+    generation_seconds: float = 5.0,
+    api_key: str = "sandbox-key",
+    faults: Sequence[str] = (),
+    seed: int = 0,
+    response_shape: str = "status",
+    id_field: str = "id",
+    numeric_ids: bool = False,
+    wrapped: bool = False,
+    other_id: bool = False,
+    url_field: str = "video_url",
+    time_unit: str = "ms",
+    video_seconds: float = 3.0,
+    extra_models: Sequence[str] = (),
+    start_timeout: float = 60.0,
+) -> Iterator[Sandbox]:
+    """
+    Run a sandbox in a process of its own for the length of a ``with`` block.
+
+    :param port: Where it listens on 127.0.0.1; 0 is a free port.
+    :param generation_seconds: How long a video takes; 0 is ready at once.
+    :param api_key: The key that it accepts.
+    :param faults: What shall go wrong, each in the grammar that `airflow-veo-sandbox --help` explains.
+    :param seed: Decides which requests a fault with a share meets.
+    :param response_shape: Answers to create: the seed's `status`, or its `chat`-like one.
+    :param id_field: The id's name in answers to create, `id` or `task_id`.
+    :param numeric_ids: Whether ids are JSON numbers.
+    :param wrapped: Whether answers to queries come inside `{"status": "SUCCESS", "data": ...}`.
+    :param other_id: Whether answers to queries carry another id than the one asked for.
+    :param url_field: The URL's name in answers to queries: `video_url`, `url` or `output_url`.
+    :param time_unit: Of `status_update_time`: `ms` or `s`.
+    :param video_seconds: How long the made videos play.
+    :param extra_models: Models beyond the known ones, each `NAME[,images=N][,9:16]`.
+    :param start_timeout: Seconds that it may take to answer for the first time.
+    :raises SandboxError: It didn't start; the message holds what it wrote.
+    """
+    relay = {
+        "port": port,
+        "seed": seed,
+        "generation-seconds": generation_seconds,
+        "api-key": api_key,
+        "response-shape": response_shape,
+        "id-field": id_field,
+        "url-field": url_field,
+        "time-unit": time_unit,
+        "video-seconds": video_seconds,
+    }
+    # `--name=value`, so that a key or a fault that begins with a dash is not taken for an option.
+    arguments = [f"--{name}={value}" for name, value in relay.items()]
+    arguments += [f"--fault={spec}" for spec in faults]
+    arguments += [f"--extra-model={model}" for model in extra_models]
+    switches = {"numeric-ids": numeric_ids, "wrapped": wrapped, "other-id": other_id}
+    arguments += [f"--{name}" for name, on in switches.items() if on]
+
+    with tempfile.TemporaryFile() as log:
+        process = _start(arguments, log)
+        owner = os.getpid()
+        try:
+            yield _wait_until_it_answers(process, log, time.monotonic() + start_timeout)
+        finally:
+            # A fork of this process leaves this block, too, and must not take the sandbox from its owner.
+            if os.getpid() == owner:
+                _stop(process)
+
+
+def _start(arguments: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    package_root = str(Path(__file__).resolve().parents[2])
+    paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    command = [sys.executable, "-m", "airflow_provider_veo.sandbox", f"--exit-with-parent={os.getpid()}", *arguments]
+    # A file and not a pipe: nobody reads it along, and a full pipe would stop the sandbox.
+    return subprocess.Popen(  # noqa: S603 (this very program)
+        command,
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+
+
+def _wait_until_it_answers(process: subprocess.Popen[bytes], log: IO[bytes], deadline: float) -> Sandbox:
+    while time.monotonic() < deadline:
+        ended = process.poll()
+        if ended is not None:
+            raise SandboxError(f"the sandbox ended with status {ended}:\n{_read(log)}")
+        lines = _read(log).splitlines(keepends=True)
+        # The whole line, with its end: it may be read while it is being written.
+        announced = [line for line in lines if line.startswith(_MARK) and line.endswith("\n")]
+        if announced:
+            sandbox = Sandbox(shlex.split(announced[0].removeprefix(_MARK))[0], log, process)
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                sandbox.stats()
+                return sandbox
+        time.sleep(0.02)
+    raise SandboxError(f"the sandbox did not answer in time:\n{_read(log)}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    finally:
+        if process.stdin:
+            process.stdin.close()
+
+
+def _read(log: IO[bytes]) -> str:
+    # pread, since the position in the file is the one at which the process goes on writing.
+    return os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode("utf-8", "replace")

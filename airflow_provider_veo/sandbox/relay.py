@@ -1,0 +1,107 @@
+"""
+Everything the sandbox remembers, in one object: settings, videos, faults, files and the ledger.
+
+It lives in the server's event loop and is touched from nowhere else, so nothing here needs a lock.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_veo.sandbox.answers import Refusal
+from airflow_provider_veo.sandbox.contract import Order, catalog
+from airflow_provider_veo.sandbox.faults import Faults
+from airflow_provider_veo.sandbox.files import Files
+from airflow_provider_veo.sandbox.ledger import HIDDEN, Ledger
+from airflow_provider_veo.sandbox.settings import Settings, SettingsError
+from airflow_provider_veo.sandbox.video import Video, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.requests import Request
+
+log = logging.getLogger("airflow_provider_veo.sandbox")
+
+
+class Relay:
+    """
+    The state of the sandbox.
+
+    :param settings: What holds at the start and after each reset.
+    :param faults: Faults that hold until the first reset.
+    :param seed: Decides which requests a fault with a share meets.
+    """
+
+    def __init__(self, settings: Settings, faults: Iterable[str] = (), seed: int = 0) -> None:
+        self._at_start = settings
+        self._seed = seed
+        self.files = Files()
+        self._begin(settings, faults)
+
+    def _begin(self, settings: Settings, faults: Iterable[str]) -> None:
+        self.settings = settings
+        self.models = catalog(settings.extra_models)
+        self.faults = Faults(faults, self._seed)
+        self.ledger = Ledger()
+        self.videos: dict[str, Video] = {}
+
+    def reset(self) -> None:
+        """Forget videos, counts and faults, and go back to the settings of the start."""
+        self.files.forget()
+        self._begin(self._at_start, ())
+
+    def configure(self, changes: dict[str, Any]) -> None:
+        """
+        Change some settings.
+
+        :raises SettingsError: One of them is wrong; then nothing has changed.
+        """
+        settings = self.settings.changed(changes)
+        try:
+            self.models = catalog(settings.extra_models)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+        self.settings = settings
+
+    def authorized(self, request: Request) -> bool:
+        """Return whether a request carries the key."""
+        given = request.headers.get("authorization", "").encode("latin-1")
+        return hmac.compare_digest(given, f"Bearer {self.settings.api_key}".encode())
+
+    def require_key(self, request: Request) -> None:
+        """
+        Make sure that a request carries the key.
+
+        :raises Refusal: It doesn't.
+        """
+        if not self.authorized(request):
+            raise Refusal(401, "无效的令牌")
+
+    def accept(self, order: Order) -> Video:
+        """Accept an order: the moment at which a real relay takes the money."""
+        video = Video(new_id(order.model, self.settings.numeric_ids), len(self.videos) + 1, order)
+        self.videos[video.id] = video
+        self.faults.consider(video)
+        self.ledger.accepted_by_prompt[order.prompt] += 1
+        log.info("accepted %s (%s): %s", video.id, order.model, self._one_line(order.prompt))
+        return video
+
+    def find(self, video_id: str) -> Video:
+        """
+        Return the video of that id.
+
+        :raises Refusal: There is none.
+        """
+        video = self.videos.get(video_id)
+        if video is None:
+            raise Refusal(404, "task not found", "task_not_exist")
+        return video
+
+    def _one_line(self, prompt: str) -> str:
+        # A prompt is a stranger's text, and a terminal obeys control characters.
+        text = " ".join(prompt.replace(self.settings.api_key, HIDDEN).split())
+        shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+        return shown if len(shown) <= 60 else f"{shown[:59]}…"

@@ -1,0 +1,169 @@
+"""
+The process that serves: its socket, its signals, its parent, and the door to the transport that faults need.
+
+It ends quietly and at once, whatever is still under way: nothing of a sandbox is worth waiting for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from airflow_provider_veo.sandbox.app import build
+from airflow_provider_veo.sandbox.relay import Relay
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
+
+    from airflow_provider_veo.sandbox.settings import Settings
+
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open. Longer than pollers pause: a server that closes just when a client sends
+again looks like a lost request, and such things shall happen here only when asked for."""
+GRACE = 3
+"""Seconds for the last requests at the end."""
+BACKLOG = 2048
+
+
+class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn's HTTP, with each request's transport in its state, for faults to close it."""
+
+    app_state: dict[str, Any]
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport: uvicorn copies `app_state` into the scope of each request."""
+        self.app_state = {**self.app_state, "transport": transport}
+        super().connection_made(transport)
+
+    def shutdown(self) -> None:
+        """Drop the connection at the server's end, also one that hangs on purpose."""
+        self.transport.abort()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """
+    Return a socket that accepts connections.
+
+    :param port: 0 is a free one.
+    :raises OSError: The port is taken, or the host is not this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
+def serve(
+    settings: Settings,
+    faults: Iterable[str],
+    seed: int,
+    listener: socket.socket,
+    verbose: bool = False,
+    parent: int | None = None,
+) -> None:
+    """
+    Serve until a signal comes, or until the parent is gone.
+
+    :param parent: Process id of the parent to end with; its end of this process's standard input says so, too.
+    """
+    _log_to_stdout(verbose)
+    _allow_many_connections()
+    application = build(Relay(settings, faults, seed))
+    config = uvicorn.Config(
+        application,
+        http=Protocol,
+        log_config=None,
+        access_log=verbose,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+        backlog=BACKLOG,
+    )
+    server = uvicorn.Server(config)
+    _end_on_signals(server)
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent, server), daemon=True).start()
+    print(greeting(listener, settings.api_key), flush=True)
+    server.run(sockets=[listener])
+
+
+def greeting(listener: socket.socket, api_key: str) -> str:
+    """Return what is said at the start: the only place where the key is printed."""
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    connection = json.dumps({"conn_type": "veo", "host": url, "password": api_key})
+    return (
+        f"Veo sandbox relay on {url}  (Ctrl+C ends it)\n"
+        f"  what happened   {url}/_sandbox/stats\n"
+        f"  for Airflow     copy this line:\n"
+        f"export AIRFLOW_CONN_VEO_DEFAULT={shlex.quote(connection)}"
+    )
+
+
+def _log_to_stdout(verbose: bool) -> None:
+    # A reader who went away (`| head`), or a terminal that knows no Chinese, is no reason to fail a request.
+    logging.raiseExceptions = False
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in ("airflow_provider_veo.sandbox", *(["uvicorn.access"] if verbose else [])):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+def _allow_many_connections() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # Some systems name a hard limit that they don't grant.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _end_on_signals(server: uvicorn.Server) -> None:
+    # uvicorn raises the signal again when it has ended; with this handler in place that is not an error exit.
+    def end(number: int, frame: Any) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+
+
+def _end_with(parent: int, server: uvicorn.Server) -> None:
+    """
+    End the server when its parent is gone.
+
+    The pipe says it at once, but another child of the parent may hold its other end; the parent's id says it then.
+    """
+    closed = threading.Event()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        closed.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    while not closed.wait(1) and os.getppid() == parent:
+        pass
+    server.should_exit = True
+    time.sleep(GRACE + 2)
+    os._exit(1)  # it should have been over by now

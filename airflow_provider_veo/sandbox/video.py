@@ -1,0 +1,92 @@
+"""
+A video's life at the relay: accepted, then through the family's status words as time goes by, then finished.
+
+A finished video stays finished, whatever is set about the generation's length afterwards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from airflow_provider_veo.sandbox.answers import random_letters
+
+if TYPE_CHECKING:
+    from airflow_provider_veo.sandbox.contract import Order
+
+STAGES = (
+    # (status word, share of the generation at which it begins)
+    ("pending", 0.0),
+    ("image_downloading", 0.1),
+    ("video_generating", 0.2),
+    ("video_generation_completed", 0.8),
+    ("video_upsampling", 0.85),
+)
+"""The words of a running video. The middle one of the last three is running: there is no URL yet (family)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a video is at one moment."""
+
+    status: str
+    since: float
+    """When that status began, in epoch seconds."""
+    finished: bool
+
+
+@dataclasses.dataclass(slots=True)
+class Video:
+    """One accepted, that is, paid video."""
+
+    id: str
+    number: int
+    """The how many-th accepted one this is, from 1."""
+    order: Order
+    accepted_at: float = dataclasses.field(default_factory=time.time)
+    other_id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    """What queries call it under the setting `other_id`."""
+    queries: int = 0
+    """How many times it was asked for."""
+    finished_queries: int = 0
+    """How many of those were answered that it succeeded."""
+    finished_at: float | None = None
+    _clock: float = dataclasses.field(default_factory=time.monotonic)
+
+    def progress(self, generation_seconds: float) -> Progress:
+        """
+        Return where the video is now.
+
+        :param generation_seconds: How long the whole generation takes.
+        """
+        elapsed = time.monotonic() - self._clock
+        if self.finished_at is None and elapsed >= generation_seconds:
+            self.finished_at = self.accepted_at + generation_seconds
+        if self.finished_at is not None:
+            word = "video_upsampling_completed" if self.order.enable_upsample else "completed"
+            return Progress(word, self.finished_at, finished=True)
+        share = elapsed / generation_seconds
+        word, begins = max((stage for stage in self._stages() if stage[1] <= share), key=lambda stage: stage[1])
+        return Progress(word, self.accepted_at + begins * generation_seconds, finished=False)
+
+    def _stages(self) -> list[tuple[str, float]]:
+        skipped = set()
+        if not self.order.images:
+            skipped.add("image_downloading")
+        if not self.order.enable_upsample:
+            skipped.add("video_upsampling")
+        return [stage for stage in STAGES if stage[0] not in skipped]
+
+
+def new_id(model: str, numeric: bool) -> str:
+    """
+    Return an id that no other video has.
+
+    :param model: Its name begins the id (seed: `veo3.1-components:1762241017-xTL0P9HvGF`).
+    :param numeric: Whether to make a number instead, small enough for a client that reads numbers as doubles.
+    """
+    if numeric:
+        return str(uuid.uuid4().int % 2**50 + 2**50)
+    return f"{model}:{int(time.time())}-{random_letters(10)}"

@@ -1,0 +1,215 @@
+"""Each fault is seen by a client, over real HTTP, and counts as accepted or not as it says."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from airflow_provider_veo.sandbox.answers import DEFAULT_CODES
+
+from .conftest import BODY
+
+if TYPE_CHECKING:
+    from airflow_provider_veo.sandbox import Sandbox
+
+    from .conftest import Client
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 408, 413, 415, 422, 429, 500, 502, 503, 504])
+def test_any_status_comes_with_an_envelope(client: Client, sandbox: Sandbox, status: int) -> None:
+    sandbox.set_faults(f"status={status}")
+    answer = client.create()
+    assert answer.status_code == status
+    assert answer.json()["error"]["code"] == DEFAULT_CODES.get(status, "upstream_error")
+    assert sandbox.stats()["accepted"] == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "code"),
+    [
+        ("status=403:insufficient_user_quota", 403, "insufficient_user_quota"),
+        ("status=400:1234", 400, 1234),
+        ("envelope=insufficient_user_quota", 200, "insufficient_user_quota"),
+        ("envelope=model_not_found:503", 503, "model_not_found"),
+        ("quota", 403, "insufficient_user_quota"),
+        ("quota=429", 429, "insufficient_user_quota"),
+    ],
+)
+def test_the_code_can_be_chosen(client: Client, sandbox: Sandbox, spec: str, status: int, code: Any) -> None:
+    sandbox.set_faults(spec)
+    answer = client.create()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert sandbox.stats()["accepted"] == 0
+
+
+def test_the_flat_envelope_has_no_error_object(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("flat-envelope=quota_exceeded", "flat-envelope=quota_exceeded:200")
+    answer = client.create()
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "quota_exceeded"
+    assert answer.json()["data"] is None
+
+
+@pytest.mark.parametrize("kind", ["bare", "bare-after"])
+def test_a_gateways_page_is_no_envelope(client: Client, sandbox: Sandbox, kind: str) -> None:
+    sandbox.set_faults(f"{kind}=502")
+    answer = client.create()
+    assert answer.status_code == 502
+    assert answer.headers["content-type"] == "text/html"
+    assert "<h1>502 Bad Gateway</h1>" in answer.text
+    assert sandbox.stats()["accepted"] == (kind == "bare-after")
+
+
+def test_rate_limits_say_when_to_come_back(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("rate-limit=7@1", "rate-limit-date=60@2", "rate-limit@3")
+    seconds, date, silent = (client.create() for _ in range(3))
+    assert {answer.status_code for answer in (seconds, date, silent)} == {429}
+    assert seconds.headers["retry-after"] == "7"
+    moment = email.utils.parsedate_to_datetime(date.headers["retry-after"]).timestamp()
+    assert 55 < moment - time.time() < 61
+    assert "retry-after" not in silent.headers
+
+
+def test_a_redirect_shows_who_follows_it(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("redirect@1", "redirect=https://example.com/x@2")
+    first = client.create()
+    assert first.status_code == 307
+    assert first.headers["location"] == f"{sandbox.url}/redirected/v1/video/create"
+    assert sandbox.requests("redirected") == []
+    assert client.send("POST", first.headers["location"]).status_code == 404
+    assert len(sandbox.requests("redirected")) == 1
+    assert client.create().headers["location"] == "https://example.com/x"
+    assert sandbox.stats()["accepted"] == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "accepted"),
+    [
+        ("drop-before", 0),
+        ("reset", 0),
+        ("hang-before=0.1", 0),
+        ("drop-after", 1),
+        ("reset-after", 1),
+        ("hang-after=0.1", 1),
+    ],
+)
+def test_a_lost_answer_is_no_answer(client: Client, sandbox: Sandbox, spec: str, accepted: int) -> None:
+    sandbox.set_faults(spec)
+    with pytest.raises(requests.ConnectionError) as caught:
+        client.create()
+    assert ("Connection reset" in str(caught.value)) == spec.startswith("reset")
+    stats = sandbox.stats()
+    assert stats["accepted"] == accepted
+    assert stats["answers"] == {"create": {"none": 1}}
+    assert stats["faults_fired"] == {spec: 1}
+
+
+@pytest.mark.parametrize(("kind", "accepted"), [("hang-before", 0), ("hang-after", 1)])
+def test_a_silent_relay_lets_the_clients_timeout_strike(
+    client: Client, sandbox: Sandbox, kind: str, accepted: int
+) -> None:
+    sandbox.set_faults(f"{kind}=30")
+    with pytest.raises(requests.ReadTimeout):
+        client.create(timeout=0.3)
+    assert sandbox.stats()["accepted"] == accepted
+
+
+def test_a_slow_answer_is_right_but_late(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("slow=0.3")
+    begin = time.monotonic()
+    assert client.create().json()["id"]
+    assert time.monotonic() - begin >= 0.3
+
+
+def test_a_dripping_answer_comes_in_pieces(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("drip=0.4")
+    begin = time.monotonic()
+    answer = client.send("POST", "/v1/video/create", json=BODY, stream=True)
+    assert time.monotonic() - begin < 0.3
+    arrivals = [round(time.monotonic() - begin, 2) for _ in answer.iter_content(1)]
+    assert len(set(arrivals)) > 15
+    assert arrivals[-1] >= 0.3
+
+
+def test_a_cut_off_answer_ends_in_the_middle(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("cut-off")
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
+        client.create()
+    assert sandbox.stats()["accepted"] == 1
+    assert sandbox.stats()["answers"] == {"create": {"200": 1}}
+
+
+def test_answers_that_say_nothing_are_accepted_all_the_same(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("no-json@1", "no-id@2", "empty@3", "empty=204@4", "huge=100000@5")
+    text, nameless, empty, no_content, huge = (client.create() for _ in range(5))
+    with pytest.raises(requests.JSONDecodeError):
+        text.json()
+    assert text.status_code == nameless.status_code == 200
+    assert "id" not in nameless.json()
+    assert (empty.status_code, empty.content) == (200, b"")
+    assert (no_content.status_code, no_content.content) == (204, b"")
+    assert len(huge.content) == 100000
+    assert huge.json()["id"]
+    assert sandbox.stats()["accepted"] == 5
+
+
+def test_a_refused_request_is_not_turned_into_an_accepted_one(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("no-json")
+    assert client.create(prompt="").status_code == 400
+    assert sandbox.stats()["faults_fired"] == {}
+
+
+def test_an_error_may_repeat_the_key(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("echo-key")
+    answer = client.create()
+    assert answer.status_code == 400
+    assert sandbox.api_key in answer.json()["error"]["message"]
+    assert sandbox.api_key not in sandbox.output()
+
+
+def test_models_fail_on_demand_too(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("models:status=403", "query:bare=502")
+    assert client.send("GET", "/v1/models").status_code == 403
+    assert client.query("x").text.startswith("<html>")
+    assert client.create().status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("selector", "met"),
+    [
+        ("3", [3]),
+        ("2-4", [2, 3, 4]),
+        ("5+", [5, 6]),
+        ("model=veo3-fast", [1, 3, 5]),
+        ("model=veo3-fast,2", [3]),
+        ("prompt=number 4", [4]),
+        ("prompt=number,2-3", [2, 3]),
+        ("100%", [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_a_selector_says_which_requests(client: Client, sandbox: Sandbox, selector: str, met: list[int]) -> None:
+    sandbox.set_faults(f"status=500@{selector}")
+    models = {1: "veo3-fast", 0: "veo3-pro"}
+    failed = [n for n in range(1, 7) if client.create(model=models[n % 2], prompt=f"number {n}").status_code == 500]
+    assert failed == met
+
+
+def test_a_share_is_the_same_share_after_a_reset(client: Client, sandbox: Sandbox) -> None:
+    rounds = []
+    for _ in range(2):
+        sandbox.reset()
+        sandbox.set_faults("status=500@40%")
+        rounds.append([client.create().status_code for _ in range(30)])
+    assert rounds[0] == rounds[1]
+    assert 3 < rounds[0].count(500) < 25
+
+
+def test_an_answer_fault_and_a_travel_fault_work_together(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("status=503", "cut-off")
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        client.create()
+    assert sandbox.stats()["faults_fired"] == {"status=503": 1, "cut-off": 1}

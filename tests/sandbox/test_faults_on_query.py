@@ -1,0 +1,118 @@
+"""Each fault of a query, and of a generation, is seen by a client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+if TYPE_CHECKING:
+    from airflow_provider_veo.sandbox import Sandbox
+
+    from .conftest import Client
+
+
+def test_an_unknown_word_hides_the_video(client: Client, sandbox: Sandbox) -> None:
+    video = client.accepted()
+    sandbox.set_faults("unknown-status@1", "unknown-status=thinking@2")
+    answers = [client.query(video).json() for _ in range(3)]
+    assert [answer["status"] for answer in answers] == ["video_reticulating", "thinking", "completed"]
+    assert [bool(answer["video_url"]) for answer in answers] == [False, False, True]
+
+
+def test_words_can_be_forced(client: Client, sandbox: Sandbox) -> None:
+    video = client.accepted()
+    sandbox.set_faults("status-word=succeeded@1", "upper-case")
+    assert client.query(video).json()["status"] == "SUCCEEDED"
+    assert client.query(video).json()["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("form", ["error", "fail_reason", "detail.error", "detail.error_message"])
+def test_a_generation_fails_for_a_reason_told_in_any_form(client: Client, sandbox: Sandbox, form: str) -> None:
+    sandbox.set_faults(f"failed=unsafe: a cow:{form}")
+    answer: Any = client.query(client.accepted()).json()
+    assert (answer["status"], answer["video_url"]) == ("failed", None)
+    for field in form.split("."):
+        answer = answer[field]
+    assert answer == "unsafe: a cow"
+    assert sandbox.videos()[0]["state"] == "failed"
+
+
+def test_a_reason_may_be_an_object_and_may_be_left_to_the_sandbox(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("failed=unsafe:error-object@1", "failed@2")
+    first, second = (client.query(client.accepted()).json()["error"] for _ in range(2))
+    assert first == {"message": "unsafe", "code": "generation_failed"}
+    assert "safety filter" in second
+
+
+def test_a_failure_comes_when_the_generation_ends(client: Client, sandbox: Sandbox) -> None:
+    sandbox.configure(generation_seconds=1000)
+    sandbox.set_faults("failed")
+    video = client.accepted()
+    assert client.query(video).json()["status"] == "pending"
+    sandbox.configure(generation_seconds=0)
+    assert client.query(video).json()["status"] == "failed"
+
+
+def test_a_fault_befalls_videos_and_not_queries(client: Client, sandbox: Sandbox) -> None:
+    first = client.accepted(prompt="a cow")
+    sandbox.set_faults("failed@2", "no-url@prompt=horse")
+    second, horse = client.accepted(prompt="a cow"), client.accepted(prompt="a horse")
+    for _ in range(2):
+        assert client.query(first).json()["status"] == "completed"
+        assert client.query(second).json()["status"] == "failed"
+        assert client.query(horse).json()["status"] == "completed"
+        assert client.query(horse).json()["video_url"] is None
+
+
+def test_failed_upsampling_leaves_the_plain_video(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("upsampling-failed")
+    answer = client.query(client.accepted(enable_upsample=True)).json()
+    assert answer["status"] == "video_upsampling_failed"
+    assert answer["video_url"] == answer["detail"]["video_url"]
+    assert "upsampled" not in answer["video_url"]
+    assert client.send("HEAD", answer["video_url"]).status_code == 200
+
+
+def test_errors_are_left_over_on_a_video_that_succeeds(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("leftover-error")
+    answer = client.query(client.accepted()).json()
+    assert answer["status"] == "completed"
+    assert answer["video_url"]
+    fields = (answer["error"], answer["fail_reason"])
+    details = [answer["detail"][name] for name in ("error", "error_message", "video_generation_error")]
+    assert all("leftover" in text for text in (*fields, *details))
+
+
+def test_a_url_may_come_later_than_the_success(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("late-url=2")
+    video = client.accepted()
+    answers = [client.query(video).json() for _ in range(4)]
+    assert {answer["status"] for answer in answers} == {"completed"}
+    assert [bool(answer["video_url"]) for answer in answers] == [False, False, True, True]
+    assert sandbox.stats()["faults_fired"] == {"late-url=2": 2}
+
+
+def test_a_video_may_not_be_visible_at_first(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("not-found-first=2")
+    for video in (client.accepted(), client.accepted()):
+        assert [client.query(video).status_code for _ in range(3)] == [404, 404, 200]
+
+
+def test_wire_faults_happen_to_queries_by_the_video(client: Client, sandbox: Sandbox) -> None:
+    cow, horse = client.accepted(prompt="a cow"), client.accepted(prompt="a horse")
+    sandbox.set_faults("query:drop-after@prompt=cow", "query:rate-limit=1@prompt=horse,1")
+    with pytest.raises(requests.ConnectionError):
+        client.query(cow)
+    assert [client.query(horse).status_code for _ in range(2)] == [429, 200]
+
+
+def test_wrapped_answers_hold_the_failure_inside(client: Client, sandbox: Sandbox) -> None:
+    sandbox.configure(wrapped=True)
+    sandbox.set_faults("failed=unsafe", "query:no-id@2")
+    video = client.accepted()
+    answer = client.query(video).json()
+    assert answer["status"] == "SUCCESS"
+    assert (answer["data"]["status"], answer["data"]["error"]) == ("failed", "unsafe")
+    assert "id" not in client.query(video).json()["data"]
