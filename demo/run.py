@@ -37,7 +37,7 @@ VIDEOS = FOLDER / "videos"
 GENERATION_SECONDS = 5
 
 STARTING = re.compile(r"\[DAG TEST\] starting task_id=(\S+) map_index=(-?\d+)")
-SAID = re.compile(r"\[(?:info|warning|error) *\] (.*?)\s*\[airflow\.task\.(?:operators|hooks)\.")
+SAID = re.compile(r"\[(?:info|warning|error) *\] (.*?)\s*\[airflow\.task\.(?:operators|hooks)\.airflow_provider_veo")
 
 console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
 
@@ -50,7 +50,7 @@ def main() -> int:
     started = time.monotonic()
     try:
         with sandbox.running(generation_seconds=GENERATION_SECONDS) as relay:
-            say("sandbox", f"{relay.url} speaks the relay's protocol, on this machine: no key is needed, nothing is paid")
+            say("sandbox", f"{relay.url} is a relay on this machine: no key is needed, nothing is paid")
             run_airflow(relay.connection)
             show(read_result(), relay.stats())
         say("done", f"in {time.monotonic() - started:.0f} s; the videos are in {VIDEOS}, Airflow's log is {LOG}")
@@ -132,24 +132,19 @@ def read_result() -> list[tuple[dict, dict]]:
 
 
 def show(result: list[tuple[dict, dict]], stats: dict) -> None:
-    """Fetch and check the files, and end with the table."""
+    """Fetch and play the files, and end with the table."""
     table = Table(title="What the night made", show_lines=True)
-    for name, options in {
-        "prompt": {"ratio": 3},
-        "id": {"ratio": 2, "overflow": "fold"},
-        "status": {},
-        "video URL": {"ratio": 3, "overflow": "fold"},
-        "seconds": {"justify": "right"},
-        "file": {"ratio": 2},
-    }.items():
-        table.add_column(name, **options)
+    table.add_column("prompt", ratio=4)
+    table.add_column("id", ratio=3, overflow="fold")
+    table.add_column("status", ratio=2, overflow="fold")
+    table.add_column("video URL", ratio=5, overflow="fold")
+    table.add_column("seconds", justify="right", min_width=7)
     for before, after in result:
-        took = datetime.fromisoformat(after["updated_at"]) - datetime.fromisoformat(before["updated_at"])
         file = fetch(after["id"], after["video_url"])
-        facts = f"{file.relative_to(PROJECT)}\n{play(file)}"
-        table.add_row(
-            before["prompt"], after["id"], after["status"], after["video_url"], f"{took.total_seconds():.1f}", facts
-        )
+        say("file", f"{file} ({play(file)})")
+        took = datetime.fromisoformat(after["updated_at"]) - datetime.fromisoformat(before["updated_at"])
+        seconds = f"{took.total_seconds():.1f}"
+        table.add_row(before["prompt"], after["id"], after["status"], after["video_url"], seconds)
     console.print(table)
     twice = len(stats["paid_twice"])
     say("relay", f"{stats['accepted']} videos accepted, {twice} of them twice; {stats['requests']['query']} polls")

@@ -234,6 +234,8 @@ class VeoCreateVideoOperator(BaseOperator):
             seconds = getattr(self, name)
             if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
                 mistakes.append(f"{name}: expected a number of seconds above 0, got {seconds!r}")
+        if self.wait_for_completion and self.deferrable:
+            mistakes.append("deferrable: this release waits in the worker only; leave it out or set it to False")
         if mistakes:
             raise VeoValidationError(f"The arguments of task {self.task_id!r} are not valid.", mistakes)
 

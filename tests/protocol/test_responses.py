@@ -452,15 +452,17 @@ def test_the_models_of_no_key_and_of_no_relay(status, body, kind):
 
 # --- any bytes -------------------------------------------------------------------------------------------------------
 
+ANSWER_FIELDS = [
+    *["id", "task_id", "status", "data", "error", "code", "type", "message", "detail", "video_url", "url"],
+    *["fail_reason", "status_update_time", "created", "enhanced_prompt", "model", "choices"],
+]
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                ["id", "task_id", "status", "data", "error", "code", "type", "message", "detail", "video_url", "url", "fail_reason", "status_update_time", "enhanced_prompt", "model", "choices"]
-            )
-            | st.text(max_size=4),
+            st.sampled_from(ANSWER_FIELDS) | st.text(max_size=4),
             inner,
             max_size=6,
         )

@@ -1,0 +1,128 @@
+"""
+One submit through the hook, against a bare ``requests`` session posting the same bytes with the same headers.
+
+Both go to the same sandbox, in a process of its own; that the relay gets the same request from both is checked before
+the clock starts. Two calls that are compared take turns, and so does who goes first. Nothing is taken off the hook's
+time: it reads the connection, validates, sends, reads and understands the answer, and would send again; the bare post
+knows the address and the key, and looks at nothing. Closing is outside the clock for both.
+
+Three pairs. *New each time* is what a task does, and what the target is for. *With the connection's lookup* lets the
+bare session, too, ask Airflow for the key, as a DAG's author has to. *Kept* reuses hook and session, connection
+included: what is left is the hook's work for each request.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import requests
+from airflow import __version__ as airflow_version
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_veo import __version__, sandbox
+from airflow_provider_veo.hooks import VeoHook
+from airflow_provider_veo.protocol import payload
+from bench import show
+from bench.payload import ARGUMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_veo.sandbox import Sandbox
+
+NEW = "new each time"
+LOOKED_UP = "with the connection's lookup"
+KEPT = "kept"
+TARGET = 1.3
+ROUNDS = 400
+WARM_UP = 20
+
+
+def measure() -> dict[str, tuple[list[float], list[float]]]:
+    """Return the seconds of each submit, the hook's and the bare one's, by pair."""
+    with sandbox.running(generation_seconds=0) as relay:
+        os.environ["AIRFLOW_CONN_VEO_DEFAULT"] = relay.connection
+        pairs = _pairs(relay)
+        seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in pairs}
+        for turn in range(WARM_UP + ROUNDS):
+            for name, pair in pairs.items():
+                for who in (0, 1) if turn % 2 else (1, 0):
+                    took = pair[who]()
+                    if turn >= WARM_UP:
+                        seconds[name][who].append(took)
+        sent, accepted = 2 * len(pairs) * (WARM_UP + ROUNDS) + 2, relay.stats()["accepted"]
+        if accepted != sent:
+            raise RuntimeError(f"{sent} requests were sent, and the relay accepted {accepted}: the times mean nothing")
+    return seconds
+
+
+def report(seconds: dict[str, tuple[list[float], list[float]]]) -> None:
+    """Print the table."""
+    table = show.table(
+        f"One submit to the sandbox: {ROUNDS} each, median (middle half)",
+        "hook and session",
+        "VeoHook().create_video",
+        "requests.Session().post",
+        "ratio",
+    )
+    for name, (hook, bare) in seconds.items():
+        table.add_row(name, show.spread(hook, "ms"), show.spread(bare, "ms"), f"{show.ratio(hook, bare):.2f}")
+    show.console.print(table)
+    show.console.print(f"Ratio, {NEW}: {show.verdict(show.ratio(*seconds[NEW]), TARGET)}")
+
+
+def _pairs(relay: Sandbox) -> dict[str, tuple[Callable[[], float], Callable[[], float]]]:
+    body = payload.build(**ARGUMENTS)
+    url = f"{relay.url}/v1/video/create"
+    request: dict[str, Any] = {
+        "data": json.dumps(body, allow_nan=False).encode("ascii"),
+        "headers": {
+            "Authorization": f"Bearer {relay.api_key}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "User-Agent": f"airflow-provider-veo/{__version__} apache-airflow/{airflow_version}",
+        },
+    }
+    kept_hook, kept_session = VeoHook(), requests.Session()
+
+    def new_hook() -> float:
+        start = time.perf_counter()
+        hook = VeoHook()
+        hook.create_video(body)
+        took = time.perf_counter() - start
+        hook.close()
+        return took
+
+    def new_session(look_up: bool = False) -> float:
+        start = time.perf_counter()
+        if look_up:
+            BaseHook.get_connection("veo_default")
+        session = requests.Session()
+        session.post(url, **request)
+        took = time.perf_counter() - start
+        session.close()
+        return took
+
+    def same_hook() -> float:
+        start = time.perf_counter()
+        kept_hook.create_video(body)
+        return time.perf_counter() - start
+
+    def same_session() -> float:
+        start = time.perf_counter()
+        kept_session.post(url, **request)
+        return time.perf_counter() - start
+
+    same_hook()
+    same_session()
+    ours, theirs = ({key: got[key] for key in ("headers", "body")} for got in relay.requests()[-2:])
+    if ours != theirs:
+        raise RuntimeError(f"the two don't send the same request:\n{ours}\n{theirs}")
+    return {
+        NEW: (new_hook, new_session),
+        LOOKED_UP: (new_hook, lambda: new_session(look_up=True)),
+        KEPT: (same_hook, same_session),
+    }

@@ -1,0 +1,129 @@
+"""The DAGs that users copy, run in a real Airflow, and the demo."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import pytest
+
+from airflow_provider_veo import sandbox
+from tests.conftest import CANARY
+from tests.protocol.test_payload import SEED_REQUEST
+from tests.system.conftest import PROJECT, make_airflow
+
+EXAMPLES = PROJECT / "dags_examples"
+DAG_IDS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+DEMO = [sys.executable, str(PROJECT / "demo" / "run.py")]
+
+
+@pytest.fixture(scope="module")
+def ran(migrated_home, tmp_path_factory):
+    """All examples, run once."""
+    home = tmp_path_factory.mktemp("examples") / "airflow"
+    shutil.copytree(migrated_home, home)
+    with sandbox.running(generation_seconds=0, api_key=CANARY) as relay:
+        airflow = make_airflow(home, EXAMPLES, AIRFLOW_CONN_VEO_DEFAULT=relay.connection)
+        outputs = {dag_id: airflow.run("dags", "test", dag_id, "2026-11-22") for dag_id in DAG_IDS}
+        bodies = [json.loads(request["body"]) for request in relay.requests()]
+        return airflow, outputs, bodies, relay.stats()
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_each_example_parses_without_warnings_and_without_a_connection(dag_id, tmp_path):
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "PYTHONWARNINGS": "error:::__main__"}
+    environment.pop("AIRFLOW_CONN_VEO_DEFAULT", None)
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{dag_id}.py")], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "warning" not in done.stdout.lower()
+
+
+def test_airflow_lists_no_import_errors(ran):
+    assert "No data found" in ran[0].run("dags", "list-import-errors")
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_each_example_succeeds(ran, dag_id):
+    states = ran[0].states(dag_id)
+    assert states
+    assert {state for state, _ in states.values()} == {"success"}
+    assert f"DagRun Finished: dag_id={dag_id}" in ran[1][dag_id]
+
+
+def test_the_id_reaches_the_next_task(ran):
+    airflow, outputs, _, _ = ran
+    veo_task_id = airflow.xcoms("veo_create_video")["create", "return_value", -1]
+    assert f"The relay is making video {veo_task_id}" in outputs["veo_create_video"]
+
+
+def test_the_reference_images_example_sends_the_seeds_request(ran):
+    airflow, _, bodies, _ = ran
+    assert SEED_REQUEST in bodies
+    xcoms = airflow.xcoms("veo_reference_images")
+    assert xcoms["show", "return_value", -1] == xcoms["create", "video_url", -1]
+
+
+def test_the_nightly_example_makes_every_prompt_of_its_file_once(ran):
+    airflow, _, _, stats = ran
+    lines = (EXAMPLES / "veo_nightly_prompts.jsonl").read_text(encoding="utf-8").splitlines()
+    prompts = [json.loads(line)["prompt"].format(date="2026-11-22") for line in lines]
+    assert {prompt: stats["accepted_by_prompt"].get(prompt) for prompt in prompts} == dict.fromkeys(prompts, 1)
+    assert any("2026-11-22" in prompt for prompt in prompts)
+    xcoms = airflow.xcoms("veo_nightly")
+    collected = xcoms["collect", "return_value", -1]
+    assert [video["id"] for video in collected] == [xcoms["create", "return_value", n] for n in range(len(prompts))]
+    assert {video["state"] for video in collected} == {"succeeded"}
+
+
+def processes_of_the_demo() -> list[str]:
+    """The demo's children are told by where they run: their home, or the sandbox that they started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"AIRFLOW_HOME={PROJECT}/.demo/" in path.read_text(errors="replace"):
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+def test_the_demo_can_be_stopped_and_then_run():
+    folder = PROJECT / ".demo"
+    with subprocess.Popen(DEMO, stdout=subprocess.PIPE, text=True, start_new_session=True) as stopped:
+        for line in stopped.stdout:
+            if "airflow dags test" in line:
+                break
+        deadline = time.monotonic() + 60
+        while not processes_of_the_demo() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert processes_of_the_demo()
+        os.killpg(stopped.pid, signal.SIGINT)
+        rest = stopped.stdout.read()
+    assert stopped.returncode == 130
+    assert "Traceback" not in rest
+    assert not processes_of_the_demo()
+    assert not (folder / "airflow").exists()
+
+    done = subprocess.run(DEMO, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 videos accepted, 0 of them twice" in done.stdout
+    assert not processes_of_the_demo()
+    assert not (folder / "airflow").exists()
+    files = sorted((folder / "videos").glob("*.mp4"))
+    sizes = set()
+    for file in files:
+        with av.open(str(file)) as video:
+            assert sum(1 for _ in video.decode(video=0)) > 24
+            sizes.add((video.streams.video[0].width, video.streams.video[0].height))
+    assert len(files) == 4
+    assert sizes == {(640, 360), (360, 640), (1280, 720)}

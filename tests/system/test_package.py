@@ -1,0 +1,98 @@
+"""The package as a user gets it: built, installed into an empty environment, and registered with Airflow there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_veo import __version__
+from tests.system.conftest import PROJECT
+
+CONSTRAINTS = PROJECT / "constraints" / "airflow-3.3.txt"
+UV = str(Path(sys.executable).with_name("uv"))
+
+
+def run(*command: object, **options) -> str:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=280, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    run(UV, "build", "--quiet", "--out-dir", folder, "--build-constraint", CONSTRAINTS, PROJECT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(distributions, tmp_path_factory):
+    """An environment that holds nothing but the wheel and what it needs, and an Airflow home."""
+    folder = tmp_path_factory.mktemp("installed")
+    run(UV, "venv", "--quiet", "--python", sys.executable, folder / "venv")
+    (wheel,) = distributions.glob("*.whl")
+    python = folder / "venv" / "bin" / "python"
+    run(UV, "pip", "install", "--quiet", "--python", python, "--constraint", CONSTRAINTS, wheel)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))}
+    environment |= {"AIRFLOW_HOME": str(folder / "home"), "COLUMNS": "200"}
+
+    def call(program: str, *arguments: str) -> str:
+        return run(folder / "venv" / "bin" / program, *arguments, env=environment, cwd=folder)
+
+    return call
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(distributions):
+    (wheel,) = distributions.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert tops == {"airflow_provider_veo", f"airflow_provider_veo-{__version__}.dist-info"}
+    for needed in ("py.typed", "protocol/schemas/create_request.json", "sandbox/cli.py"):
+        assert f"airflow_provider_veo/{needed}" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_source_distribution_holds_what_it_is_built_and_tested_from(distributions):
+    (archive,) = distributions.glob("*.tar.gz")
+    with tarfile.open(archive) as content:
+        names = {name.partition("/")[2] for name in content.getnames()}
+    for needed in ("pyproject.toml", "README.md", "LICENSE", "Makefile", "tests/conftest.py", "demo/run.py"):
+        assert needed in names
+    assert not any(name.startswith((".venv", ".demo", ".ci")) for name in names)
+
+
+def test_airflow_lists_the_provider(installed):
+    listed = installed("airflow", "providers", "list")
+    assert re.search(rf"airflow-provider-veo .*{re.escape(__version__)}", listed)
+
+
+def test_airflow_lists_the_hook(installed):
+    assert re.search(r"veo +\| airflow_provider_veo\.hooks\.VeoHook", installed("airflow", "providers", "hooks"))
+
+
+def test_airflow_tells_everything_about_the_provider(installed):
+    told = installed("airflow", "providers", "get", "airflow-provider-veo", "--full", "--output", "json")
+    for part in ("airflow_provider_veo.operators", "allow_insecure_http", "Default model", "API key"):
+        assert part in told
+
+
+def test_the_operator_can_be_imported_without_any_extra(installed):
+    code = "from airflow_provider_veo.operators import VeoCreateVideoOperator as O; print(O.__name__)"
+    assert installed("python", "-c", code) == "VeoCreateVideoOperator\n"
+
+
+def test_the_environment_is_consistent(installed, tmp_path_factory):
+    python = installed("python", "-c", "import sys; print(sys.executable)").strip()
+    run(UV, "pip", "check", "--python", python)
+
+
+def test_the_sandbox_says_which_extra_it_needs(installed):
+    with pytest.raises(AssertionError, match=r"av is not installed: pip install 'airflow-provider-veo\[sandbox\]'"):
+        installed("airflow-veo-sandbox", "--port", "0")
