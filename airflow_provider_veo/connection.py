@@ -9,15 +9,24 @@ import ipaddress
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow import __version__ as airflow_version
+
+from airflow_provider_veo import __version__
 from airflow_provider_veo.protocol import VeoValidationError, coerce, models
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
+
+HEADERS = {
+    "Accept": "application/json",
+    "User-Agent": f"airflow-provider-veo/{__version__} apache-airflow/{airflow_version}",
+}
+"""What each request says of itself. The key is added to each request by itself, and stands in no session."""
 
 DEFAULT_HOST = "https://az.gptplus5.com"
 """seed: the host of the API document."""
@@ -204,7 +213,36 @@ def _proxy(value: Any) -> str:
     return _text(value)
 
 
-def is_private(address: str) -> bool:
-    """Say whether an IP address is a loopback or a private one."""
+def host_to_check(settings: VeoConnection) -> str | None:
+    """Return the host whose addresses must be private, for the key goes there over plain http; else ``None``."""
+    url = urlsplit(settings.base_url)
+    if url.scheme == "https" or settings.allow_insecure_http:
+        return None
+    host = url.hostname or ""
+    try:
+        return None if _is_private(host) else host
+    except ValueError:
+        return host  # a name, to be resolved
+
+
+def refuse_public_addresses(settings: VeoConnection, addresses: Iterable[str]) -> None:
+    """
+    Refuse to send the key over plain http to the public.
+
+    :param addresses: what :func:`host_to_check` resolves to.
+    :raises VeoValidationError: one of them is public.
+    """
+    public = sorted({address for address in addresses if not _is_private(address)})
+    if public:
+        raise VeoValidationError(
+            f"The connection {settings.conn_id!r} is not valid. Nothing was sent.",
+            [
+                f"host: {settings.base_url} is plain http to a public address ({public[0]}): anyone on the way could "
+                "read the API key. Use https, or set allow_insecure_http in the connection's extra"
+            ],
+        )
+
+
+def _is_private(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
     return ip.is_loopback or ip.is_private

@@ -10,7 +10,7 @@ _INTEGRATION = "Veo"
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the provider info: connection type and form, hooks and operators."""
+    """Return the provider info: the connection type and its form, and where everything is."""
     return {
         "package-name": "airflow-provider-veo",
         "name": "Veo",
@@ -19,6 +19,9 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [{"integration-name": _INTEGRATION, "tags": ["service"]}],
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.hooks"]}],
         "operators": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.operators"]}],
+        "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.sensors"]}],
+        "triggers": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.triggers"]}],
+        "task-decorators": [{"name": "veo_video", "class-name": "airflow_provider_veo.decorators.veo_video_task"}],
         "connection-types": [
             {
                 "connection-type": "veo",

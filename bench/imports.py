@@ -32,7 +32,7 @@ def measure() -> dict[str, list[dict[str, Any]]]:
         for module in (OURS, THEIRS) if run % 2 else (THEIRS, OURS):
             command = [sys.executable, "-m", "bench.probe", module, *([] if run else ["watch"])]
             output = subprocess.run(
-                command, check=True, capture_output=True, text=True, cwd=Path(__file__).resolve().parent.parent
+                command, check=True, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parent.parent
             ).stdout
             found[module].append(json.loads(output.splitlines()[-1]))
     return found
@@ -45,7 +45,7 @@ def report(found: dict[str, list[dict[str, Any]]]) -> None:
         f"What an import adds to a process with airflow.sdk: CPU time, {RUNS} fresh processes each",
         "import",
         "median (middle half)",
-        "modules added",
+        "modules\nadded",
         "imports of requests,\njsonschema, aiohttp, tenacity",
     )
     for module, runs in found.items():

@@ -12,7 +12,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 
 
 def table(title: str, *columns: str) -> Table:
@@ -20,7 +20,7 @@ def table(title: str, *columns: str) -> Table:
     console.print(f"\n[bold]{title}[/]")
     result = Table()
     for index, column in enumerate(columns):
-        result.add_column(column, justify="right" if index else "left", no_wrap=True)
+        result.add_column(column, justify="right" if index else "left")
     return result
 
 

@@ -118,7 +118,7 @@ def _pairs(relay: Sandbox) -> dict[str, tuple[Callable[[], float], Callable[[], 
 
     same_hook()
     same_session()
-    ours, theirs = ({key: got[key] for key in ("headers", "body")} for got in relay.requests()[-2:])
+    ours, theirs = ({key: got[key] for key in ("headers", "authorized", "body")} for got in relay.requests()[-2:])
     if ours != theirs:
         raise RuntimeError(f"the two don't send the same request:\n{ours}\n{theirs}")
     return {

@@ -25,7 +25,6 @@ RIGHT = {"task_id": "make_video", "prompt": "a cow"}
         ({"on_ambiguous_submit": "retry"}, "on_ambiguous_submit: expected 'fail' or 'resubmit', got 'retry'"),
         ({"poll_interval": 0}, "poll_interval: expected a number of seconds above 0, got 0"),
         ({"timeout": "1h"}, "timeout: expected a number of seconds above 0, got '1h'"),
-        ({"wait_for_completion": True, "deferrable": True}, "deferrable: "),
     ],
 )
 def test_a_mistake_in_a_dag_file_fails_while_it_is_parsed(arguments, part):

@@ -14,8 +14,9 @@ import pytest
 import tenacity
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, timeout
 
-from airflow_provider_veo import __version__, hooks
+from airflow_provider_veo import __version__
 from airflow_provider_veo.hooks import VeoHook
+from airflow_provider_veo.hooks import sync as hooks
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoAuthenticationError,

@@ -6,11 +6,12 @@ the task for good, so that Airflow's retries don't pay a second time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator, conf
 
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
@@ -19,7 +20,8 @@ from airflow_provider_veo.protocol import (
     VeoValidationError,
 )
 from airflow_provider_veo.protocol.coerce import is_nothing
-from airflow_provider_veo.protocol.waiting import raise_if_failed
+from airflow_provider_veo.protocol.errors import from_dict
+from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, raise_if_failed
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -36,6 +38,8 @@ _REQUEST_FIELDS = (
     "enable_upsample",
     "extra_body",
 )
+_TRIGGER_FAILED = "__fail__"
+"""The method that Airflow resumes a task with whose trigger failed, or timed out."""
 _PROMPT_CHARACTERS_LOGGED = 120
 _IMAGE_CHARACTERS_PUSHED = 2048
 """An image may be a ``data:`` URI of megabytes: the metadata database is no place for it."""
@@ -89,7 +93,7 @@ class VeoCreateVideoOperator(BaseOperator):
         extra_body: Mapping[str, Any] | str | None = None,
         veo_conn_id: str = "veo_default",
         wait_for_completion: bool = False,
-        deferrable: bool | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float = 15,
         timeout: float = 3600,
         durable: bool = True,
@@ -107,9 +111,7 @@ class VeoCreateVideoOperator(BaseOperator):
         self.extra_body = extra_body
         self.veo_conn_id = veo_conn_id
         self.wait_for_completion = wait_for_completion
-        self.deferrable = (
-            conf.getboolean("operators", "default_deferrable", fallback=False) if deferrable is None else deferrable
-        )
+        self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.timeout = timeout
         self.durable = durable
@@ -129,21 +131,44 @@ class VeoCreateVideoOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Submit the video, or attach to the one that is given; wait for it if asked to."""
-        ti = context["ti"]
         try:
             request, video = self._attach() if self._is_attaching else self._submit()
+            started = time.time()
             self._veo_task_id = video.id
-            self._push(ti, request, video)
+            asked_for = self._asked_for(request, video)
+            self._push(context, {**video.to_dict(), **asked_for})
             raise_if_failed(video)
-            if self.wait_for_completion:
-                video = self._wait(video.id)
-                self._push(ti, request, video)
-                ti.xcom_push(key="video_url", value=video.video_url)
+            if not self.wait_for_completion:
+                return video.id
+            if self.deferrable and not (video.state == "succeeded" and video.video_url):
+                self._defer(video.id, started, asked_for)
+            ready = self._wait(video.id, started)
+            return self._finish(context, {**ready.to_dict(), **asked_for})
         except VeoError as error:
-            self._raise_for_airflow(error)
+            if self._may_be_tried_again(error):
+                raise
+            raise AirflowFailException(str(error)) from error
         finally:
             self.hook.close()
-        return video.id
+
+    def execute_complete(self, context: Context, event: dict[str, Any], asked_for: dict[str, Any]) -> str:
+        """Go on where the trigger ended: with the video, or with the reason why there is none."""
+        if "error" not in event:
+            return self._finish(context, {**event["video"], **asked_for})
+        return self._give_up(from_dict(event["error"]), asked_for["id"])
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Airflow's own; a wait that Airflow gave up must not become another submission."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowFailException:
+            raise
+        except AirflowException as error:
+            if next_method != _TRIGGER_FAILED:
+                raise
+            ti = context["ti"]
+            veo_task_id = ti.xcom_pull(task_ids=self.task_id, key="return_value", map_indexes=ti.map_index)
+            self._give_up(error, veo_task_id)
 
     def on_kill(self) -> None:
         """Say what goes on being billed: the API has no way to cancel a video."""
@@ -189,39 +214,65 @@ class VeoCreateVideoOperator(BaseOperator):
         self.log.info("Video %s: %s", video.id, video.status)
         return {name: getattr(self, name) for name in _REQUEST_FIELDS}, video
 
-    def _wait(self, veo_task_id: str) -> VideoTask:
+    def _defer(self, veo_task_id: str, started: float, asked_for: dict[str, Any]) -> None:
+        from airflow_provider_veo.triggers import VeoVideoTrigger
+
+        self.log.info("Waiting for video %s without a worker, at most %.0f s", veo_task_id, self.timeout)
+        self.defer(
+            trigger=VeoVideoTrigger(
+                veo_task_id=veo_task_id,
+                veo_conn_id=self.veo_conn_id,
+                started=started,
+                timeout=self.timeout,
+                poll_interval=self.poll_interval,
+                due=started + FIRST_LOOK_INTERVALS * self.poll_interval,
+            ),
+            method_name="execute_complete",
+            kwargs={"asked_for": {**asked_for, "id": veo_task_id}},
+        )
+
+    def _wait(self, veo_task_id: str, started: float) -> VideoTask:
         self.log.info("Waiting for video %s, at most %.0f s", veo_task_id, self.timeout)
         try:
-            return self.hook.wait_for_video(veo_task_id, poll_interval=self.poll_interval, timeout=self.timeout)
-        except VeoGenerationFailedError:
-            raise
+            return self.hook.wait_for_video(veo_task_id, self.poll_interval, self.timeout, started=started)
         except VeoError as error:
-            # Another try would submit, and pay, again.
-            raise AirflowFailException(
-                f"{error}\nVideo {veo_task_id} is submitted and billed, so this task is not tried again. "
-                f"To go on with it, set existing_veo_task_id={veo_task_id!r}."
-            ) from error
+            self._give_up(error, veo_task_id)
 
-    def _push(self, ti: Any, request: Mapping[str, Any], video: VideoTask) -> None:
-        asked_for = {
+    def _give_up(self, error: Exception, veo_task_id: str) -> NoReturn:
+        """End a wait that ended badly: another try would submit, and pay, again, unless this one only attached."""
+        if isinstance(error, VeoGenerationFailedError) or (self._is_attaching and not getattr(error, "final", False)):
+            raise error
+        text = f"{error}\nVideo {veo_task_id} is submitted and billed, so this task is not tried again."
+        attach = f"existing_veo_task_id={veo_task_id!r}"
+        raise AirflowFailException(text if attach in text else f"{text} To go on with it, set {attach}.") from error
+
+    def _asked_for(self, request: Mapping[str, Any], video: VideoTask) -> dict[str, Any]:
+        return {
             "model": request["model"] or video.model,
             "prompt": request["prompt"],
             "images": [_shortened(str(image), _IMAGE_CHARACTERS_PUSHED) for image in request.get("images") or ()],
             "aspect_ratio": request["aspect_ratio"],
         }
-        ti.xcom_push(key="veo_video", value={**video.to_dict(), **asked_for})
-        if self.do_xcom_push:
-            ti.xcom_push(key="return_value", value=video.id)
 
-    def _raise_for_airflow(self, error: VeoError) -> None:
-        may_resubmit = isinstance(error, VeoAmbiguousSubmitError) and self.on_ambiguous_submit == "resubmit"
-        if may_resubmit:
+    def _push(self, context: Context, veo_video: dict[str, Any]) -> None:
+        ti = context["ti"]
+        ti.xcom_push(key="veo_video", value=veo_video)
+        if self.do_xcom_push:
+            ti.xcom_push(key="return_value", value=veo_video["id"])
+
+    def _finish(self, context: Context, veo_video: dict[str, Any]) -> str:
+        self._push(context, veo_video)
+        context["ti"].xcom_push(key="video_url", value=veo_video["video_url"])
+        self.log.info("Video %s is there: %s", veo_video["id"], veo_video["video_url"])
+        return veo_video["id"]
+
+    def _may_be_tried_again(self, error: VeoError) -> bool:
+        if isinstance(error, VeoAmbiguousSubmitError) and self.on_ambiguous_submit == "resubmit":
             self.log.warning(
                 "on_ambiguous_submit is 'resubmit': the next try submits this video again, and may pay for it twice"
             )
-        if error.final and not may_resubmit:
-            raise AirflowFailException(str(error)) from error
-        raise error
+            return True
+        return not error.final
 
     def _fail_on_mistakes_in_the_dag_file(self) -> None:
         from airflow_provider_veo.protocol import payload
@@ -234,8 +285,6 @@ class VeoCreateVideoOperator(BaseOperator):
             seconds = getattr(self, name)
             if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
                 mistakes.append(f"{name}: expected a number of seconds above 0, got {seconds!r}")
-        if self.wait_for_completion and self.deferrable:
-            mistakes.append("deferrable: this release waits in the worker only; leave it out or set it to False")
         if mistakes:
             raise VeoValidationError(f"The arguments of task {self.task_id!r} are not valid.", mistakes)
 

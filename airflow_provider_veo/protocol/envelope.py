@@ -57,8 +57,16 @@ class Answer:
     request_id: str | None
     retry_after: float | None
     """Seconds."""
-    excerpt: str = field(repr=False)
-    """What the body says, redacted and cut: the envelope's codes and message, or else its beginning."""
+    text: str = field(repr=False)
+    """What the body says: the envelope's codes and message, or else the body. Not redacted: see ``excerpt``."""
+    secrets: Collection[str] = field(repr=False)
+
+    @property
+    def excerpt(self) -> str:
+        """The beginning of what the body says, redacted."""
+        # A body of JSON is written anew, so that a key in it that was escaped no longer is.
+        text = self.text or (json.dumps(self.content, ensure_ascii=False) if self.content else "")
+        return excerpt(text, self.secrets)
 
     @property
     def succeeded(self) -> bool:
@@ -104,15 +112,13 @@ def read(
     names = {str(name).lower(): str(value) for name, value in (headers or {}).items()}
     content, problem = _json_object(body, max_bytes)
     message, codes = _error_of(content)
-    if message is not None:
-        text = ": ".join(part for part in (" / ".join(codes), message) if part)
-    elif content:
-        text = json.dumps(content, ensure_ascii=False)  # an escaped key is no longer escaped here
-    else:
-        text = body[:max_bytes].decode("utf-8", "replace")
     if 300 <= status < 400:
         # Where it points to is what a person needs; it may carry the request's own secrets.
         text, problem = names.get("location", ""), "a redirect, which is never followed, to"
+    elif message is not None:
+        text = ": ".join(part for part in (" / ".join(codes), message) if part)
+    else:
+        text = "" if content else body[:max_bytes].decode("utf-8", "replace")
     return Answer(
         status=status,
         content=content,
@@ -121,7 +127,8 @@ def read(
         codes=tuple(excerpt(code, secrets) for code in codes),
         request_id=_request_id(names, message),
         retry_after=_retry_after(names, now),
-        excerpt=excerpt(text, secrets),
+        text=text,
+        secrets=secrets,
     )
 
 
@@ -187,6 +194,8 @@ def _request_id(headers: Mapping[str, str], message: str | None) -> str | None:
 def _retry_after(headers: Mapping[str, str], now: float | None) -> float | None:
     """Read ``Retry-After``: seconds, or an HTTP date, measured from the answer's own ``Date`` where it has one."""
     value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
     try:
         seconds = float(value)
     except ValueError:

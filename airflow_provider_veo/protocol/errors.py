@@ -5,10 +5,10 @@ The messages never hold an API key: whoever raises one of these has redacted wha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class VeoError(Exception):
@@ -46,6 +46,10 @@ class VeoError(Exception):
         self.retry_after = retry_after
         self.veo_task_id = veo_task_id
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON knows it, to be carried from a trigger to a task. See :func:`from_dict`."""
+        return {"kind": type(self).__name__, "message": str(self), **vars(self)}
+
 
 class VeoValidationError(VeoError, ValueError):
     """
@@ -59,6 +63,10 @@ class VeoValidationError(VeoError, ValueError):
         self.title = title
         self.mistakes = tuple(mistakes)
         super().__init__("\n".join([title, *(f"  - {mistake}" for mistake in self.mistakes)]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON knows it."""
+        return {"kind": type(self).__name__, "title": self.title, "mistakes": list(self.mistakes)}
 
     def __reduce__(self) -> tuple[type[VeoValidationError], tuple[str, tuple[str, ...]]]:
         """Pickle by what it was made from: the message is derived."""
@@ -122,3 +130,10 @@ class VeoDownloadError(VeoError):
     """The video exists, and its file could not be fetched whole."""
 
     final = False
+
+
+def from_dict(fields: Mapping[str, Any]) -> VeoError:
+    """Make the error again that :meth:`VeoError.to_dict` was asked of."""
+    arguments = dict(fields)
+    kind = {each.__name__: each for each in VeoError.__subclasses__()}.get(arguments.pop("kind"), VeoError)
+    return kind(arguments.pop("title", None) or arguments.pop("message", ""), **arguments)

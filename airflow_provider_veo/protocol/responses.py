@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_veo.protocol.envelope import Answer
 
+CREATE_PATH = "/v1/video/create"  # seed
+QUERY_PATH = "/v1/video/query"  # family
+MODELS_PATH = "/v1/models"  # family
+
 MAX_BODY_BYTES = 1024 * 1024
 """An answer of this protocol is a few hundred bytes. One that is larger than this is refused unread."""
 

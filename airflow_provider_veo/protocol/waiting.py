@@ -15,11 +15,22 @@ from airflow_provider_veo.protocol.errors import (
     VeoNotFoundError,
     VeoResponseError,
     VeoTimeoutError,
+    VeoUnavailableError,
 )
 
 if TYPE_CHECKING:
     from airflow_provider_veo.protocol.video import VideoTask
 
+FIRST_LOOK_INTERVALS = 4
+"""A new video is first asked for after so many poll intervals: a minute by default, the least that Veo takes."""
+STEADY_SECONDS = 300.0
+"""So long the poll interval holds; then it grows with the age of the wait, for so does what a late answer costs."""
+SLOWEST = 4.0
+"""It grows to so many times the poll interval, which a wait of 20 minutes has reached."""
+SPREAD = 0.2
+"""Each interval is up to so much shorter or longer, so that waits that began together don't stay together."""
+PATIENCE_SECONDS = 1800.0
+"""So long the relay may fail to answer at all before a wait gives up."""
 NOT_VISIBLE_YET_SECONDS = 60.0
 """family: right after a create, 404 can mean "not visible yet"."""
 ANSWERS_WITHOUT_URL = 3
@@ -50,18 +61,21 @@ class Wait:
     :param veo_task_id: the id that create returned.
     :param started: when the wait began; for a new video, when it was submitted.
     :param timeout: seconds from ``started`` until the wait gives up.
-    :param poll_interval: seconds between two questions.
+    :param poll_interval: seconds between two questions, in the first five minutes; then they become rarer.
+    :param due: when the video can be ready, so that asking earlier is no use.
     """
 
     veo_task_id: str
     started: float
     timeout: float
     poll_interval: float
+    due: float = 0.0
     last: VideoTask | None = None
     """The last answer."""
     trouble: VeoError | None = None
     """Why the last question got no answer."""
     _without_url: int = field(default=0, repr=False)
+    _trouble_since: float = field(default=0.0, repr=False)
 
     def answered(self, video: VideoTask) -> bool:
         """
@@ -88,30 +102,61 @@ class Wait:
         """
         Take in that a question failed.
 
-        :raises VeoError: ``error`` itself, where asking again is no use.
+        :raises VeoError: ``error`` itself where asking again is no use, or one that says for how long it was of none.
         """
+        if self.trouble is None:
+            self._trouble_since = now
         self.trouble = error
         not_visible_yet = isinstance(error, VeoNotFoundError) and now - self.started < NOT_VISIBLE_YET_SECONDS
         if not (error.transient or not_visible_yet):
             raise error
+        if now - self._trouble_since >= PATIENCE_SECONDS:
+            raise VeoUnavailableError(
+                f"The relay gave no answer about video {self.veo_task_id} for {now - self._trouble_since:.0f} s, "
+                f"at last: {error}\n{self._how_to_go_on()}",
+                veo_task_id=self.veo_task_id,
+            )
 
-    def seconds_to_next(self, now: float) -> float:
+    def seconds_to_first(self, now: float, spread: float) -> float:
+        """
+        Say how long to wait before the first question: until the video can be ready, and a part of an interval more.
+
+        A deadline that has passed shortens it to nothing: the video may be there.
+
+        :param spread: a random number from 0 to 1. Waits that begin together, or are restarted together, so spread out.
+        """
+        wanted = max(0.0, self.due - now) + spread * self.poll_interval
+        return max(0.0, min(wanted, self._left(now)))
+
+    def seconds_to_next(self, now: float, spread: float = 0.5) -> float:
         """
         Say how long to wait before the next question: as long as the relay asks for, never past the deadline.
 
+        :param spread: a random number from 0 to 1.
         :raises VeoTimeoutError: the deadline has passed.
         """
-        left = self.started + self.timeout - now
+        left = self._left(now)
         if left <= 0:
             raise VeoTimeoutError(self._gave_up(now), veo_task_id=self.veo_task_id)
+        slower = min(max(1.0, (now - self.started) / STEADY_SECONDS), SLOWEST)
+        interval = self.poll_interval * slower * (1 + SPREAD * (2 * spread - 1))
         asked_for = self.trouble.retry_after if self.trouble and self.trouble.retry_after else 0.0
-        return min(max(self.poll_interval, asked_for), left)
+        # The relay's patience is the same for all who were told: the spread goes on top.
+        return min(max(interval, asked_for + spread * SPREAD * self.poll_interval if asked_for else 0.0), left)
+
+    def _left(self, now: float) -> float:
+        return self.started + self.timeout - now
 
     def _gave_up(self, now: float) -> str:
         status = f"Its last status was {self.last.status!r}." if self.last else "The relay never told its status."
         trouble = f" The last question got no answer: {self.trouble}" if self.trouble else ""
         return (
             f"Video {self.veo_task_id} was not ready {now - self.started:.0f} s after the wait began (timeout "
-            f"{self.timeout:.0f} s). {status}{trouble}\nIt goes on being generated, and is billed. To wait for it "
-            f"again, set existing_veo_task_id={self.veo_task_id!r}; to wait longer, raise timeout."
+            f"{self.timeout:.0f} s). {status}{trouble}\n{self._how_to_go_on()}"
+        )
+
+    def _how_to_go_on(self) -> str:
+        return (
+            "It goes on being generated, and is billed. To wait for it again, clear the sensor that waited, or set "
+            f"existing_veo_task_id={self.veo_task_id!r} in the task that created it. To wait longer, raise timeout."
         )

@@ -69,10 +69,49 @@ def test_the_relays_patience_prolongs_the_interval_and_the_deadline_shortens_it(
     waiting = wait()
     assert waiting.seconds_to_next(1000.0) == 15.0
     waiting.got_no_answer(VeoRateLimitError("x", retry_after=40.0), now=1000.0)
-    assert waiting.seconds_to_next(1000.0) == 40.0
+    assert waiting.seconds_to_next(1000.0, spread=0.0) == 40.0
+    assert 40.0 < waiting.seconds_to_next(1000.0, spread=1.0) < 45.0
     assert waiting.seconds_to_next(1590.0) == 10.0
     waiting.answered(video("running"))
     assert waiting.seconds_to_next(1000.0) == 15.0
+
+
+def test_the_first_question_waits_until_the_video_can_be_ready_and_is_spread_out():
+    waiting = wait(due=1060.0)
+    assert waiting.seconds_to_first(1000.0, spread=0.0) == 60.0
+    assert waiting.seconds_to_first(1000.0, spread=1.0) == 75.0
+
+
+def test_waits_that_are_started_again_spread_out_anew():
+    waiting = wait(due=1060.0)
+    assert waiting.seconds_to_first(1100.0, spread=0.0) == 0.0
+    assert waiting.seconds_to_first(1100.0, spread=0.9) == 13.5
+
+
+def test_a_deadline_that_passed_while_nobody_waited_still_allows_a_question():
+    assert wait().seconds_to_first(9999.0, spread=1.0) == 0.0
+
+
+def test_a_wait_asks_more_rarely_as_it_grows_old():
+    waiting = wait(timeout=100_000.0)
+    ages = [0.0, 299.0, 450.0, 600.0, 1200.0, 50_000.0]
+    assert [waiting.seconds_to_next(1000.0 + age) for age in ages] == [15.0, 15.0, 22.5, 30.0, 60.0, 60.0]
+
+
+def test_intervals_differ_by_a_fifth():
+    waiting = wait()
+    assert waiting.seconds_to_next(1000.0, spread=0.0) == pytest.approx(12.0)
+    assert waiting.seconds_to_next(1000.0, spread=1.0) == pytest.approx(18.0)
+
+
+def test_a_relay_that_does_not_answer_for_half_an_hour_ends_it():
+    waiting = wait(timeout=100_000.0)
+    waiting.got_no_answer(VeoUnavailableError("down"), now=1000.0)
+    waiting.got_no_answer(VeoUnavailableError("down"), now=2799.0)
+    waiting.answered(video("running"))
+    waiting.got_no_answer(VeoUnavailableError("down"), now=3000.0)
+    with pytest.raises(VeoUnavailableError, match=r"gave no answer about video veo3:1-x for 1800 s, at last: down"):
+        waiting.got_no_answer(VeoUnavailableError("down"), now=4800.0)
 
 
 def test_a_timeout_says_how_long_what_was_last_and_how_to_go_on():

@@ -10,12 +10,28 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 PROJECT = Path(__file__).parents[2]
 DAGS = Path(__file__).parent / "dags"
+
+
+class TaskInstance(NamedTuple):
+    """A row of the metadata database."""
+
+    task_id: str
+    map_index: int
+    state: str | None
+    try_number: int
+    hostname: str | None
+    pid: int | None
+    trigger_id: int | None
+    start_date: datetime | None
+    end_date: datetime | None
 
 
 @dataclass
@@ -48,9 +64,13 @@ class Airflow:
         with contextlib.closing(sqlite3.connect(self.home / "airflow.db", timeout=60)) as database:
             return database.execute(statement, parameters).fetchall()
 
-    def xcoms(self, dag_id: str) -> dict[tuple[str, str, int], object]:
-        """Return the XComs of a DAG by task, key and map index."""
-        rows = self.query("SELECT task_id, key, map_index, value FROM xcom WHERE dag_id = ?", dag_id)
+    def xcoms(self, dag_id: str, run_id: str | None = None) -> dict[tuple[str, str, int], object]:
+        """Return the XComs of a DAG, or of one run of it, by task, key and map index."""
+        rows = self.query(
+            "SELECT task_id, key, map_index, value FROM xcom WHERE dag_id = ? AND run_id = coalesce(?, run_id)",
+            dag_id,
+            run_id,
+        )
         return {(task_id, key, index): json.loads(value) for task_id, key, index, value in rows}
 
     def states(self, dag_id: str) -> dict[tuple[str, int], tuple[str, int]]:
@@ -58,11 +78,56 @@ class Airflow:
         rows = self.query("SELECT task_id, map_index, state, try_number FROM task_instance WHERE dag_id = ?", dag_id)
         return {(task_id, index): (state, tries) for task_id, index, state, tries in rows}
 
+    def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
+        """Return the task instances of a run, by task and map index."""
+        rows = self.query(
+            f"SELECT {', '.join(TaskInstance._fields)} FROM task_instance "
+            "WHERE dag_id = ? AND run_id = ? ORDER BY task_id, map_index",
+            dag_id,
+            run_id,
+        )
+        return [TaskInstance(*row[:-2], *map(_utc, row[-2:])) for row in rows]
+
+    def task_logs(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """Return the log files of a run's tasks by ``task_id=…/[map_index=…/]attempt=….log``."""
+        folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}"
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): path.read_text("utf-8", "replace") for path in files}
+
+    def run_state(self, dag_id: str, run_id: str) -> str | None:
+        """Return the state of a run, or nothing if there is no such run."""
+        rows = self.query("SELECT state FROM dag_run WHERE dag_id = ? AND run_id = ?", dag_id, run_id)
+        return rows[0][0] if rows else None
+
+    def account(self) -> str:
+        """Return what went wrong, for a human: DAGs that don't parse, the runs, and the ends of failed ones' logs."""
+        parts = [f"{file}: {trace}" for file, trace in self.query("SELECT filename, stacktrace FROM import_error")]
+        for dag_id, run_id, state in self.query("SELECT dag_id, run_id, state FROM dag_run"):
+            parts += [f"run {run_id} of {dag_id}: {state}", *map(str, self.task_instances(dag_id, run_id))]
+            for name, text in self.task_logs(dag_id, run_id).items() if state != "success" else ():
+                parts += [f"{name} ends:", *text.splitlines()[-40:]]
+        return "\n".join(parts)
+
+    def tables(self) -> dict[str, str]:
+        """Return all rows of each table of the database, as text."""
+        names = [name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = {name: self.query(f'SELECT * FROM "{name}"') for name in names}
+        return {name: "\n".join(_text(value) for row in found for value in row) for name, found in rows.items()}
+
     def everything_it_wrote(self) -> str:
         """Return all files of the home, the database and the logs among them, as text."""
         files = sorted(path for path in self.home.rglob("*") if path.is_file())
         assert any(path.name == "airflow.db" for path in files)
         return "\n".join(path.read_bytes().decode("utf-8", "replace") for path in files)
+
+
+def _utc(written: str | None) -> datetime | None:
+    """Read a time as SQLAlchemy writes it to SQLite, which has no type for it."""
+    return datetime.fromisoformat(written).replace(tzinfo=timezone.utc) if written else None
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def make_airflow(home: Path, dags: Path, **variables: str) -> Airflow:

@@ -1,4 +1,4 @@
-"""The hook to a Veo relay: the only module that opens a connection to it.
+"""The hook that tasks use.
 
 Two invariants. A create is sent again only where the relay certainly did not accept it. The API key goes into the
 ``Authorization`` header of requests to the connection's own base URL, and nowhere else.
@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import socket
 import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 import requests
 import tenacity
 import urllib3
-from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseHook, mask_secret
 
-from airflow_provider_veo import __version__, connection
+from airflow_provider_veo import connection
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoAuthenticationError,
@@ -38,9 +37,6 @@ from airflow_provider_veo.protocol.waiting import Wait
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_CREATE = "/v1/video/create"
-_QUERY = "/v1/video/query"
-_MODELS = "/v1/models"
 
 _MAX_ATTEMPTS = 5
 _MAX_SECONDS = 60.0
@@ -88,8 +84,7 @@ class VeoHook(BaseHook):
     def _session(self) -> requests.Session:
         _refuse_plain_http_to_the_public(self.settings)
         session = requests.Session()
-        session.headers["User-Agent"] = f"airflow-provider-veo/{__version__} apache-airflow/{airflow_version}"
-        session.headers["Accept"] = "application/json"
+        session.headers.update(connection.HEADERS)
         return session
 
     def get_conn(self) -> requests.Session:
@@ -118,42 +113,46 @@ class VeoHook(BaseHook):
         data = json.dumps(body, allow_nan=False).encode("ascii")
         return self._again_if(_safe_to_send_again, lambda: self._create_once(data))
 
-    def get_video(self, veo_task_id: str) -> VideoTask:
+    def get_video(self, veo_task_id: str, *, retry: bool = True) -> VideoTask:
         """
-        Ask for a video. Costs nothing; transient failures are asked again, at most 5 times and 60 s in all.
+        Ask for a video. Costs nothing.
 
         :param veo_task_id: the id that ``create_video`` returned.
+        :param retry: ask again on transient failures, at most 5 times and 60 s in all.
         :raises VeoNotFoundError: the relay doesn't know it. Right after a create it may only not know it *yet*.
         :raises VeoError: of the kind that says why there is no answer.
         """
-        return self._again_if(lambda error: error.transient, lambda: self._get_once(veo_task_id))
+        return self._again_if(lambda error: retry and error.transient, lambda: self._get_once(veo_task_id))
 
-    def wait_for_video(self, veo_task_id: str, poll_interval: float = 15, timeout: float = 3600) -> VideoTask:
+    def wait_for_video(
+        self, veo_task_id: str, poll_interval: float = 15, timeout: float = 3600, *, started: float | None = None
+    ) -> VideoTask:
         """
         Wait in this process until a video is there. Transient failures are waited out.
 
         :param veo_task_id: the id that ``create_video`` returned.
-        :param poll_interval: seconds between two questions; a ``Retry-After`` of the relay's prolongs it.
+        :param poll_interval: seconds between two questions; a long wait and a ``Retry-After`` make them rarer.
         :param timeout: seconds.
+        :param started: epoch seconds from which the timeout counts. Default: now.
         :return: the video, with its ``video_url``.
         :raises VeoGenerationFailedError: the relay could not make it, with its reason.
         :raises VeoTimeoutError: it was not there in time. It goes on being generated, and is billed.
         :raises VeoError: of the kind that says why asking is no use (a bad key, an id that is not known …).
         """
-        wait = Wait(veo_task_id, started=time.time(), timeout=timeout, poll_interval=poll_interval)
+        wait = Wait(veo_task_id, started or time.time(), timeout, poll_interval)
         while True:
-            status_before = wait.last.status if wait.last else None
+            before = wait.last
             try:
                 video = self._get_once(veo_task_id)
             except VeoError as error:
                 wait.got_no_answer(error, time.time())
                 self.log.warning("Asking for video %s goes on: %s", veo_task_id, _first_line(error))
             else:
-                if video.status != status_before:
-                    self._log_status(video)
+                if before is None or before.status != video.status:
+                    self.log_status(video)
                 if wait.answered(video):
                     return video
-            time.sleep(wait.seconds_to_next(time.time()))
+            time.sleep(wait.seconds_to_next(time.time(), random.random()))  # noqa: S311  it spreads, it hides nothing
 
     def test_connection(self) -> tuple[bool, str]:
         """Check host and key by listing the key's models. Nothing is created, nothing is paid."""
@@ -177,7 +176,7 @@ class VeoHook(BaseHook):
 
     def _create_once(self, data: bytes) -> VideoTask:
         body = _Outgoing(data)
-        url = f"{self.settings.base_url}{_CREATE}"
+        url = f"{self.settings.base_url}{responses.CREATE_PATH}"
         try:
             reply = self._exchange("POST", url, data=body, headers={"Content-Type": "application/json"})
         except AirflowTaskTimeout as interruption:
@@ -190,11 +189,11 @@ class VeoHook(BaseHook):
         return responses.parse_create(*reply, secrets=self.settings.secrets, now=time.time())
 
     def _get_once(self, veo_task_id: str) -> VideoTask:
-        reply = self._ask(_QUERY, params={"id": veo_task_id})
+        reply = self._ask(responses.QUERY_PATH, params={"id": veo_task_id})
         return responses.parse_query(*reply, veo_task_id=veo_task_id, secrets=self.settings.secrets, now=time.time())
 
     def _models(self) -> list[str]:
-        return responses.parse_models(*self._ask(_MODELS), secrets=self.settings.secrets)
+        return responses.parse_models(*self._ask(responses.MODELS_PATH), secrets=self.settings.secrets)
 
     def _ask(self, path: str, params: Mapping[str, str] | None = None) -> _Reply:
         url = f"{self.settings.base_url}{path}"
@@ -244,7 +243,8 @@ class VeoHook(BaseHook):
             _first_line(error),
         )
 
-    def _log_status(self, video: VideoTask) -> None:
+    def log_status(self, video: VideoTask) -> None:
+        """Log a status that is new, and what a person should know of it."""
         self.log.info("Video %s: %s", video.id, video.status)
         if video.warning:
             self.log.warning("Video %s: %s", video.id, video.warning)
@@ -326,21 +326,11 @@ def _first_line(error: BaseException | None) -> str:
 
 
 def _refuse_plain_http_to_the_public(settings: connection.VeoConnection) -> None:
-    url = urlsplit(settings.base_url)
-    if url.scheme == "https" or settings.allow_insecure_http:
+    host = connection.host_to_check(settings)
+    if host is None:
         return
     try:
-        addresses = {str(info[4][0]) for info in socket.getaddrinfo(url.hostname, None)}
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
     except OSError as error:
-        raise responses.no_answer(
-            VeoUnavailableError, f"The relay's host {url.hostname!r} has no address: {error}"
-        ) from error
-    public = sorted(address for address in addresses if not connection.is_private(address))
-    if public:
-        raise VeoValidationError(
-            f"The connection {settings.conn_id!r} is not valid. Nothing was sent.",
-            [
-                f"host: {settings.base_url} is plain http to a public address ({public[0]}): anyone on the way could "
-                "read the API key. Use https, or set allow_insecure_http in the connection's extra"
-            ],
-        )
+        raise responses.no_answer(VeoUnavailableError, f"The host {host!r} has no address: {error}") from error
+    connection.refuse_public_addresses(settings, addresses)

@@ -1,0 +1,231 @@
+"""The hook that triggers use. It only asks: it has no way to submit a video.
+
+All triggers of a process that use the same connection share one :class:`_Client`: its pooled sockets, and the
+connection, which is looked up once for all of them. It is there as long as any of them needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+from weakref import WeakKeyDictionary
+
+import aiohttp
+from airflow.providers.common.compat.connection import get_async_connection
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+
+from airflow_provider_veo import connection
+from airflow_provider_veo.protocol import (
+    VeoAuthenticationError,
+    VeoUnavailableError,
+    VeoValidationError,
+    VideoTask,
+    envelope,
+    responses,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from types import TracebackType
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 20
+"""At most so many questions of one process are on the way to a relay at once. The others wait for their turn."""
+LOOK_UP_SECONDS = 300.0
+"""So long a connection that was looked up is used, until it is looked up again: its key may have been rotated."""
+
+
+class VeoAsyncHook(BaseHook):
+    """
+    Ask a Veo relay from an event loop, with the key of an Airflow connection.
+
+    Used as ``async with VeoAsyncHook() as hook``, it keeps the shared client alive until the block ends; without, each
+    question opens a client of its own if nobody else has one open.
+
+    :param veo_conn_id: id of a connection of type ``veo``.
+    """
+
+    conn_name_attr = "veo_conn_id"
+    default_conn_name = "veo_default"
+    conn_type = "veo"
+    hook_name = "Veo"
+
+    def __init__(self, veo_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.veo_conn_id = veo_conn_id
+
+    async def __aenter__(self) -> VeoAsyncHook:
+        clients = _clients.setdefault(asyncio.get_running_loop(), {})
+        client = clients.setdefault(self.veo_conn_id, _Client(self.veo_conn_id))
+        client.users += 1
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        clients = _clients[asyncio.get_running_loop()]
+        client = clients[self.veo_conn_id]
+        client.users -= 1
+        if not client.users:
+            del clients[self.veo_conn_id]
+            await client.close()
+
+    async def get_video(self, veo_task_id: str) -> VideoTask:
+        """
+        Ask for a video, once. Costs nothing.
+
+        :param veo_task_id: the id that create returned.
+        :raises VeoError: ``transient`` where asking again later may help.
+        """
+        async with self:
+            client = _clients[asyncio.get_running_loop()][self.veo_conn_id]
+            asked_at = time.monotonic()
+            settings = await client.settings()
+            try:
+                return await client.ask(settings, veo_task_id)
+            except VeoAuthenticationError:
+                # The key may have been rotated since it was looked up.
+                renewed = await client.settings(not_before=asked_at)
+                if renewed.api_key == settings.api_key:
+                    raise
+                return await client.ask(renewed, veo_task_id)
+
+
+class _Client:
+    """What the triggers of an event loop share that use the same connection."""
+
+    def __init__(self, veo_conn_id: str) -> None:
+        self.users = 0
+        self._veo_conn_id = veo_conn_id
+        self._settings: connection.VeoConnection | None = None
+        self._looked_up_at = 0.0
+        self._ssl: ssl.SSLContext | bool = True
+        self._session: aiohttp.ClientSession | None = None
+        self._looking_up = asyncio.Lock()
+        # Bounds what is on the way. A bounded pool would do, were the time in its queue not part of aiohttp's timeout.
+        self._turn = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def settings(self, not_before: float | None = None) -> connection.VeoConnection:
+        """
+        Return the connection, looked up if that is too long ago.
+
+        :param not_before: monotonic seconds; what was looked up earlier is looked up anew.
+        :raises VeoValidationError: there is no such connection, or it is not valid.
+        :raises VeoUnavailableError: it can't be looked up.
+        """
+        async with self._looking_up:
+            oldest = time.monotonic() - LOOK_UP_SECONDS if not_before is None else not_before
+            if self._settings is None or self._looked_up_at < oldest:
+                await self._look_up()
+            if self._settings is None:
+                raise VeoUnavailableError(f"The connection {self._veo_conn_id!r} can't be looked up.")
+            return self._settings
+
+    async def _look_up(self) -> None:
+        started = time.monotonic()
+        try:
+            settings = connection.read(await get_async_connection(self._veo_conn_id, hook=BaseHook))
+        except AirflowNotFoundException as error:
+            raise VeoValidationError(f"There is no connection {self._veo_conn_id!r}.", [str(error)]) from error
+        except VeoValidationError:
+            raise
+        except Exception as error:
+            # Whatever a secrets backend raises. What was looked up before goes on being used.
+            message = f"The connection {self._veo_conn_id!r} can't be looked up: {type(error).__name__}: {error}"
+            if self._settings is None:
+                raise VeoUnavailableError(message) from error
+            log.warning(message)
+            self._looked_up_at = started
+            return
+        for secret in settings.secrets:
+            await asyncio.to_thread(mask_secret, secret)
+        if (host := connection.host_to_check(settings)) is not None:
+            connection.refuse_public_addresses(settings, await _addresses(host))
+        if settings.ca_bundle and (self._settings is None or self._settings.ca_bundle != settings.ca_bundle):
+            self._ssl = await asyncio.to_thread(_ssl_context, settings.ca_bundle)
+        elif not settings.ca_bundle:
+            self._ssl = True
+        self._settings, self._looked_up_at = settings, started
+
+    async def ask(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
+        """Send one question, and understand its answer."""
+        url = f"{settings.base_url}{responses.QUERY_PATH}"
+        try:
+            async with self._turn:
+                status, headers, body = await self._exchange(settings, url, {"id": veo_task_id})
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            reason = envelope.excerpt(f"{type(error).__name__}: {error}", settings.secrets)
+            raise responses.no_answer(
+                VeoUnavailableError, f"Tried to GET {url}, and got no answer: {reason}"
+            ) from error
+        return responses.parse_query(
+            status, headers, body, veo_task_id=veo_task_id, secrets=settings.secrets, now=time.time()
+        )
+
+    async def _exchange(
+        self, settings: connection.VeoConnection, url: str, params: dict[str, str]
+    ) -> tuple[int, dict[str, str], bytes]:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+                headers=connection.HEADERS,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                # Not trust_env: ~/.netrc would take the place of the key.
+                trust_env=False,
+            )
+        async with self._session.get(
+            url,
+            params=params,
+            headers={"Authorization": f"Bearer {settings.api_key}"},
+            allow_redirects=False,
+            proxy=settings.proxy or _proxy_of_the_environment(url),
+            ssl=self._ssl,
+            timeout=aiohttp.ClientTimeout(
+                total=settings.connect_timeout + 2 * settings.read_timeout,
+                sock_connect=settings.connect_timeout,
+                sock_read=settings.read_timeout,
+            ),
+        ) as response:
+            return response.status, dict(response.headers), await _read(response)
+
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Client]] = WeakKeyDictionary()
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read an answer's body as far as it comes, and one byte more than is allowed at most."""
+    body = bytearray()
+    try:
+        while len(body) <= responses.MAX_BODY_BYTES and (chunk := await response.content.readany()):
+            body += chunk
+    except aiohttp.ClientPayloadError:
+        pass  # It is cut off. The status is known, and decides what that means.
+    return bytes(body)
+
+
+async def _addresses(host: str) -> set[str]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None)
+    except OSError as error:
+        raise responses.no_answer(VeoUnavailableError, f"The host {host!r} has no address: {error}") from error
+    return {str(info[4][0]) for info in found}
+
+
+def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
+    import ssl
+
+    return ssl.create_default_context(cafile=ca_bundle)
+
+
+def _proxy_of_the_environment(url: str) -> str | None:
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)

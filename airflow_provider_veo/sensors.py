@@ -1,0 +1,211 @@
+"""The sensor that waits for a submitted video. It only asks, so trying again costs nothing."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    XComArg,
+    conf,
+)
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+
+from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoTimeoutError
+from airflow_provider_veo.protocol.errors import from_dict
+from airflow_provider_veo.protocol.waiting import Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_veo.hooks import VeoHook
+    from airflow_provider_veo.protocol import VideoTask
+
+
+class VeoVideoSensor(BaseSensorOperator):
+    """
+    Wait for a submitted video. The result, ``return_value``, is a dict of the
+    :class:`~airflow_provider_veo.protocol.VideoTask`.
+
+    A failed generation fails the sensor at once, without retries: the video stays failed. Transient failures of the
+    relay are waited out in every mode.
+
+    :param veo_task_id: the id that create returned, or its ``veo_video`` (templated, or an XComArg).
+    :param veo_conn_id: id of a connection of type ``veo`` (templated).
+    :param deferrable: wait without a worker slot. Default: Airflow's ``[operators] default_deferrable``. A video that
+        is already there ends the sensor without deferring.
+    :param poll_interval: seconds between two questions: Airflow's ``poke_interval``. Deferred waits ask more rarely as
+        they grow old, see :class:`~airflow_provider_veo.triggers.VeoVideoTrigger`.
+    :param timeout: seconds until the wait gives up.
+    :param start_from_trigger: begin in the triggerer, without a worker process (Airflow 3.3, deferrable). The id must
+        then be an XComArg of a task that is not mapped, or literal; the sensor itself must not be mapped. Else it
+        begins in a worker as ever, and says why in the log. Listeners (OpenLineage is one) are not told of the start
+        of such a task instance.
+    :param end_from_trigger: end in the triggerer, too, if the video is there (Airflow 3.3, deferrable). Together, a
+        wait runs no worker process at all. Listeners are not told of the end, outlets get no events, and Airflow
+        refuses DAGs with such tasks where listeners are installed.
+    """
+
+    template_fields: Sequence[str] = ("veo_task_id", "veo_conn_id")
+    ui_color = "#e8eaf6"
+
+    def __init__(
+        self,
+        *,
+        veo_task_id: str | dict[str, Any] | XComArg,
+        veo_conn_id: str = "veo_default",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float = 15,
+        timeout: float | timedelta = 3600,
+        start_from_trigger: bool = False,
+        end_from_trigger: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(timeout=timeout, **{"poke_interval": poll_interval, **kwargs})
+        self.veo_task_id = veo_task_id
+        self.veo_conn_id = veo_conn_id
+        self.deferrable = deferrable
+        self.poll_interval = self.poke_interval
+        self.end_from_trigger = end_from_trigger and deferrable and AIRFLOW_V_3_3_PLUS
+        self._why_not_from_trigger = self._obstacle() if start_from_trigger else None
+        if start_from_trigger and not self._why_not_from_trigger:
+            self.start_from_trigger = True
+            self.start_trigger_args = self._start_trigger_args()
+        self._wait: Wait | None = None
+
+    @cached_property
+    def hook(self) -> VeoHook:
+        """The hook to the relay."""
+        from airflow_provider_veo.hooks import VeoHook
+
+        return VeoHook(self.veo_conn_id)
+
+    def execute(self, context: Context) -> Any:
+        """Ask until the video is there; when deferrable, ask once and leave the rest to a trigger."""
+        if self._why_not_from_trigger:
+            self.log.info("start_from_trigger is not possible: %s. Began in a worker.", self._why_not_from_trigger)
+        try:
+            return super().execute(context)
+        finally:
+            self.hook.close()
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Ask once. Where the sensor is deferrable, and the video not there yet, this ends in a deferral."""
+        from airflow_provider_veo.triggers import the_id
+
+        try:
+            if self._wait is None or self.reschedule:
+                self._wait = Wait(the_id(self.veo_task_id), self._started(context), self.timeout, self.poke_interval)
+            video = self._ask(self._wait)
+            if video is None:
+                self._wait.seconds_to_next(time.time())  # raises when the deadline has passed
+        except VeoError as error:
+            raise _for_airflow(error) from error
+        if video is None and self.deferrable:
+            self._defer(self._wait)
+        return PokeReturnValue(is_done=video is not None, xcom_value=video and video.to_dict())
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Go on where the trigger ended: with the video, or with the reason why there is none."""
+        if "error" in event:
+            raise _for_airflow(from_dict(event["error"]))
+        video: dict[str, Any] = event["video"]
+        self.log.info("Video %s is there: %s", video["id"], video["video_url"])
+        return video
+
+    def _ask(self, wait: Wait) -> VideoTask | None:
+        before = wait.last
+        try:
+            video = self.hook.get_video(wait.veo_task_id, retry=False)
+        except VeoError as error:
+            wait.got_no_answer(error, time.time())
+            self.log.warning("Asking for video %s goes on: %s", wait.veo_task_id, str(error).partition("\n")[0])
+            return None
+        if before is None or before.status != video.status:
+            self.hook.log_status(video)
+        return video if wait.answered(video) else None
+
+    def _defer(self, wait: Wait) -> None:
+        from airflow_provider_veo.triggers import VeoVideoTrigger
+
+        self.log.info("Waiting for video %s without a worker, at most %.0f s", wait.veo_task_id, self.timeout)
+        self.defer(
+            trigger=VeoVideoTrigger(
+                veo_task_id=wait.veo_task_id,
+                veo_conn_id=self.veo_conn_id,
+                started=wait.started,
+                timeout=self.timeout,
+                poll_interval=self.poke_interval,
+                due=time.time() + self.poke_interval,
+                end_task=self.end_from_trigger and self.do_xcom_push,
+            ),
+            method_name="execute_complete",
+        )
+
+    def _started(self, context: Context) -> float:
+        """In reschedule mode each poke is a process of its own, and Airflow remembers when the first one was."""
+        first = getattr(context["ti"], "get_first_reschedule_date", None) if self.reschedule else None
+        began = first(context) if first else None
+        return began.timestamp() if began else time.time()
+
+    def _obstacle(self) -> str | None:
+        """Say why the triggerer can't begin this task instance by itself; ``None`` if it can."""
+        given = self.veo_task_id
+        if not AIRFLOW_V_3_3_PLUS:
+            return "it needs Airflow 3.3"
+        if not self.deferrable:
+            return "the sensor is not deferrable"
+        if getattr(self, "_BaseOperator__from_mapped", False):
+            return "the sensor is mapped"
+        if isinstance(given, XComArg):
+            plain = _reference(given) is not None
+            return None if plain else "the id is not an XComArg of a single task instance, taken as it is"
+        if "{{" in f"{given} {self.veo_conn_id}":
+            return "the triggerer can't render templates that pull XComs; give the id as an XComArg"
+        return None
+
+    def _start_trigger_args(self) -> Any:
+        from airflow.triggers.base import StartTriggerArgs
+
+        from airflow_provider_veo.triggers import GRACE_SECONDS, VeoVideoTrigger
+
+        reference = _reference(self.veo_task_id)
+        return StartTriggerArgs(
+            trigger_cls=f"{VeoVideoTrigger.__module__}.{VeoVideoTrigger.__qualname__}",
+            trigger_kwargs={
+                **({"xcom": reference} if reference else {"veo_task_id": self.veo_task_id}),
+                "veo_conn_id": self.veo_conn_id,
+                "timeout": self.timeout,
+                "poll_interval": self.poke_interval,
+                "end_task": self.end_from_trigger and self.do_xcom_push,
+            },
+            next_method="execute_complete",
+            next_kwargs=None,
+            timeout=timedelta(seconds=self.timeout + GRACE_SECONDS),
+        )
+
+
+def _reference(given: Any) -> dict[str, str] | None:
+    """Return where the XCom of an XComArg is, if it is that of one task instance."""
+    operator, key = getattr(given, "operator", None), getattr(given, "key", None)
+    if operator is None or key is None or operator.is_mapped or list(operator.iter_mapped_task_groups()):
+        return None
+    return {"task_id": operator.task_id, "key": key}
+
+
+def _for_airflow(error: VeoError) -> AirflowException:
+    """Return the error that makes Airflow do what is right: sensors know ``soft_fail`` and its like by the class."""
+    if isinstance(error, VeoTimeoutError):
+        return AirflowSensorTimeout(str(error))
+    if error.final or isinstance(error, VeoGenerationFailedError):
+        return AirflowFailException(str(error))
+    return AirflowException(str(error))

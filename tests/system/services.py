@@ -1,0 +1,349 @@
+"""
+A real Airflow with all its services, each a process of its own, for the length of a ``with`` block.
+
+No process outlives the block, and none outlives the test process, however that ends. Each service is the child of a
+launcher (the end of this file) to which all its orphans fall, whatever process group or session they made for
+themselves; the launcher ends only after the last of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import signal as signals
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+
+    import requests
+
+    from tests.system.conftest import Airflow, TaskInstance
+
+_JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
+SERVICES = ("api-server", *_JOB_TYPES)
+"""The slowest to start is the first."""
+
+# The ports of their log servers are fixed: two Airflows on a machine would fight for them.
+_ARGUMENTS = {"scheduler": ("--skip-serve-logs",), "triggerer": ("--skip-serve-logs",)}
+_TUNING = {
+    "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks a name server
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+    "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",  # the dag-processor's
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+    "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+    # A triggerer that was killed is believed alive for so long, and no other takes its triggers.
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+    "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",  # a file that has changed is read before
+    # A worker that just misses its task's end sleeps that long, and keeps its slot.
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",  # 5 s are too short for a busy machine
+}
+_SECONDS_TO_START = 120
+_SECONDS_TO_STOP = 30
+_SECONDS_TO_DIE = 10
+
+
+class ServicesError(AssertionError):
+    """A service did not come up or ended, or what was waited for did not happen; with states and ends of logs."""
+
+
+class _Process(NamedTuple):
+    launcher: subprocess.Popen[str]
+    main: psutil.Process
+
+    def all(self) -> list[psutil.Process]:
+        return psutil.Process(self.launcher.pid).children(recursive=True)
+
+
+class Services:
+    """
+    The services of an Airflow.
+
+    :param airflow: its home must have a database. Variables of its environment go before the tuning of this class.
+    :param names: those that are started with the block; others can be started later.
+    :param parallelism: worker slots of the ``LocalExecutor``. Each is a process, forked when the scheduler starts.
+    :param capacity: triggers that the triggerer runs at a time.
+    :param variables: more of the environment, e.g. ``AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT="10"``.
+    """
+
+    def __init__(
+        self,
+        airflow: Airflow,
+        names: Iterable[str] = SERVICES,
+        *,
+        parallelism: int = 4,
+        capacity: int = 1000,
+        **variables: str,
+    ) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        environment = {
+            **_TUNING,
+            **airflow.environment,
+            # SQLite does: Airflow switches it to WAL itself, and begins no transaction by reading. But by default a
+            # process waits for another's write for 5 s only.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{airflow.home}/airflow.db?timeout=60",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": str(parallelism),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": self.url.rpartition(":")[2],
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(32),
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
+            "AIRFLOW__TRIGGERER__CAPACITY": str(capacity),
+            "PYTHONUNBUFFERED": "1",  # what was logged is in the file, also if the process is killed
+            **variables,
+        }
+        self.airflow = replace(airflow, environment=environment)
+        self.seconds_to_start: dict[str, float] = {}
+        """How long each service took to be up, the last time."""
+        self._names = tuple(names)
+        self._folder = airflow.home / "services"
+        self._running: dict[str, _Process] = {}
+        self._launchers: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> Services:
+        try:
+            self.start(*self._names)
+        except BaseException:
+            self._end_all()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_all()
+
+    def start(self, *names: str) -> None:
+        """Start services side by side, no more at a time than there are processors, and wait until all are up."""
+        begun = time.monotonic()
+        ((latest_job,),) = self.airflow.query("SELECT coalesce(max(id), 0) FROM job")
+        waiting, starting = sorted(names, key=SERVICES.index), []
+
+        def all_are_up() -> bool:
+            for name in starting[::-1]:
+                if self._is_up(name, latest_job):
+                    self.seconds_to_start[name] = time.monotonic() - begun
+                    starting.remove(name)
+            while waiting and len(starting) < (os.cpu_count() or 1):
+                self._launch(waiting[0])
+                starting.append(waiting.pop(0))
+            return not starting
+
+        self.wait_until(all_are_up, _SECONDS_TO_START, what=f"{', '.join(names)} to be up")
+
+    def stop(self, *names: str, patience: float = _SECONDS_TO_STOP) -> None:
+        """Let services end by themselves (SIGTERM), and kill what is still there when the patience (s) is over."""
+        processes = [self._running.pop(name) for name in names]
+        for process in processes:
+            _send(process.main, signals.SIGTERM)
+        psutil.wait_procs([process.main for process in processes], timeout=patience)
+        for process in processes:
+            _end(process.launcher)
+
+    def kill(self, name: str, signal: int = signals.SIGKILL, *, main_only: bool = False) -> None:
+        """
+        Send a signal to a service and all processes that it started, workers and running tasks among them.
+
+        It returns when the service has ended, or at once where the signal only stops or continues it.
+
+        :param main_only: not to those that it started. They live on, as they would outside a container.
+        """
+        process = self._running[name]
+        for target in [process.main] if main_only else process.all():
+            _send(target, signal)
+        if signal not in (signals.SIGSTOP, signals.SIGCONT):
+            psutil.wait_procs([process.main], timeout=_SECONDS_TO_STOP)
+            assert not process.main.is_running(), f"{name} goes on after {signals.Signals(signal).name}"
+            del self._running[name]
+            if not main_only:
+                _end(process.launcher)
+
+    def restart(self, name: str) -> None:
+        """Stop a service and start it again; one that was killed is only started."""
+        if name in self._running:
+            self.stop(name)
+        self.start(name)
+
+    def pid(self, name: str) -> int:
+        """Return the id of a running service's main process."""
+        return self._running[name].main.pid
+
+    def processes(self) -> list[psutil.Process]:
+        """Return all processes of the running services."""
+        return [process for service in self._running.values() for process in service.all()]
+
+    def log(self, name: str) -> str:
+        """Return what a service has written, all its starts together."""
+        path = self._folder / f"{name}.log"
+        return path.read_text("utf-8", "replace") if path.exists() else ""
+
+    def trigger(
+        self,
+        dag_id: str,
+        run_id: str | None = None,
+        conf: Mapping[str, Any] | None = None,
+        logical_date: datetime | None = None,
+        timeout: float = 60,
+    ) -> str:
+        """
+        Trigger a run and return its id; before, wait for the DAG to be parsed, and unpause it.
+
+        A DAG with a schedule begins its scheduled runs then, too.
+        """
+        path = f"/api/v2/dags/{dag_id}"
+        self.wait_until(lambda: self._ask("GET", path).ok, timeout, what=f"DAG {dag_id} to be parsed")
+        date = logical_date and logical_date.isoformat()
+        run = {"dag_run_id": run_id, "conf": dict(conf or {}), "logical_date": date}
+        for method, where, document in ("PATCH", path, {"is_paused": False}), ("POST", f"{path}/dagRuns", run):
+            answer = self._ask(method, where, document)
+            assert answer.ok, f"{method} {where}: {answer.status_code} {answer.text}"
+        return str(answer.json()["dag_run_id"])
+
+    def wait_for(self, dag_id: str, run_id: str, timeout: float = 60) -> str:
+        """Wait until a run has ended, and return its state, ``success`` or ``failed``."""
+
+        def ended() -> bool:
+            return self.airflow.run_state(dag_id, run_id) in ("success", "failed")
+
+        self.wait_until(ended, timeout, what=f"run {run_id} of {dag_id} to end")
+        return str(self.airflow.run_state(dag_id, run_id))
+
+    def wait_until(self, predicate: Callable[[], object], timeout: float, what: str) -> None:
+        """
+        Wait until a predicate is true.
+
+        :raises ServicesError: it didn't become true in time, or a service that nobody stopped has ended.
+        """
+        deadline = time.monotonic() + timeout
+        while not predicate():
+            if time.monotonic() > deadline:
+                raise ServicesError(f"Waited {timeout} s for {what}.\n{self._account()}")
+            if ended := [name for name, process in self._running.items() if not process.main.is_running()]:
+                raise ServicesError(f"Waiting for {what}, but {', '.join(ended)} ended.\n{self._account()}")
+            time.sleep(0.1)
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
+        """Return the task instances of a run, by task and map index."""
+        return self.airflow.task_instances(dag_id, run_id)
+
+    def xcoms(self, dag_id: str, run_id: str) -> dict[tuple[str, str, int], object]:
+        """Return the XComs of a run by task, key and map index."""
+        return self.airflow.xcoms(dag_id, run_id)
+
+    def task_logs(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """Return the log files of a run's tasks by ``task_id=…/[map_index=…/]attempt=….log``."""
+        return self.airflow.task_logs(dag_id, run_id)
+
+    def _launch(self, name: str) -> None:
+        assert name not in self._running, f"{name} is running"
+        self._folder.mkdir(exist_ok=True)
+        command = self.airflow.command(name, *_ARGUMENTS.get(name, ()))
+        with open(self._folder / f"{name}.log", "a") as log:
+            launcher = subprocess.Popen(
+                [sys.executable, __file__, str(os.getpid()), *command],
+                env=self.airflow.environment,
+                cwd=self.airflow.home,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        self._launchers.append(launcher)
+        with launcher.stdout:
+            pid = launcher.stdout.readline()
+        assert pid, f"{name} was not launched:\n{self.log(name)}"
+        self._running[name] = _Process(launcher, psutil.Process(int(pid)))
+
+    def _is_up(self, name: str, latest_job: int) -> bool:
+        """Whether a service answers, or its main loop has written a heartbeat since it was started."""
+        if name == "api-server":
+            with contextlib.suppress(OSError):
+                # The first request to this part of it builds all its versions, which takes seconds.
+                return self._ask("GET", "/execution/health", timeout=1).ok
+            return False
+        started = "SELECT id FROM job WHERE job_type = ? AND id > ? AND latest_heartbeat > start_date"
+        return bool(self.airflow.query(started, _JOB_TYPES[name], latest_job))
+
+    def _ask(self, method: str, path: str, document: object = None, timeout: float = 30) -> requests.Response:
+        import requests
+
+        with requests.Session() as session:
+            session.trust_env = False
+            token = session.get(f"{self.url}/auth/token", timeout=timeout).json()["access_token"]
+            headers = {"Authorization": f"Bearer {token}"}
+            return session.request(method, self.url + path, json=document, headers=headers, timeout=timeout)
+
+    def _end_all(self) -> None:
+        try:
+            self.stop(*self._running, patience=3)
+        finally:
+            for launcher in self._launchers:
+                _end(launcher)
+
+    def _account(self) -> str:
+        parts = [self.airflow.account()]
+        for path in sorted(self._folder.glob("*.log")):
+            service = self._running.get(path.stem)
+            parts.append(
+                f"{path.stem} {'runs' if service and service.main.is_running() else 'does not run'}; its log ends:"
+            )
+            parts += self.log(path.stem).splitlines()[-40:]
+        return "\n".join(parts)
+
+
+def _send(process: psutil.Process, signal: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(signal)
+
+
+def _end(launcher: subprocess.Popen[str]) -> None:
+    """Kill everything below a launcher, and wait for it."""
+    launcher.terminate()
+    launcher.wait(_SECONDS_TO_DIE)
+
+
+def _supervise(owner: int, command: list[str]) -> None:
+    """Run a command until its last orphan has ended. When told to, or when the owner is gone, kill all of them."""
+    told_to_end: list[int] = []
+    signals.signal(signals.SIGTERM, lambda number, _: told_to_end.append(number))
+    if sys.platform == "linux":
+        set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+    main = subprocess.Popen(command, stdout=sys.stderr)
+    print(main.pid, flush=True)
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == main.pid:
+            print(f"{command[1]} ended with {os.waitstatus_to_exitcode(status)}", file=sys.stderr, flush=True)
+        if told_to_end or os.getppid() != owner:
+            for process in psutil.Process().children(recursive=True):
+                _send(process, signals.SIGKILL)
+        if not pid:
+            time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    _supervise(int(sys.argv[1]), sys.argv[2:])
