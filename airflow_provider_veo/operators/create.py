@@ -7,11 +7,12 @@ the task for good, so that Airflow's retries don't pay a second time.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
@@ -38,8 +39,7 @@ _REQUEST_FIELDS = (
     "enable_upsample",
     "extra_body",
 )
-_TRIGGER_FAILED = "__fail__"
-"""The method that Airflow resumes a task with whose trigger failed, or timed out."""
+_ASKED_FOR = ("model", "prompt", "images", "aspect_ratio")
 _PROMPT_CHARACTERS_LOGGED = 120
 _IMAGE_CHARACTERS_PUSHED = 2048
 """An image may be a ``data:`` URI of megabytes: the metadata database is no place for it."""
@@ -134,16 +134,16 @@ class VeoCreateVideoOperator(BaseOperator):
         try:
             request, video = self._attach() if self._is_attaching else self._submit()
             started = time.time()
-            self._veo_task_id = video.id
-            asked_for = self._asked_for(request, video)
-            self._push(context, {**video.to_dict(), **asked_for})
-            raise_if_failed(video)
-            if not self.wait_for_completion:
-                return video.id
-            if self.deferrable and not (video.state == "succeeded" and video.video_url):
-                self._defer(video.id, started, asked_for)
-            ready = self._wait(video.id, started)
-            return self._finish(context, {**ready.to_dict(), **asked_for})
+            with self._submitted(video.id):
+                asked_for = self._asked_for(request, video)
+                self._push(context, {**video.to_dict(), **asked_for})
+                raise_if_failed(video)
+                if not self.wait_for_completion:
+                    return video.id
+                if self.deferrable and not (video.state == "succeeded" and video.video_url):
+                    self._defer(video.id, started)
+                ready = self._wait(video.id, started)
+                return self._finish(context, {**ready.to_dict(), **asked_for})
         except VeoError as error:
             if self._may_be_tried_again(error):
                 raise
@@ -151,24 +151,19 @@ class VeoCreateVideoOperator(BaseOperator):
         finally:
             self.hook.close()
 
-    def execute_complete(self, context: Context, event: dict[str, Any], asked_for: dict[str, Any]) -> str:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
         """Go on where the trigger ended: with the video, or with the reason why there is none."""
-        if "error" not in event:
-            return self._finish(context, {**event["video"], **asked_for})
-        return self._give_up(from_dict(event["error"]), asked_for["id"])
+        if "error" in event:
+            raise from_dict(event["error"])
+        submitted = self._pushed(context) or {}
+        asked_for = {name: submitted[name] for name in _ASKED_FOR if name in submitted}
+        return self._finish(context, {**event["video"], **asked_for})
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Airflow's own; a wait that Airflow gave up must not become another submission."""
-        try:
+        """Airflow's own; but what goes wrong after a submit, in Airflow too, must not become another submit."""
+        pushed = self._pushed(context) or {}
+        with self._submitted(str(pushed.get("id", "(its id is in the log of the submit)"))):
             return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowFailException:
-            raise
-        except AirflowException as error:
-            if next_method != _TRIGGER_FAILED:
-                raise
-            ti = context["ti"]
-            veo_task_id = ti.xcom_pull(task_ids=self.task_id, key="return_value", map_indexes=ti.map_index)
-            self._give_up(error, veo_task_id)
 
     def on_kill(self) -> None:
         """Say what goes on being billed: the API has no way to cancel a video."""
@@ -214,7 +209,27 @@ class VeoCreateVideoOperator(BaseOperator):
         self.log.info("Video %s: %s", video.id, video.status)
         return {name: getattr(self, name) for name in _REQUEST_FIELDS}, video
 
-    def _defer(self, veo_task_id: str, started: float, asked_for: dict[str, Any]) -> None:
+    @contextmanager
+    def _submitted(self, veo_task_id: str) -> Iterator[None]:
+        """
+        Fail the task for good, whatever goes wrong in here: another try would submit, and pay, again.
+
+        Two exceptions: a failed generation, which retries are asked for, and a task that only attached.
+        """
+        self._veo_task_id = veo_task_id
+        try:
+            yield
+        except (AirflowFailException, VeoGenerationFailedError):
+            raise
+        except (Exception, AirflowTaskTimeout) as error:
+            if self._is_attaching and not getattr(error, "final", False):
+                raise
+            text = str(error) if isinstance(error, VeoError) else f"{type(error).__name__}: {error}"
+            text += f"\nVideo {veo_task_id} is submitted and billed, so this task is not tried again."
+            attach = f"existing_veo_task_id={veo_task_id!r}"
+            raise AirflowFailException(text if attach in text else f"{text} To go on with it, set {attach}.") from error
+
+    def _defer(self, veo_task_id: str, started: float) -> None:
         from airflow_provider_veo.triggers import VeoVideoTrigger
 
         self.log.info("Waiting for video %s without a worker, at most %.0f s", veo_task_id, self.timeout)
@@ -228,23 +243,11 @@ class VeoCreateVideoOperator(BaseOperator):
                 due=started + FIRST_LOOK_INTERVALS * self.poll_interval,
             ),
             method_name="execute_complete",
-            kwargs={"asked_for": {**asked_for, "id": veo_task_id}},
         )
 
     def _wait(self, veo_task_id: str, started: float) -> VideoTask:
         self.log.info("Waiting for video %s, at most %.0f s", veo_task_id, self.timeout)
-        try:
-            return self.hook.wait_for_video(veo_task_id, self.poll_interval, self.timeout, started=started)
-        except VeoError as error:
-            self._give_up(error, veo_task_id)
-
-    def _give_up(self, error: Exception, veo_task_id: str) -> NoReturn:
-        """End a wait that ended badly: another try would submit, and pay, again, unless this one only attached."""
-        if isinstance(error, VeoGenerationFailedError) or (self._is_attaching and not getattr(error, "final", False)):
-            raise error
-        text = f"{error}\nVideo {veo_task_id} is submitted and billed, so this task is not tried again."
-        attach = f"existing_veo_task_id={veo_task_id!r}"
-        raise AirflowFailException(text if attach in text else f"{text} To go on with it, set {attach}.") from error
+        return self.hook.wait_for_video(veo_task_id, self.poll_interval, self.timeout, started=started)
 
     def _asked_for(self, request: Mapping[str, Any], video: VideoTask) -> dict[str, Any]:
         return {
@@ -259,6 +262,10 @@ class VeoCreateVideoOperator(BaseOperator):
         ti.xcom_push(key="veo_video", value=veo_video)
         if self.do_xcom_push:
             ti.xcom_push(key="return_value", value=veo_video["id"])
+
+    def _pushed(self, context: Context) -> dict[str, Any] | None:
+        ti = context["ti"]
+        return ti.xcom_pull(task_ids=self.task_id, key="veo_video", map_indexes=ti.map_index)
 
     def _finish(self, context: Context, veo_video: dict[str, Any]) -> str:
         self._push(context, veo_video)

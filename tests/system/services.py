@@ -133,20 +133,19 @@ class Services:
         self._end_all()
 
     def start(self, *names: str) -> None:
-        """Start services side by side, no more at a time than there are processors, and wait until all are up."""
+        """Start services side by side, and wait until all of them are up."""
         begun = time.monotonic()
         ((latest_job,),) = self.airflow.query("SELECT coalesce(max(id), 0) FROM job")
-        waiting, starting = sorted(names, key=SERVICES.index), []
+        for name in sorted(names, key=SERVICES.index):
+            self._launch(name)
+        missing = set(names)
 
         def all_are_up() -> bool:
-            for name in starting[::-1]:
+            for name in sorted(missing, key=SERVICES.index, reverse=True):
                 if self._is_up(name, latest_job):
                     self.seconds_to_start[name] = time.monotonic() - begun
-                    starting.remove(name)
-            while waiting and len(starting) < (os.cpu_count() or 1):
-                self._launch(waiting[0])
-                starting.append(waiting.pop(0))
-            return not starting
+                    missing.remove(name)
+            return not missing
 
         self.wait_until(all_are_up, _SECONDS_TO_START, what=f"{', '.join(names)} to be up")
 
@@ -279,19 +278,19 @@ class Services:
         if name == "api-server":
             with contextlib.suppress(OSError):
                 # The first request to this part of it builds all its versions, which takes seconds.
-                return self._ask("GET", "/execution/health", timeout=1).ok
+                return self._ask("GET", "/execution/health").ok
             return False
         started = "SELECT id FROM job WHERE job_type = ? AND id > ? AND latest_heartbeat > start_date"
         return bool(self.airflow.query(started, _JOB_TYPES[name], latest_job))
 
-    def _ask(self, method: str, path: str, document: object = None, timeout: float = 30) -> requests.Response:
+    def _ask(self, method: str, path: str, document: object = None) -> requests.Response:
         import requests
 
         with requests.Session() as session:
             session.trust_env = False
-            token = session.get(f"{self.url}/auth/token", timeout=timeout).json()["access_token"]
+            token = session.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
             headers = {"Authorization": f"Bearer {token}"}
-            return session.request(method, self.url + path, json=document, headers=headers, timeout=timeout)
+            return session.request(method, self.url + path, json=document, headers=headers, timeout=30)
 
     def _end_all(self) -> None:
         try:
@@ -304,10 +303,8 @@ class Services:
         parts = [self.airflow.account()]
         for path in sorted(self._folder.glob("*.log")):
             service = self._running.get(path.stem)
-            parts.append(
-                f"{path.stem} {'runs' if service and service.main.is_running() else 'does not run'}; its log ends:"
-            )
-            parts += self.log(path.stem).splitlines()[-40:]
+            state = "runs" if service and service.main.is_running() else "does not run"
+            parts += [f"{path.stem} {state}; its log ends:", *self.log(path.stem).splitlines()[-40:]]
         return "\n".join(parts)
 
 
