@@ -94,7 +94,7 @@ class VeoVideoSensor(BaseSensorOperator):
         if self._why_not_from_trigger:
             self.log.info("start_from_trigger is not possible: %s. Began in a worker.", self._why_not_from_trigger)
         try:
-            return super().execute(context)
+            return self._there(super().execute(context))
         finally:
             self.hook.close()
 
@@ -118,7 +118,9 @@ class VeoVideoSensor(BaseSensorOperator):
         """Go on where the trigger ended: with the video, or with the reason why there is none."""
         if "error" in event:
             raise _for_airflow(from_dict(event["error"]))
-        video: dict[str, Any] = event["video"]
+        return self._there(event["video"])
+
+    def _there(self, video: dict[str, Any]) -> dict[str, Any]:
         self.log.info("Video %s is there: %s", video["id"], video["video_url"])
         return video
 

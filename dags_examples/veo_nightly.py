@@ -13,6 +13,7 @@ from pathlib import Path
 from airflow.providers.common.compat.sdk import dag, task
 
 from airflow_provider_veo.operators import VeoCreateVideoOperator
+from airflow_provider_veo.sensors import VeoVideoSensor
 
 PROMPTS = Path(__file__).with_name("veo_nightly_prompts.jsonl")
 
@@ -33,18 +34,15 @@ def veo_nightly():
 
     create = VeoCreateVideoOperator.partial(task_id="create", max_active_tis_per_dagrun=4).expand_kwargs(read_prompts())
 
-    @task
-    def collect(veo_task_ids: list[str]) -> list[dict]:
-        """Wait for the videos. They are made side by side, so the wait is as long as the slowest takes."""
-        from airflow_provider_veo.hooks import VeoHook
+    # Submitting and waiting are tasks of their own: one that waits can be cleared, or tried again, at no cost.
+    wait = VeoVideoSensor.partial(task_id="wait", deferrable=True).expand(veo_task_id=create.output)
 
-        hook = VeoHook()
-        videos = [hook.wait_for_video(veo_task_id).to_dict() for veo_task_id in veo_task_ids]
+    @task
+    def list_videos(videos: list[dict]) -> None:
         for video in videos:
             print(f"{video['id']}: {video['video_url']}")
-        return videos
 
-    collect(create.output)
+    list_videos(wait.output)
 
 
 veo_nightly()

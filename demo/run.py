@@ -37,7 +37,9 @@ VIDEOS = FOLDER / "videos"
 GENERATION_SECONDS = 5
 
 STARTING = re.compile(r"\[DAG TEST\] starting task_id=(\S+) map_index=(-?\d+)")
-SAID = re.compile(r"\[(?:info|warning|error) *\] (.*?)\s*\[airflow\.task\.(?:operators|hooks)\.airflow_provider_veo")
+SAID = re.compile(
+    r"\[(?:info|warning|error) *\] (.*?)\s*\[(?:airflow\.task\.(?:operators|hooks)\.)?airflow_provider_veo\."
+)
 
 console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
 
@@ -85,7 +87,7 @@ def run_airflow(connection: str) -> None:
         if starting := STARTING.search(line):
             name, index = starting.groups()
             console.print(f"  [bold]{name}{'' if index == '-1' else f'[{index}]'}", markup=True)
-        elif said := SAID.search(line):
+        elif (said := SAID.search(line)) and said.group(1) != "Success criteria met. Exiting.":
             console.print(f"      {said.group(1)}", markup=False, soft_wrap=True)
 
 
@@ -126,9 +128,7 @@ def read_result() -> list[tuple[dict, dict]]:
             query = "SELECT value FROM xcom WHERE task_id = ? AND key = ? ORDER BY map_index"
             return [json.loads(value) for (value,) in database.execute(query, (task, key))]
 
-        submitted = xcoms("create", "veo_video")
-        (ended,) = xcoms("collect", "return_value")
-    return list(zip(submitted, ended, strict=True))
+        return list(zip(xcoms("create", "veo_video"), xcoms("wait", "return_value"), strict=True))
 
 
 def show(result: list[tuple[dict, dict]], stats: dict) -> None:

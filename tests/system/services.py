@@ -288,9 +288,10 @@ class Services:
 
         with requests.Session() as session:
             session.trust_env = False
-            token = session.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
-            headers = {"Authorization": f"Bearer {token}"}
-            return session.request(method, self.url + path, json=document, headers=headers, timeout=30)
+            if path.startswith("/api/"):
+                token = session.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
+                session.headers["Authorization"] = f"Bearer {token}"
+            return session.request(method, self.url + path, json=document, timeout=30)
 
     def _end_all(self) -> None:
         try:

@@ -79,9 +79,11 @@ def test_the_nightly_example_makes_every_prompt_of_its_file_once(ran):
     assert {prompt: stats["accepted_by_prompt"].get(prompt) for prompt in prompts} == dict.fromkeys(prompts, 1)
     assert any("2026-11-22" in prompt for prompt in prompts)
     xcoms = airflow.xcoms("veo_nightly")
-    collected = xcoms["collect", "return_value", -1]
-    assert [video["id"] for video in collected] == [xcoms["create", "return_value", n] for n in range(len(prompts))]
-    assert {video["state"] for video in collected} == {"succeeded"}
+    videos = [xcoms["wait", "return_value", n] for n in range(len(prompts))]
+    assert [video["id"] for video in videos] == [xcoms["create", "return_value", n] for n in range(len(prompts))]
+    assert {video["state"] for video in videos} == {"succeeded"}
+    for video in videos:
+        assert f"{video['id']}: {video['video_url']}" in ran[1]["veo_nightly"]
 
 
 def processes_of_the_demo() -> list[str]:
