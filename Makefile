@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench constraints clean
+.PHONY: help setup demo test test-system lint bench constraints clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,8 +22,11 @@ $(READY): pyproject.toml $(CONSTRAINTS) scripts/setup.sh
 demo: $(READY) ## run the nightly DAG in a real Airflow against the sandbox
 	@$(BIN)/python demo/run.py
 
-test: $(READY) ## run all tests, with coverage
+test: $(READY) ## run the tests, with coverage
 	@$(BIN)/python -m pytest --cov --cov-report=term
+
+test-system: $(READY) ## run the tests that take minutes: hundreds of waits, crashes, outages
+	@$(BIN)/python -m pytest -m long
 
 lint: $(READY) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

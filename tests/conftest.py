@@ -47,6 +47,6 @@ def connect(relay, monkeypatch):
 
 @pytest.fixture
 def logged(capfd, caplog):
-    """What was logged so far: Airflow 3 prints it, Airflow 2 logs it."""
+    """What was logged so far: Airflow 2 logs it and prints it, Airflow 3 prints it."""
     caplog.set_level("INFO")
-    return lambda: capfd.readouterr().out + caplog.text
+    return lambda: caplog.text or capfd.readouterr().out

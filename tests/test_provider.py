@@ -83,7 +83,7 @@ def test_every_text_field_of_the_form_has_a_placeholder():
 
 def test_importing_the_operators_loads_no_client_and_no_validator():
     loaded = python(
-        "import airflow.sdk; airflow.sdk.BaseOperator; import sys; before = set(sys.modules)\n"
+        "import sys; from airflow.providers.common.compat.sdk import BaseOperator; before = set(sys.modules)\n"
         "import airflow_provider_veo.operators\n"
         "print(' '.join(set(sys.modules) - before))"
     ).split()
@@ -93,7 +93,7 @@ def test_importing_the_operators_loads_no_client_and_no_validator():
 
 def test_a_dag_file_with_literals_loads_no_client_and_no_validator():
     loaded = python(
-        "import sys, airflow.sdk; airflow.sdk.BaseOperator; before = set(sys.modules)\n"
+        "import sys; from airflow.providers.common.compat.sdk import BaseOperator; before = set(sys.modules)\n"
         "from airflow_provider_veo.operators import VeoCreateVideoOperator\n"
         "VeoCreateVideoOperator(task_id='x', prompt='a', model='veo3.1', images=['https://example.com/a.png'])\n"
         "print(' '.join(set(sys.modules) - before))"

@@ -19,8 +19,8 @@ from airflow_provider_veo.protocol import (
     VeoError,
     VeoGenerationFailedError,
     VeoValidationError,
+    coerce,
 )
-from airflow_provider_veo.protocol.coerce import is_nothing
 from airflow_provider_veo.protocol.errors import from_dict
 from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, raise_if_failed
 
@@ -134,7 +134,8 @@ class VeoCreateVideoOperator(BaseOperator):
         try:
             request, video = self._attach() if self._is_attaching else self._submit()
             started = time.time()
-            with self._submitted(video.id):
+            self._veo_task_id = video.id
+            with self._submitted():
                 asked_for = self._asked_for(request, video)
                 self._push(context, {**video.to_dict(), **asked_for})
                 raise_if_failed(video)
@@ -161,8 +162,8 @@ class VeoCreateVideoOperator(BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Airflow's own; but what goes wrong after a submit, in Airflow too, must not become another submit."""
-        pushed = self._pushed(context) or {}
-        with self._submitted(str(pushed.get("id", "(its id is in the log of the submit)"))):
+        with self._submitted():
+            self._veo_task_id = (self._pushed(context) or {}).get("id")
             return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -177,14 +178,14 @@ class VeoCreateVideoOperator(BaseOperator):
 
     @property
     def _is_attaching(self) -> bool:
-        return not is_nothing(self.existing_veo_task_id)
+        return not coerce.is_nothing(self.existing_veo_task_id)
 
     def _request(self) -> dict[str, Any]:
         from airflow_provider_veo.protocol import payload
 
         fields = {name: getattr(self, name) for name in _REQUEST_FIELDS}
         settings = self.hook.settings
-        if is_nothing(fields["model"]):
+        if coerce.is_nothing(fields["model"]):
             fields["model"] = settings.default_model
         return payload.build(**fields, catalog=settings.catalog)
 
@@ -207,16 +208,18 @@ class VeoCreateVideoOperator(BaseOperator):
         self.log.info("Attaching to video %s: nothing is submitted, nothing is paid", veo_task_id)
         video = self.hook.get_video(veo_task_id)
         self.log.info("Video %s: %s", video.id, video.status)
-        return {name: getattr(self, name) for name in _REQUEST_FIELDS}, video
+        # What the task would have asked for, as far as it can be told: nothing of it is sent.
+        images = coerce.images(self.images)
+        asked_for = {name: coerce.text(getattr(self, name)) for name in ("model", "prompt", "aspect_ratio")}
+        return {**asked_for, "images": images if isinstance(images, list) else []}, video
 
     @contextmanager
-    def _submitted(self, veo_task_id: str) -> Iterator[None]:
+    def _submitted(self) -> Iterator[None]:
         """
         Fail the task for good, whatever goes wrong in here: another try would submit, and pay, again.
 
         Two exceptions: a failed generation, which retries are asked for, and a task that only attached.
         """
-        self._veo_task_id = veo_task_id
         try:
             yield
         except (AirflowFailException, VeoGenerationFailedError):
@@ -225,8 +228,11 @@ class VeoCreateVideoOperator(BaseOperator):
             if self._is_attaching and not getattr(error, "final", False):
                 raise
             text = str(error) if isinstance(error, VeoError) else f"{type(error).__name__}: {error}"
-            text += f"\nVideo {veo_task_id} is submitted and billed, so this task is not tried again."
-            attach = f"existing_veo_task_id={veo_task_id!r}"
+            video = (
+                f"Video {self._veo_task_id}" if self._veo_task_id else "The video (its id is in this try's first log)"
+            )
+            text += f"\n{video} is submitted and billed, so this task is not tried again."
+            attach = f"existing_veo_task_id={self._veo_task_id!r}"
             raise AirflowFailException(text if attach in text else f"{text} To go on with it, set {attach}.") from error
 
     def _defer(self, veo_task_id: str, started: float) -> None:
@@ -251,7 +257,7 @@ class VeoCreateVideoOperator(BaseOperator):
 
     def _asked_for(self, request: Mapping[str, Any], video: VideoTask) -> dict[str, Any]:
         return {
-            "model": request["model"] or video.model,
+            "model": video.model if coerce.is_nothing(request["model"]) else request["model"],
             "prompt": request["prompt"],
             "images": [_shortened(str(image), _IMAGE_CHARACTERS_PUSHED) for image in request.get("images") or ()],
             "aspect_ratio": request["aspect_ratio"],
