@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import os
@@ -233,6 +234,42 @@ def test_connections_are_pooled(relay, hook):
     pools = hook.get_conn().get_adapter(relay.url).poolmanager.pools
     (pool,) = [pools[key] for key in pools.keys()]  # noqa: SIM118  it is no dict
     assert (pool.num_requests, pool.num_connections) == (6, 1)
+
+
+class _EndlessRedirect(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.send_response(302)
+        self.send_header("Location", "http://127.0.0.1:9/elsewhere")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b"x" * 65536)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def serve():
+    """Serve a handler on a free port of the loopback address."""
+    with contextlib.ExitStack() as stack:
+
+        def start(handler):
+            server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            return server
+
+        yield start
+
+
+def test_a_redirect_with_an_endless_body_is_not_read_to_its_end(connect, serve):
+    connect(host=f"http://127.0.0.1:{serve(_EndlessRedirect).server_port}")
+    hook = VeoHook()
+    with pytest.raises(VeoRequestRejectedError, match="never followed"):
+        hook.create_video(BODY)
+    hook.close()
 
 
 # --- the key ---------------------------------------------------------------------------------------------------------
@@ -487,12 +524,10 @@ class _Proxy(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def proxy():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Proxy) as server:
-        server.asked = []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+def proxy(serve):
+    server = serve(_Proxy)
+    server.asked = []
+    return server
 
 
 def test_the_connections_proxy_is_used_whatever_the_environment_says(relay, connect, proxy, monkeypatch):

@@ -43,6 +43,7 @@ _MAX_SECONDS = 60.0
 """How often, and for how long in all, one call sends a request that is safe to send again."""
 
 _CHUNK_BYTES = 65536
+_TRANSPORT_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 _T = TypeVar("_T")
 
 
@@ -83,7 +84,7 @@ class VeoHook(BaseHook):
     @cached_property
     def _session(self) -> requests.Session:
         _refuse_plain_http_to_the_public(self.settings)
-        session = requests.Session()
+        session = _Session()
         session.headers.update(connection.HEADERS)
         return session
 
@@ -179,14 +180,16 @@ class VeoHook(BaseHook):
         url = f"{self.settings.base_url}{responses.CREATE_PATH}"
         try:
             reply = self._exchange("POST", url, data=body, headers={"Content-Type": "application/json"})
-        except AirflowTaskTimeout as interruption:
-            if not body.was_read:
-                raise
-            raise self._no_answer(VeoAmbiguousSubmitError, "POST", url, interruption) from interruption
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            kind = VeoAmbiguousSubmitError if body.was_read else VeoUnavailableError
-            raise self._no_answer(kind, "POST", url, error) from error
-        return responses.parse_create(*reply, secrets=self.settings.secrets, now=time.time())
+            return responses.parse_create(*reply, secrets=self.settings.secrets, now=time.time())
+        except VeoError:
+            raise
+        except (Exception, AirflowTaskTimeout) as error:
+            if body.was_read:
+                # Whatever it was: the request may have gone out, and nobody knows what became of it.
+                raise self._no_answer(VeoAmbiguousSubmitError, "POST", url, error) from error
+            if isinstance(error, _TRANSPORT_ERRORS):
+                raise self._no_answer(VeoUnavailableError, "POST", url, error) from error
+            raise
 
     def _get_once(self, veo_task_id: str) -> VideoTask:
         reply = self._ask(responses.QUERY_PATH, params={"id": veo_task_id})
@@ -199,7 +202,7 @@ class VeoHook(BaseHook):
         url = f"{self.settings.base_url}{path}"
         try:
             return self._exchange("GET", url, params=params)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except _TRANSPORT_ERRORS as error:
             raise self._no_answer(VeoUnavailableError, "GET", url, error) from error
 
     def _exchange(self, method: str, url: str, **request: Any) -> _Reply:
@@ -262,6 +265,13 @@ class VeoHook(BaseHook):
         from airflow_provider_veo.form import ui_field_behaviour
 
         return ui_field_behaviour()
+
+
+class _Session(requests.Session):
+    """A session that sees no redirects: even where it doesn't follow one, requests would read all of its body."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
 
 
 class _Bearer(requests.auth.AuthBase):
