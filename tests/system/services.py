@@ -209,11 +209,11 @@ class Services:
         A DAG with a schedule begins its scheduled runs then, too.
         """
         path = f"/api/v2/dags/{dag_id}"
-        self.wait_until(lambda: self._ask("GET", path).ok, timeout, what=f"DAG {dag_id} to be parsed")
+        self.wait_until(lambda: self.ask("GET", path).ok, timeout, what=f"DAG {dag_id} to be parsed")
         date = logical_date and logical_date.isoformat()
         run = {"dag_run_id": run_id, "conf": dict(conf or {}), "logical_date": date}
         for method, where, document in ("PATCH", path, {"is_paused": False}), ("POST", f"{path}/dagRuns", run):
-            answer = self._ask(method, where, document)
+            answer = self.ask(method, where, document)
             assert answer.ok, f"{method} {where}: {answer.status_code} {answer.text}"
         return str(answer.json()["dag_run_id"])
 
@@ -278,12 +278,13 @@ class Services:
         if name == "api-server":
             with contextlib.suppress(OSError):
                 # The first request to this part of it builds all its versions, which takes seconds.
-                return self._ask("GET", "/execution/health").ok
+                return self.ask("GET", "/execution/health").ok
             return False
         started = "SELECT id FROM job WHERE job_type = ? AND id > ? AND latest_heartbeat > start_date"
         return bool(self.airflow.query(started, _JOB_TYPES[name], latest_job))
 
-    def _ask(self, method: str, path: str, document: object = None) -> requests.Response:
+    def ask(self, method: str, path: str, document: object = None) -> requests.Response:
+        """Send a request to the API server, as an admin."""
         import requests
 
         with requests.Session() as session:

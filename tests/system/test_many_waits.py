@@ -38,6 +38,33 @@ def states(services, run_id):
     return Counter(row.state for row in services.task_instances("veo_many", run_id))
 
 
+def run_the_dag_that_ends_badly(services, relay):
+    dag_id, run_id = "veo_ends_badly", services.trigger("veo_ends_badly", "badly")
+
+    def state(task_id):
+        return next(row.state for row in services.task_instances(dag_id, run_id) if row.task_id == task_id)
+
+    services.wait_until(
+        lambda: any(video["queries"] for video in relay.videos() if video["prompt"] == "user ends it"),
+        timeout=90,
+        what="the triggerer to ask for the video of user_ends_it",
+    )
+    path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/user_ends_it"
+    answer = services.ask("PATCH", path, {"new_state": "failed"})
+    assert answer.ok, answer.text
+    services.wait_until(lambda: state("trigger_breaks") == "failed", timeout=60, what="the end of trigger_breaks")
+    services.wait_until(
+        lambda: any("was ended by a user" in log for log in services.task_logs(dag_id, run_id).values()),
+        timeout=30,
+        what="the log of the ended wait",
+    )
+    return SimpleNamespace(
+        rows={row.task_id: row for row in services.task_instances(dag_id, run_id)},
+        xcoms=services.xcoms(dag_id, run_id),
+        logs=services.task_logs(dag_id, run_id),
+    )
+
+
 @pytest.fixture(scope="module")
 def night(migrated_home, tmp_path_factory):
     home = tmp_path_factory.mktemp("many") / "airflow"
@@ -55,6 +82,8 @@ def night(migrated_home, tmp_path_factory):
                 other=services.wait_for("meanwhile", services.trigger("meanwhile", "other"), timeout=60),
                 after=states(services, run_id),
             )
+
+            ends_badly = run_the_dag_that_ends_badly(services, relay)
 
             services.kill("triggerer")
             before = relay.stats()["requests"]
@@ -84,6 +113,7 @@ def night(migrated_home, tmp_path_factory):
             yield SimpleNamespace(
                 state=state,
                 while_waiting=while_waiting,
+                ends_badly=ends_badly,
                 rows={(row.task_id, row.map_index): row for row in services.task_instances("veo_many", run_id)},
                 xcoms=airflow.xcoms("veo_many", run_id),
                 during=during,
@@ -109,9 +139,24 @@ def test_every_video_ends_and_only_the_one_that_failed_fails(night):
 
 
 def test_not_one_create_more_was_sent(night):
-    assert night.stats["requests"]["create"] == COUNT
-    assert night.stats["accepted"] == COUNT
+    assert night.stats["requests"]["create"] == COUNT + len(night.ends_badly.rows)
+    assert night.stats["accepted"] == COUNT + len(night.ends_badly.rows)
     assert night.stats["paid_twice"] == {}
+
+
+def test_a_trigger_that_breaks_does_not_become_another_submit(night):
+    row = night.ends_badly.rows["trigger_breaks"]
+    assert (row.state, row.try_number) == ("failed", 1)
+    veo_task_id = night.ends_badly.xcoms["trigger_breaks", "return_value", -1]
+    log = "".join(text for name, text in night.ends_badly.logs.items() if "trigger_breaks" in name)
+    assert f"existing_veo_task_id={veo_task_id!r}" in log.replace('\\"', '"')
+    assert "Trigger failure" in log
+
+
+def test_a_wait_that_a_user_ends_says_what_goes_on_being_billed(night):
+    veo_task_id = night.ends_badly.xcoms["user_ends_it", "return_value", -1]
+    log = "".join(text for name, text in night.ends_badly.logs.items() if "user_ends_it" in name)
+    assert f"Video {veo_task_id} goes on being generated, and is billed" in log
 
 
 def test_the_relay_did_misbehave(night):

@@ -8,6 +8,7 @@ from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_veo.operators import VeoCreateVideoOperator
 from airflow_provider_veo.sensors import VeoVideoSensor
+from airflow_provider_veo.triggers import VeoVideoTrigger
 
 ALONE = 160
 MAPPED = 30
@@ -50,6 +51,30 @@ with DAG(
     VeoCreateVideoOperator.partial(task_id="create", model="veo3-fast", wait_for_completion=True, **WAIT).expand(
         prompt=[f"create {n}" for n in range(CREATES)]
     )
+
+
+class BrokenTrigger(VeoVideoTrigger):
+    """A trigger that fails as no trigger should."""
+
+    async def run(self):
+        raise RuntimeError("the trigger broke")
+        yield
+
+
+class CreateWithABrokenTrigger(VeoCreateVideoOperator):
+    def _defer(self, veo_task_id: str, started: float) -> None:
+        self.defer(trigger=BrokenTrigger(veo_task_id=veo_task_id), method_name="execute_complete")
+
+
+with DAG(
+    "veo_ends_badly",
+    schedule=None,
+    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    default_args={"retries": 2, "retry_delay": timedelta(0)},
+):
+    arguments = {"model": "veo3-fast", "wait_for_completion": True, **WAIT}
+    CreateWithABrokenTrigger(task_id="trigger_breaks", prompt="trigger breaks", **arguments)
+    VeoCreateVideoOperator(task_id="user_ends_it", prompt="user ends it", **arguments)
 
 
 with DAG("meanwhile", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
