@@ -1,5 +1,6 @@
 # Two commands: make demo, make test. Both set up everything they need in .venv, and ask nothing.
 
+SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
 AIRFLOW ?= 3.3
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
@@ -24,6 +25,8 @@ demo: $(READY) ## run the nightly DAG in a real Airflow against the sandbox
 
 test: $(READY) ## run the tests, with coverage
 	@$(BIN)/python -m pytest --cov --cov-report=term
+	@$(BIN)/coverage report --include='airflow_provider_veo/protocol/*' --fail-under=95 --format=total \
+	    | sed 's/^/protocol, lines and branches covered: /; s/$$/ %/'
 
 test-system: $(READY) ## run the tests that take minutes: hundreds of waits, crashes, outages
 	@$(BIN)/python -m pytest -m long

@@ -34,6 +34,10 @@ with DAG(
         create("never_ready", timeout=1, **waiting),
     ]
 
+    @task
+    def both(one: str, another: str) -> list[str]:
+        return [one, another]
+
     video = create("video")
     ends += [
         sensor("pokes", video.output, deferrable=False),
@@ -43,7 +47,7 @@ with DAG(
         takes_a_template := sensor("takes_a_template", "{{ ti.xcom_pull('create_video') }}", deferrable=True),
         sensor("is_already_there", deferred.output, deferrable=True),
         VeoVideoSensor.partial(task_id="mapped", deferrable=True, start_from_trigger=True, **QUICK).expand(
-            veo_task_id=[video.output, deferred.output]
+            veo_task_id=both(video.output, deferred.output)
         ),
     ]
 
