@@ -7,6 +7,7 @@ request that costs money has no place here.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from airflow_provider_veo.protocol import VideoTask
 
 
+TICK_SECONDS = 0.25
+"""Questions are sent at multiples of this, up to so much later than they are due."""
 GRACE_SECONDS = 600.0
 """So much later than a wait's own deadline is the one that is set for Airflow, which ends a trigger without a word."""
 
@@ -113,7 +116,7 @@ class VeoVideoTrigger(BaseTrigger):
         now = time.time()
         wait = Wait(veo_task_id, self._started(now), self.timeout, self.poll_interval, self.due)
         async with VeoAsyncHook(self.veo_conn_id) as hook:
-            await asyncio.sleep(wait.seconds_to_first(now, random.random()))  # noqa: S311  it spreads, it hides nothing
+            await _sleep(wait.seconds_to_first(now, random.random()))  # noqa: S311  it spreads, it hides nothing
             while True:
                 before = wait.last
                 try:
@@ -126,7 +129,7 @@ class VeoVideoTrigger(BaseTrigger):
                     self._log_change(before, video)
                     if wait.answered(video):
                         return video
-                await asyncio.sleep(wait.seconds_to_next(time.time(), random.random()))  # noqa: S311
+                await _sleep(wait.seconds_to_next(time.time(), random.random()))  # noqa: S311
 
     def _started(self, now: float) -> float:
         if self.started is not None:
@@ -176,6 +179,12 @@ class VeoVideoTrigger(BaseTrigger):
                 "A trigger with xcom or end_task belongs to a task instance, and this one has none."
             )
         return self.task_instance
+
+
+async def _sleep(seconds: float) -> None:
+    """Sleep until the next tick after so many seconds: waits that are due together then wake the loop only once."""
+    now = asyncio.get_running_loop().time()
+    await asyncio.sleep(math.ceil((now + seconds) / TICK_SECONDS) * TICK_SECONDS - now)
 
 
 def the_id(given: Any) -> str:

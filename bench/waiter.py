@@ -1,7 +1,9 @@
 """
-One side of ``bench.waiting`` in a process of its own: ``python -m bench.waiter``, its orders on the standard input.
+One side of ``bench.waiting`` in a process of its own: ``python -m bench.waiter``, with its orders on standard input.
 
 It prints ``{"window": "begins"}`` when every video has been asked for, and what it measured when the window is over.
+Both sides have the same harness: a task, and a loop over the trigger's events, as the triggerer has. Neither writes
+its log, of which the counterpart has a line for each question.
 """
 
 from __future__ import annotations
@@ -18,36 +20,37 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Coroutine
 
     from airflow.triggers.base import BaseTrigger
 
 PROBE_SECONDS = 0.01
+"""How long the coroutine sleeps that finds out how late the loop wakes it."""
+LAST_ANSWER_SECONDS = 2.0
+WARM_UP_SECONDS = 2.0
 
 
 def main() -> None:
     orders = json.load(sys.stdin)
     _silence()
-    asyncio.run(_measure(orders))
+    asyncio.run(asyncio.wait_for(_measure(**orders), orders["give_up_seconds"]))
 
 
-async def _measure(orders: dict[str, Any]) -> None:
-    waits, interval = WAITS[orders["side"]], orders["poll_interval"]
-    await _warm_up(waits(orders["ids"][0], 0.2))
-    before = _rss()
-    tasks = [asyncio.create_task(_run(waits(veo_task_id, interval))) for veo_task_id in orders["ids"]]
-    # The longest that anyone takes to ask for the first time, and some time for the last answer.
-    await asyncio.sleep(interval + 3)
+async def _measure(side: str, ids: list[str], poll_interval: float, window_seconds: float, **_: Any) -> None:
+    await _warm_up(WAITS[side](ids[0], WARM_UP_SECONDS / 10))
+    before = _resident()
+    tasks = [asyncio.create_task(WAITS[side](veo_task_id, poll_interval)) for veo_task_id in ids]
+    # Nobody asks for the first time later than after an interval.
+    await asyncio.sleep(poll_interval + LAST_ANSWER_SECONDS)
     _say(window="begins")
-    lag, cpu = await _watch(orders["window_seconds"])
-    _say(window="ends", cpu=cpu, lag=lag, rss=_rss() - before, waiting=sum(not task.done() for task in tasks))
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    lag, cpu = await _watch(window_seconds)
+    waiting = sum(not task.done() for task in tasks)
+    _say(window="ends", cpu=cpu, lag=lag, waiting=waiting, resident=_resident() - before)
+    await _end(*tasks)
 
 
 async def _watch(seconds: float) -> tuple[list[float], float]:
-    """Return by how much each short sleep was too long, and the CPU seconds that everything together took."""
+    """Return by how much each short sleep was too long, and the CPU seconds that the process took meanwhile."""
     lag: list[float] = []
     cpu, begin = time.process_time(), time.perf_counter()
     while (now := time.perf_counter()) - begin < seconds:
@@ -56,78 +59,75 @@ async def _watch(seconds: float) -> tuple[list[float], float]:
     return lag, time.process_time() - cpu
 
 
-async def _warm_up(wait: Callable[[], Any]) -> None:
-    """Ask for one video a few times: what the first question loads and keeps belongs to none of those that wait."""
-    task = asyncio.create_task(_run(wait))
-    await asyncio.sleep(2)
+async def _warm_up(wait: Coroutine[Any, Any, None]) -> None:
+    """Ask for one video a few times: what the first questions load and keep is no waiting video's own."""
+    task = asyncio.create_task(wait)
+    await asyncio.sleep(WARM_UP_SECONDS)
     if task.done():
-        raise RuntimeError("it did not wait") from task.exception()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+        raise RuntimeError("the trigger did not wait") from task.exception()
+    await _end(task)
 
 
-async def _run(wait: Callable[[], Any]) -> None:
-    await wait()
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _ours(veo_task_id: str, interval: float) -> Callable[[], Any]:
+async def _ours(veo_task_id: str, poll_interval: float) -> None:
     from airflow_provider_veo.triggers import VeoVideoTrigger
 
-    now = time.time()
     # It spreads its first question over an interval by itself.
-    trigger = VeoVideoTrigger(veo_task_id, started=now, poll_interval=interval, due=now)
-    return lambda: _until_it_fires(trigger)
+    await _until_it_fires(VeoVideoTrigger(veo_task_id, started=time.time(), poll_interval=poll_interval))
 
 
-def _theirs(veo_task_id: str, interval: float) -> Callable[[], Any]:
-    trigger = _sensor_trigger(veo_task_id, interval)
-
-    async def run() -> None:
-        # It asks at once. Five thousand that begin at once would ask together, again and again.
-        await asyncio.sleep(random.random() * interval)
-        await _until_it_fires(trigger)
-
-    return run
+async def _theirs(veo_task_id: str, poll_interval: float) -> None:
+    trigger = _sensor_trigger(veo_task_id, poll_interval)
+    # It asks at once: thousands that begin together would ask together, time and again.
+    await asyncio.sleep(random.random() * poll_interval)
+    await _until_it_fires(trigger)
 
 
-def _theirs_kept_on(veo_task_id: str, interval: float) -> Callable[[], Any]:
-    trigger: Any = _sensor_trigger(veo_task_id, interval)
+async def _theirs_kept_on(veo_task_id: str, poll_interval: float) -> None:
+    trigger = _sensor_trigger(veo_task_id, poll_interval)
     hook = trigger._get_async_hook()
     trigger._get_async_hook = lambda: hook
-
-    async def run() -> None:
-        await asyncio.sleep(random.random() * interval)
-        while True:
-            await _until_it_fires(trigger)
-            await asyncio.sleep(interval)
-
-    return run
+    await asyncio.sleep(random.random() * poll_interval)
+    while True:
+        await _until_it_fires(trigger)
+        await asyncio.sleep(poll_interval)
 
 
-def _sensor_trigger(veo_task_id: str, interval: float) -> BaseTrigger:
+def _sensor_trigger(veo_task_id: str, poll_interval: float) -> Any:
+    """Return the trigger as a deferrable ``HttpSensor`` makes it."""
     from airflow.providers.http.triggers.http import HttpSensorTrigger
 
     return HttpSensorTrigger(
-        endpoint="v1/video/query", http_conn_id="relay", data={"id": veo_task_id}, poke_interval=interval
+        endpoint="v1/video/query",
+        http_conn_id="relay",
+        data={"id": veo_task_id},
+        headers={},
+        method="GET",
+        extra_options={},
+        poke_interval=poll_interval,
     )
 
 
 async def _until_it_fires(trigger: BaseTrigger) -> None:
     async for _ in trigger.run():
-        return
+        pass
 
 
-WAITS = {"ours": _ours, "ours-404": _ours, "theirs": _theirs, "theirs-kept-on": _theirs_kept_on}
+WAITS = {"ours": _ours, "theirs": _theirs, "theirs kept on": _theirs_kept_on}
 
 
-def _rss() -> int:
+def _resident() -> int:
     gc.collect()
     return psutil.Process().memory_info().rss
 
 
 def _silence() -> None:
-    """Write no log on either side: the counterpart's has a line for each question."""
-    import airflow.triggers.base  # noqa: F401  Airflow sets its logging up when it is imported
+    import airflow.triggers.base  # noqa: F401  Airflow sets up its logging when it is imported
     import structlog
 
     logging.disable(logging.CRITICAL)

@@ -169,6 +169,25 @@ def test_a_key_that_stays_wrong_is_asked_with_once(relay, veo_task_id):
     assert queries(relay) == 1
 
 
+@pytest.mark.parametrize("where", ["connection", "environment"])
+def test_a_proxy_is_used(relay, veo_task_id, connect, proxy, monkeypatch, where):
+    address = f"http://127.0.0.1:{proxy.server_port}"
+    monkeypatch.setenv("http_proxy", address if where == "environment" else "http://127.0.0.1:9")
+    connect(extra={"proxy": address} if where == "connection" else {})
+    assert ask(veo_task_id).state == "succeeded"
+    assert len(proxy.asked) == 1
+
+
+def test_the_connections_ca_bundle_is_used(connect, tls_server):
+    server, certificate = tls_server
+    connect(host=f"https://localhost:{server.server_port}", extra={"ca_bundle": str(certificate)})
+    with pytest.raises(VeoResponseError):  # it is no relay that answers, but it answers
+        ask("veo3:1-x")
+    connect(host=f"https://localhost:{server.server_port}")
+    with pytest.raises(VeoUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
+        ask("veo3:1-x")
+
+
 # --- the trigger -----------------------------------------------------------------------------------------------------
 
 

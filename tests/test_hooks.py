@@ -7,7 +7,6 @@ import http.server
 import json
 import os
 import re
-import threading
 import time
 import urllib.request
 
@@ -247,21 +246,6 @@ class _EndlessRedirect(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         pass
-
-
-@pytest.fixture
-def serve():
-    """Serve a handler on a free port of the loopback address."""
-    with contextlib.ExitStack() as stack:
-
-        def start(handler):
-            server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
-            server.daemon_threads = True
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            stack.callback(server.shutdown)
-            return server
-
-        yield start
 
 
 def test_a_redirect_with_an_endless_body_is_not_read_to_its_end(connect, serve):
@@ -505,31 +489,6 @@ def test_plain_http_to_a_public_address_is_allowed_on_request(connect):
         pass
 
 
-class _Proxy(http.server.BaseHTTPRequestHandler):
-    """A forward proxy for plain http."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked.append(self.path)
-        headers = {name: self.headers[name] for name in ("Authorization", "Content-Type", "Accept")}
-        with urllib.request.urlopen(urllib.request.Request(self.path, body, headers)) as answer:
-            content = answer.read()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture
-def proxy(serve):
-    server = serve(_Proxy)
-    server.asked = []
-    return server
-
-
 def test_the_connections_proxy_is_used_whatever_the_environment_says(relay, connect, proxy, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     connect(extra={"proxy": f"http://user:hunter2@127.0.0.1:{proxy.server_port}"})
@@ -557,53 +516,3 @@ def test_the_connections_ca_bundle_is_used_whatever_the_environment_says(
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     with pytest.raises(VeoUnavailableError, match=r"CERTIFICATE_VERIFY_FAILED"):
         VeoHook().create_video(BODY)
-
-
-class _Models(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        content = b'{"object": "list", "data": [{"id": "gpt-x"}]}'
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture
-def tls_server(tmp_path):
-    """A relay behind a certificate that no public authority signed."""
-    import datetime
-    import ssl
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    plain = serialization.NoEncryption()
-    (tmp_path / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(pem))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Models) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.handle_error = lambda *_: None
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server, tmp_path / "cert.pem"
-        server.shutdown()

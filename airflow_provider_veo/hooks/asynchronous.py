@@ -105,6 +105,7 @@ class _Client:
         self._settings: connection.VeoConnection | None = None
         self._looked_up_at = 0.0
         self._ssl: ssl.SSLContext | bool = True
+        self._proxy: str | None = None
         self._session: aiohttp.ClientSession | None = None
         self._looking_up = asyncio.Lock()
         # Bounds what is on the way. A bounded pool would do, were the time in its queue not part of aiohttp's timeout.
@@ -154,6 +155,8 @@ class _Client:
             self._ssl = await asyncio.to_thread(_ssl_context, settings.ca_bundle)
         elif not settings.ca_bundle:
             self._ssl = True
+        # Not with each question: it reads all of the environment, twice.
+        self._proxy = settings.proxy or _proxy_of_the_environment(settings.base_url)
         self._settings, self._looked_up_at = settings, started
 
     async def ask(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
@@ -187,7 +190,7 @@ class _Client:
             params=params,
             headers={"Authorization": f"Bearer {settings.api_key}"},
             allow_redirects=False,
-            proxy=settings.proxy or _proxy_of_the_environment(url),
+            proxy=self._proxy,
             ssl=self._ssl,
             timeout=aiohttp.ClientTimeout(
                 total=settings.connect_timeout + 2 * settings.read_timeout,

@@ -292,7 +292,7 @@ class Services:
             if path.startswith("/api/"):
                 token = session.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
                 session.headers["Authorization"] = f"Bearer {token}"
-            return session.request(method, self.url + path, json=document, timeout=30)
+            return session.request(method, self.url + path, json=document, timeout=90)
 
     def _end_all(self) -> None:
         try:

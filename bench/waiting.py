@@ -1,0 +1,272 @@
+"""
+Five thousand videos waited for in one event loop: ``VeoVideoTrigger``, against the HTTP provider's polling trigger.
+
+The counterpart is ``HttpSensorTrigger``, which a user gets with ``HttpSensor(deferrable=True)`` on a connection of type
+``http``. Each side has a fresh process, with nothing in it but the loop, the triggers, and a coroutine that measures
+how late the loop wakes it, whose CPU time is counted for both. Both ask the same sandbox, in a third process, for the
+same videos at the same URL with the same key, at the same poll interval, their first questions spread over an interval.
+The sandbox counts the questions. Measured is a window in which each video is asked for once or twice, after all were
+asked for once.
+
+**What the relay answers.** ``HttpSensorTrigger`` takes every 2xx for the end: of the answers of this protocol there is
+only one that it waits on, a 404. So it gets 404, and ours the 200 of a pending video. The relay's work is the same: it
+checks the key, looks the video up and answers with a few hundred bytes. That trigger does not read the answer; ours
+understands it. But an answer that is raised as an error costs the counterpart more than a 200 would. So there is a
+third side, kinder than any trigger that exists: ``HttpSensorTrigger`` gets the very answers that ours gets, and each
+time that it takes one for the video it is sent to wait again, with its hook and looked up connection kept. The targets
+are for the trigger as it is.
+
+**CPU** is the process's own time over the window by the questions that the sandbox counted in it: a mean, for garbage
+is collected in gulps. A side that falls behind its interval asks fewer. **Memory** is what 5,000 triggers, each asked
+for two or three times, add to the process's resident set, garbage collected; before, one trigger has waited for a
+while, so that modules and pools are loaded. **Lag** is by how much a sleep of 10 ms is too long.
+
+**Questions in a life** need no clock: ``Wait`` is asked, with a time that is made up, when it would ask about a video
+that is submitted by the create operator and takes two minutes. The counterpart asks once before it defers, at once in
+the triggerer, and then at its fixed interval.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_veo import sandbox
+from airflow_provider_veo.protocol import payload
+from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, Wait
+from bench import show
+from bench.payload import ARGUMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_veo.sandbox import Sandbox
+
+OURS, THEIRS, KEPT_ON = "ours", "theirs", "theirs kept on"
+NAMES = {
+    OURS: "VeoVideoTrigger",
+    THEIRS: "HttpSensorTrigger, on 404",
+    KEPT_ON: "HttpSensorTrigger, on 200 and sent to wait again",
+}
+STATUS = {OURS: 200, THEIRS: 404, KEPT_ON: 200}
+"""What the relay answers."""
+VIDEOS = 5000
+POLL_INTERVAL = 15.0
+"""A third of a thousand questions each second: some two thirds of a core for the slowest side."""
+WINDOW_SECONDS = 25.0
+GIVE_UP_SECONDS = 150.0
+
+CPU_TARGET = 0.33
+MEMORY_TARGET = 0.5
+LAG_TARGET_MILLISECONDS = 100
+
+GENERATION_SECONDS = 120.0
+LIVES = 2000
+
+
+@dataclass
+class Side:
+    """What one process found."""
+
+    questions: int
+    """In the window."""
+    cpu: float
+    """Seconds in the window."""
+    resident: int
+    """Bytes that the waiting videos added."""
+    lag: list[float]
+    """Seconds by which each short sleep was too long."""
+
+    @property
+    def cpu_of_a_question(self) -> float:
+        return self.cpu / self.questions
+
+    @property
+    def lag_99(self) -> float:
+        return statistics.quantiles(self.lag, n=100, method="inclusive")[98]
+
+
+@dataclass
+class Life:
+    """How often one video is asked for until it is there, and how many seconds later that is known; for each life."""
+
+    questions: list[int]
+    late: list[float]
+
+
+def measure() -> tuple[dict[str, Side], dict[str, Life]]:
+    """Return what each side costs, and how often each asks in a life."""
+    with sandbox.running(generation_seconds=1e6) as relay:
+        os.environ["AIRFLOW_CONN_VEO_DEFAULT"] = relay.connection
+        os.environ["AIRFLOW_CONN_RELAY"] = _http_connection(relay)
+        ids = _submit(relay)
+        sides = {side: _run(relay, side, ids) for side in (OURS, THEIRS, KEPT_ON)}
+    chance = random.Random(0)
+    lives = {OURS: _lives(_our_life, chance), THEIRS: _lives(_fixed_life, chance)}
+    return sides, lives
+
+
+def report(found: tuple[dict[str, Side], dict[str, Life]]) -> None:
+    """Print both tables, and the verdicts."""
+    sides, lives = found
+    _report_sides(sides)
+    _report_verdicts(sides)
+    _report_lives(lives)
+
+
+def _report_sides(sides: dict[str, Side]) -> None:
+    table = show.table(
+        f"{VIDEOS} videos in one loop, each asked for every {POLL_INTERVAL:g} s: {WINDOW_SECONDS:g} s of it",
+        "trigger",
+        "questions",
+        "CPU for each",
+        "of one core",
+        "memory for each\nvideo, resident",
+        "lag: median",
+        "99th percentile",
+    )
+    for name, side in sides.items():
+        table.add_row(
+            NAMES[name],
+            f"{side.questions}",
+            f"{side.cpu_of_a_question * 1e6:.0f} µs",
+            f"{side.cpu / WINDOW_SECONDS:.0%}",
+            f"{side.resident / VIDEOS / 1024:.1f} KiB",
+            f"{statistics.median(side.lag) * 1e3:.1f} ms",
+            f"{side.lag_99 * 1e3:.1f} ms",
+        )
+    show.console.print(table)
+
+
+def _report_verdicts(sides: dict[str, Side]) -> None:
+    ours, theirs, kept_on = sides[OURS], sides[THEIRS], sides[KEPT_ON]
+    cpu = [ours.cpu_of_a_question / side.cpu_of_a_question for side in (theirs, kept_on)]
+    memory = [ours.resident / side.resident for side in (theirs, kept_on)]
+    show.console.print(f"CPU, ratio: {show.verdict(cpu[0], CPU_TARGET)}; to the one sent to wait again {cpu[1]:.2f}")
+    show.console.print(
+        f"Memory, ratio: {show.verdict(memory[0], MEMORY_TARGET)}; to the one sent to wait again {memory[1]:.2f}"
+    )
+    show.console.print(f"Our lag: {show.verdict(ours.lag_99 * 1e3, LAG_TARGET_MILLISECONDS, ' ms')}")
+
+
+def _report_lives(lives: dict[str, Life]) -> None:
+    table = show.table(
+        f"A video that takes {GENERATION_SECONDS:g} s, at the default poll interval: {LIVES} lives, mean",
+        "wait",
+        "questions",
+        "known so much later",
+    )
+    for name, label in ((OURS, "create operator, deferrable"), (THEIRS, "HttpSensor, deferrable, fixed interval")):
+        life = lives[name]
+        table.add_row(label, f"{statistics.mean(life.questions):.1f}", f"{statistics.mean(life.late):.1f} s")
+    show.console.print(table)
+
+
+def _http_connection(relay: Sandbox) -> str:
+    """Return the counterpart's connection: the key is in its extra, which the HTTP provider sends as headers."""
+    headers = {"Authorization": f"Bearer {relay.api_key}", "Accept": "application/json"}
+    return json.dumps({"conn_type": "http", "host": relay.url, "extra": headers})
+
+
+def _submit(relay: Sandbox) -> list[str]:
+    body = json.dumps(payload.build(**ARGUMENTS)).encode()
+    headers = {
+        "Authorization": f"Bearer {relay.api_key}",
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+    }
+    kept = http.client.HTTPConnection(urlsplit(relay.url).netloc)
+    ids = []
+    for _ in range(VIDEOS):
+        kept.request("POST", "/v1/video/create", body, headers)
+        ids.append(json.load(kept.getresponse())["id"])
+    kept.close()
+    return ids
+
+
+def _run(relay: Sandbox, side: str, ids: list[str]) -> Side:
+    # A fault of a video and not of a request: the relay checks and looks up what it does for a 200.
+    relay.set_faults(*(["not-found-first=1000000"] if STATUS[side] == 404 else []))
+    before = _answers(relay)
+    orders = {
+        "side": side,
+        "ids": ids,
+        "poll_interval": POLL_INTERVAL,
+        "window_seconds": WINDOW_SECONDS,
+        "give_up_seconds": GIVE_UP_SECONDS,
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench.waiter"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).resolve().parent.parent,
+    ) as process:
+        process.stdin.write(json.dumps(orders))
+        process.stdin.close()
+        _next(process, "begins")
+        at_the_beginning = _answers(relay).total()
+        found = _next(process, "ends")
+        answers = _answers(relay)
+    _check(relay, side, answers - before, found["waiting"])
+    return Side(answers.total() - at_the_beginning, found["cpu"], found["resident"], found["lag"])
+
+
+def _next(process: subprocess.Popen[str], window: str) -> dict[str, Any]:
+    for line in process.stdout:
+        # Whatever else is printed there is a log's.
+        if line.startswith('{"window"'):
+            said = json.loads(line)
+            if said["window"] == window:
+                return said
+    raise RuntimeError(f"the process ended before its window {window}")
+
+
+def _answers(relay: Sandbox) -> Counter[str]:
+    return Counter(relay.stats()["answers"].get("query", {}))
+
+
+def _check(relay: Sandbox, side: str, answers: Counter[str], waiting: int) -> None:
+    """Make sure that the side waited, for every video, with the request that it should have sent."""
+    asked = {
+        (request["method"], request["path"], request["query"][:3], request["authorized"])
+        for request in relay.requests("query")
+    }
+    if asked != {("GET", "/v1/video/query", "id=", True)} or set(answers) != {str(STATUS[side])}:
+        raise RuntimeError(f"{side}: asked {asked}, and was answered {answers}: the numbers mean nothing")
+    if waiting != VIDEOS:
+        raise RuntimeError(f"{side}: only {waiting} of {VIDEOS} still waited at the end: the numbers mean nothing")
+
+
+def _lives(live: Callable[[random.Random], tuple[int, float]], chance: random.Random) -> Life:
+    questions, known = zip(*(live(chance) for _ in range(LIVES)), strict=True)
+    return Life(list(questions), [at - GENERATION_SECONDS for at in known])
+
+
+def _our_life(chance: random.Random) -> tuple[int, float]:
+    """Return how many questions were asked, and when the last one was."""
+    wait = Wait("id", started=0, timeout=3600, poll_interval=POLL_INTERVAL, due=FIRST_LOOK_INTERVALS * POLL_INTERVAL)
+    now, questions = wait.seconds_to_first(0, chance.random()), 1
+    while now < GENERATION_SECONDS:
+        now += wait.seconds_to_next(now, chance.random())
+        questions += 1
+    return questions, now
+
+
+def _fixed_life(chance: random.Random) -> tuple[int, float]:
+    # The worker's question, and the triggerer's first one some seconds later.
+    now, questions = chance.random() * POLL_INTERVAL, 2
+    while now < GENERATION_SECONDS:
+        now += POLL_INTERVAL
+        questions += 1
+    return questions, now
