@@ -1,7 +1,7 @@
 """
 What fifty waits cost in workers, by the way of waiting: processes that are started, and seconds that slots are held.
 
-It takes about five minutes and runs only when it is named: ``python -m bench workers``.
+It takes about five minutes: ``python -m bench workers`` runs it alone.
 
 One real Airflow (scheduler with a ``LocalExecutor``, API server, DAG processor, triggerer) runs one DAG for each way,
 against one sandbox. A DAG's first task submits the videos, and each of the others waits for one of them. They are of
