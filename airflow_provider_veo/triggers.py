@@ -10,6 +10,7 @@ import asyncio
 import math
 import random
 import time
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import XCom
@@ -21,7 +22,6 @@ from airflow_provider_veo.protocol.waiting import Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import datetime
 
     from airflow_provider_veo.protocol import VideoTask
 
@@ -136,7 +136,10 @@ class VeoVideoTrigger(BaseTrigger):
             return self.started
         # A trigger that was started without a worker learns of its beginning by the end that Airflow set for it.
         ends: datetime | None = getattr(self, "timeout_after", None)
-        return ends.timestamp() - self.timeout - GRACE_SECONDS if ends else now
+        if ends is None:
+            return now
+        ends = ends if ends.tzinfo else ends.replace(tzinfo=timezone.utc)
+        return ends.timestamp() - self.timeout - GRACE_SECONDS
 
     def _log_change(self, before: VideoTask | None, video: VideoTask) -> None:
         if before is None or before.status != video.status:

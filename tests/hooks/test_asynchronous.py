@@ -21,13 +21,11 @@ from airflow_provider_veo.protocol import (
     VeoTimeoutError,
     VeoUnavailableError,
     VeoValidationError,
-    payload,
 )
 from airflow_provider_veo.protocol.errors import from_dict
 from airflow_provider_veo.triggers import VeoVideoTrigger
 from tests.conftest import CANARY
-
-BODY = payload.build("a cow flies", "veo3-fast")
+from tests.hooks.conftest import BODY
 
 
 @pytest.fixture
