@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from tests.conftest import CANARY
 from tests.protocol.test_payload import SEED_REQUEST
 from tests.system.conftest import PROJECT, make_airflow
 
+README = PROJECT / "README.md"
 EXAMPLES = PROJECT / "dags_examples"
 DAG_IDS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 DEMO = [sys.executable, str(PROJECT / "demo" / "run.py")]
@@ -36,15 +38,32 @@ def ran(migrated_home, tmp_path_factory):
         return airflow, outputs, bodies, relay.stats()
 
 
+def parse(file: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run a DAG file as Airflow does, where no connection is known, and each warning about it is an error."""
+    environment = {**os.environ, "AIRFLOW_HOME": str(home), "PYTHONWARNINGS": "error:::__main__"}
+    environment.pop("AIRFLOW_CONN_VEO_DEFAULT", None)
+    return subprocess.run([sys.executable, str(file)], env=environment, capture_output=True, text=True, timeout=60)
+
+
 @pytest.mark.parametrize("dag_id", DAG_IDS)
 def test_each_example_parses_without_warnings_and_without_a_connection(dag_id, tmp_path):
-    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "PYTHONWARNINGS": "error:::__main__"}
-    environment.pop("AIRFLOW_CONN_VEO_DEFAULT", None)
+    parsed = parse(EXAMPLES / f"{dag_id}.py", tmp_path)
+    assert (parsed.returncode, parsed.stderr) == (0, "")
+    assert "warning" not in parsed.stdout.lower()
+
+
+def test_the_dag_in_the_readme_parses(tmp_path):
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "@dag" in block]
+    (tmp_path / "nightly_video.py").write_text(code)
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{dag_id}.py")], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, str(tmp_path / "nightly_video.py")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "warning" not in done.stdout.lower()
 
 
 def test_airflow_lists_no_import_errors(ran):
