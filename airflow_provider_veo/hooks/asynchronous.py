@@ -16,13 +16,13 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 from airflow.providers.common.compat.connection import get_async_connection
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
 from airflow_provider_veo import connection
 from airflow_provider_veo.protocol import (
     VeoAuthenticationError,
+    VeoError,
     VeoUnavailableError,
-    VeoValidationError,
     VideoTask,
     envelope,
     responses,
@@ -120,44 +120,41 @@ class _Client:
         Return the connection, looked up if that is too long ago.
 
         :param not_before: monotonic seconds; what was looked up earlier is looked up anew.
-        :raises VeoValidationError: there is no such connection, or it is not valid.
+        :raises VeoValidationError: it is not valid.
         :raises VeoUnavailableError: it can't be looked up.
         """
         async with self._looking_up:
-            oldest = time.monotonic() - LOOK_UP_SECONDS if not_before is None else not_before
-            if self._settings is None or self._looked_up_at < oldest:
-                await self._look_up()
+            now = time.monotonic()
+            oldest = now - LOOK_UP_SECONDS if not_before is None else not_before
             if self._settings is None:
-                raise VeoUnavailableError(f"The connection {self._veo_conn_id!r} can't be looked up.")
+                self._settings, self._looked_up_at = await self._look_up(), now
+            elif self._looked_up_at < oldest:
+                self._looked_up_at = now
+                try:
+                    self._settings = await self._look_up()
+                except VeoError as error:
+                    # It worked before. A secrets backend may be down, or somebody be editing: no reason to end waits.
+                    log.warning("Going on with the connection as it was: %s", error)
             return self._settings
 
-    async def _look_up(self) -> None:
-        started = time.monotonic()
+    async def _look_up(self) -> connection.VeoConnection:
         try:
             settings = connection.read(await get_async_connection(self._veo_conn_id, hook=BaseHook))
-        except AirflowNotFoundException as error:
-            raise VeoValidationError(f"There is no connection {self._veo_conn_id!r}.", [str(error)]) from error
-        except VeoValidationError:
+            for secret in settings.secrets:
+                await asyncio.to_thread(mask_secret, secret)
+            if (host := connection.host_to_check(settings)) is not None:
+                connection.refuse_public_addresses(settings, await _addresses(host))
+            self._ssl = await asyncio.to_thread(_ssl_context, settings.ca_bundle) if settings.ca_bundle else True
+        except VeoError:
             raise
         except Exception as error:
-            # Whatever a secrets backend raises. What was looked up before goes on being used.
-            message = f"The connection {self._veo_conn_id!r} can't be looked up: {type(error).__name__}: {error}"
-            if self._settings is None:
-                raise VeoUnavailableError(message) from error
-            log.warning(message)
-            self._looked_up_at = started
-            return
-        for secret in settings.secrets:
-            await asyncio.to_thread(mask_secret, secret)
-        if (host := connection.host_to_check(settings)) is not None:
-            connection.refuse_public_addresses(settings, await _addresses(host))
-        if settings.ca_bundle and (self._settings is None or self._settings.ca_bundle != settings.ca_bundle):
-            self._ssl = await asyncio.to_thread(_ssl_context, settings.ca_bundle)
-        elif not settings.ca_bundle:
-            self._ssl = True
+            # Whatever a secrets backend raises. To Airflow, one that is down looks like one that lacks the connection.
+            raise VeoUnavailableError(
+                f"The connection {self._veo_conn_id!r} can't be looked up: {type(error).__name__}: {error}"
+            ) from error
         # Not with each question: it reads all of the environment, twice.
         self._proxy = settings.proxy or _proxy_of_the_environment(settings.base_url)
-        self._settings, self._looked_up_at = settings, started
+        return settings
 
     async def ask(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
         """Send one question, and understand its answer."""

@@ -105,7 +105,7 @@ def test_plain_http_to_the_public_is_refused(connect):
 
 def test_a_connection_that_does_not_exist(monkeypatch):
     monkeypatch.delenv("AIRFLOW_CONN_VEO_DEFAULT", raising=False)
-    with pytest.raises(VeoValidationError, match="There is no connection 'veo_default'"):
+    with pytest.raises(VeoUnavailableError, match="The conn_id `veo_default` isn't defined"):
         ask("veo3:1-x")
 
 
@@ -158,6 +158,27 @@ def test_a_rotated_key_is_picked_up_at_once(relay, veo_task_id, connect):
             assert {video.state for video in videos} == {"succeeded"}
 
     asyncio.run(scenario())
+
+
+def test_a_connection_that_can_not_be_looked_up_may_be_asked_for_again(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", "{broken")
+    with pytest.raises(VeoUnavailableError, match="The connection 'veo_default' can't be looked up") as caught:
+        ask("veo3:1-x")
+    assert caught.value.transient
+
+
+def test_a_connection_that_can_no_longer_be_looked_up_goes_on_being_used(relay, veo_task_id, monkeypatch, caplog):
+    monkeypatch.setattr(asynchronous, "LOOK_UP_SECONDS", 0.0)
+
+    async def scenario():
+        async with VeoAsyncHook() as hook:
+            await hook.get_video(veo_task_id)
+            monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", "{broken")
+            assert (await hook.get_video(veo_task_id)).state == "succeeded"
+
+    asyncio.run(scenario())
+    assert "can't be looked up" in caplog.text
+    assert CANARY not in caplog.text
 
 
 def test_a_key_that_stays_wrong_is_asked_with_once(relay, veo_task_id):
