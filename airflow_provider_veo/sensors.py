@@ -100,11 +100,9 @@ class VeoVideoSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once. Where the sensor is deferrable, and the video not there yet, this ends in a deferral."""
-        from airflow_provider_veo.triggers import the_id
-
         try:
             if self._wait is None or self.reschedule:
-                self._wait = Wait(the_id(self.veo_task_id), self._started(context), self.timeout, self.poke_interval)
+                self._wait = self._begin(context)
             video = self._ask(self._wait)
             if video is None:
                 self._wait.seconds_to_next(time.time())  # raises when the deadline has passed
@@ -153,11 +151,15 @@ class VeoVideoSensor(BaseSensorOperator):
             method_name="execute_complete",
         )
 
-    def _started(self, context: Context) -> float:
-        """In reschedule mode each poke is a process of its own, and Airflow remembers when the first one was."""
+    def _begin(self, context: Context) -> Wait:
+        from airflow_provider_veo.triggers import the_id
+
+        wait = Wait(the_id(self.veo_task_id), time.time(), self.timeout, self.poke_interval)
         first = getattr(context["ti"], "get_first_reschedule_date", None) if self.reschedule else None
-        began = first(context) if first else None
-        return began.timestamp() if began else time.time()
+        if first and (began := first(context)):
+            # Each poke is a process of its own, and Airflow remembers no more than when the first one was.
+            wait.started = wait.not_found_since = began.timestamp()
+        return wait
 
     def _obstacle(self) -> str | None:
         """Say why the triggerer can't begin this task instance by itself; ``None`` if it can."""

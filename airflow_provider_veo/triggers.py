@@ -44,8 +44,8 @@ class VeoVideoTrigger(BaseTrigger):
     the answer stays as fresh in proportion to the wait, and a video that hangs costs a request a minute. A
     ``Retry-After`` of the relay's is waited for.
 
-    **What it tolerates.** A relay that is down, slow or confused for up to 30 minutes at a stretch; a 404 in the first
-    minute of the wait; a success without a URL, a few times. A key that was rotated is picked up.
+    **What it tolerates.** A relay that is down, slow or confused for up to 30 minutes at a stretch; a 404 for
+    up to a minute; a success without a URL, a few times. A key that was rotated is picked up.
 
     **When it ends.** With the video, a failed generation, an answer that no further question can change, or ``timeout``
     seconds after ``started``. Both are wall-clock times: a trigger moves between processes. A deadline that passed

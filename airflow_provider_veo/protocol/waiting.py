@@ -31,8 +31,8 @@ SPREAD = 0.2
 """Each interval is up to so much shorter or longer, so that waits that began together don't stay together."""
 PATIENCE_SECONDS = 1800.0
 """So long the relay may fail to answer at all before a wait gives up."""
-NOT_VISIBLE_YET_SECONDS = 60.0
-"""family: right after a create, 404 can mean "not visible yet"."""
+NOT_FOUND_SECONDS = 60.0
+"""So long every answer must be a 404 to end a wait. family: right after a create it can mean "not visible yet"."""
 ANSWERS_WITHOUT_URL = 3
 """family: some relays fill in ``video_url`` a poll or two after the status says that it is there."""
 
@@ -74,6 +74,8 @@ class Wait:
     """The last answer."""
     trouble: VeoError | None = None
     """Why the last question got no answer."""
+    not_found_since: float | None = None
+    """When the first 404 came that no answer followed."""
     _without_url: int = field(default=0, repr=False)
     _trouble_since: float = field(default=0.0, repr=False)
 
@@ -84,7 +86,7 @@ class Wait:
         :raises VeoGenerationFailedError: the relay could not make it.
         :raises VeoResponseError: the relay says that it is done, and never says where it is.
         """
-        self.last, self.trouble = video, None
+        self.last, self.trouble, self.not_found_since = video, None, None
         raise_if_failed(video)
         if video.state == "running" or video.video_url:
             return video.state == "succeeded"
@@ -107,8 +109,11 @@ class Wait:
         if self.trouble is None:
             self._trouble_since = now
         self.trouble = error
-        not_visible_yet = isinstance(error, VeoNotFoundError) and now - self.started < NOT_VISIBLE_YET_SECONDS
-        if not (error.transient or not_visible_yet):
+        if isinstance(error, VeoNotFoundError):
+            self.not_found_since = now if self.not_found_since is None else self.not_found_since
+            if now - self.not_found_since >= NOT_FOUND_SECONDS:
+                raise error
+        elif not error.transient:
             raise error
         if now - self._trouble_since >= PATIENCE_SECONDS:
             raise VeoUnavailableError(

@@ -59,10 +59,22 @@ def test_a_bad_key_ends_it():
         wait().got_no_answer(VeoAuthenticationError("x"), now=1001.0)
 
 
-def test_a_404_is_not_visible_yet_within_the_first_minute_only():
-    wait().got_no_answer(VeoNotFoundError("x"), now=1059.0)
+def test_a_404_is_not_visible_yet_until_it_lasts_for_a_minute():
+    waiting = wait()
+    for now in (1000.0, 1030.0, 1059.0):
+        waiting.got_no_answer(VeoNotFoundError("x"), now)
     with pytest.raises(VeoNotFoundError):
-        wait().got_no_answer(VeoNotFoundError("x"), now=1060.0)
+        waiting.got_no_answer(VeoNotFoundError("x"), now=1060.0)
+
+
+def test_a_404_late_in_a_wait_must_last_too():
+    waiting = wait()
+    waiting.got_no_answer(VeoNotFoundError("x"), now=1000.0)
+    waiting.answered(video("running"))
+    waiting.got_no_answer(VeoUnavailableError("x"), now=1300.0)
+    waiting.got_no_answer(VeoNotFoundError("x"), now=1400.0)
+    with pytest.raises(VeoNotFoundError):
+        waiting.got_no_answer(VeoNotFoundError("x"), now=1460.0)
 
 
 def test_the_relays_patience_prolongs_the_interval_and_the_deadline_shortens_it():
