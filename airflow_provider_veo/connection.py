@@ -9,7 +9,8 @@ import ipaddress
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+import socket
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from airflow import __version__ as airflow_version
 
 from airflow_provider_veo import __version__
-from airflow_provider_veo.protocol import VeoValidationError, coerce, models
+from airflow_provider_veo.protocol import VeoUnavailableError, VeoValidationError, coerce, models
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -213,26 +214,23 @@ def _proxy(value: Any) -> str:
     return _text(value)
 
 
-def host_to_check(settings: VeoConnection) -> str | None:
-    """Return the host whose addresses must be private, for the key goes there over plain http; else ``None``."""
+def refuse_plain_http_to_the_public(settings: VeoConnection) -> None:
+    """
+    Refuse to send the key over plain http, but to a loopback or private address. Looks the host's name up: it blocks.
+
+    :raises VeoValidationError: an address of the host is public.
+    :raises VeoUnavailableError: the host has no address.
+    """
     url = urlsplit(settings.base_url)
     if url.scheme == "https" or settings.allow_insecure_http:
-        return None
-    host = url.hostname or ""
+        return
     try:
-        return None if _is_private(host) else host
-    except ValueError:
-        return host  # a name, to be resolved
-
-
-def refuse_public_addresses(settings: VeoConnection, addresses: Iterable[str]) -> None:
-    """
-    Refuse to send the key over plain http to the public.
-
-    :param addresses: what :func:`host_to_check` resolves to.
-    :raises VeoValidationError: one of them is public.
-    """
-    public = sorted({address for address in addresses if not _is_private(address)})
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(url.hostname, None)}
+    except OSError as error:
+        raise VeoUnavailableError(
+            f"The relay's host {url.hostname!r} has no address: {error}\nNothing was sent, it is safe to try again."
+        ) from error
+    public = sorted(address for address in addresses if not _is_private(address))
     if public:
         raise VeoValidationError(
             f"The connection {settings.conn_id!r} is not valid. Nothing was sent.",

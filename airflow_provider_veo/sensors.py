@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_veo.hooks import VeoHook
-    from airflow_provider_veo.protocol import VideoTask
 
 
 class VeoVideoSensor(BaseSensorOperator):
@@ -103,7 +102,7 @@ class VeoVideoSensor(BaseSensorOperator):
         try:
             if self._wait is None or self.reschedule:
                 self._wait = self._begin(context)
-            video = self._ask(self._wait)
+            video = self.hook.ask(self._wait)
             if video is None:
                 self._wait.seconds_to_next(time.time())  # raises when the deadline has passed
         except VeoError as error:
@@ -122,18 +121,6 @@ class VeoVideoSensor(BaseSensorOperator):
         self.log.info("Video %s is there: %s", video["id"], video["video_url"])
         return video
 
-    def _ask(self, wait: Wait) -> VideoTask | None:
-        before = wait.last
-        try:
-            video = self.hook.get_video(wait.veo_task_id, retry=False)
-        except VeoError as error:
-            wait.got_no_answer(error, time.time())
-            self.log.warning("Asking for video %s goes on: %s", wait.veo_task_id, str(error).partition("\n")[0])
-            return None
-        if before is None or before.status != video.status:
-            self.hook.log_status(video)
-        return video if wait.answered(video) else None
-
     def _defer(self, wait: Wait) -> None:
         from airflow_provider_veo.triggers import VeoVideoTrigger
 
@@ -141,15 +128,20 @@ class VeoVideoSensor(BaseSensorOperator):
         self.defer(
             trigger=VeoVideoTrigger(
                 veo_task_id=wait.veo_task_id,
-                veo_conn_id=self.veo_conn_id,
                 started=wait.started,
-                timeout=self.timeout,
-                poll_interval=self.poke_interval,
                 due=time.time() + self.poke_interval,
-                end_task=self.end_from_trigger and self.do_xcom_push,
+                **self._trigger_kwargs(),
             ),
             method_name="execute_complete",
         )
+
+    def _trigger_kwargs(self) -> dict[str, Any]:
+        return {
+            "veo_conn_id": self.veo_conn_id,
+            "timeout": self.timeout,
+            "poll_interval": self.poke_interval,
+            "end_task": self.end_from_trigger and self.do_xcom_push,
+        }
 
     def _begin(self, context: Context) -> Wait:
         from airflow_provider_veo.triggers import the_id
@@ -187,10 +179,7 @@ class VeoVideoSensor(BaseSensorOperator):
             trigger_cls=f"{VeoVideoTrigger.__module__}.{VeoVideoTrigger.__qualname__}",
             trigger_kwargs={
                 **({"xcom": reference} if reference else {"veo_task_id": self.veo_task_id}),
-                "veo_conn_id": self.veo_conn_id,
-                "timeout": self.timeout,
-                "poll_interval": self.poke_interval,
-                "end_task": self.end_from_trigger and self.do_xcom_push,
+                **self._trigger_kwargs(),
             },
             next_method="execute_complete",
             next_kwargs=None,

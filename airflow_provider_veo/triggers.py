@@ -18,7 +18,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_veo.protocol import VeoError, VeoValidationError
 from airflow_provider_veo.protocol.coerce import is_nothing
-from airflow_provider_veo.protocol.waiting import Wait
+from airflow_provider_veo.protocol.waiting import Wait, log_answer, log_no_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -123,10 +123,10 @@ class VeoVideoTrigger(BaseTrigger):
                     video = await hook.get_video(veo_task_id)
                 except VeoError as error:
                     if wait.trouble is None:
-                        self.log.warning("Asking for video %s goes on: %s", veo_task_id, str(error).partition("\n")[0])
+                        log_no_answer(self.log, veo_task_id, error)
                     wait.got_no_answer(error, time.time())
                 else:
-                    self._log_change(before, video)
+                    log_answer(self.log, before, video)
                     if wait.answered(video):
                         return video
                 await _sleep(wait.seconds_to_next(time.time(), random.random()))  # noqa: S311
@@ -140,12 +140,6 @@ class VeoVideoTrigger(BaseTrigger):
             return now
         ends = ends if ends.tzinfo else ends.replace(tzinfo=timezone.utc)
         return ends.timestamp() - self.timeout - GRACE_SECONDS
-
-    def _log_change(self, before: VideoTask | None, video: VideoTask) -> None:
-        if before is None or before.status != video.status:
-            self.log.info("Video %s: %s", video.id, video.status)
-            if video.warning:
-                self.log.warning("Video %s: %s", video.id, video.warning)
 
     async def _id(self) -> str:
         given = self.veo_task_id

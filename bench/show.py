@@ -1,4 +1,4 @@
-"""What the three reports share: a table, a median with its spread, and whether a target is met."""
+"""What the reports share: a table, a median with its spread, and whether a target is met."""
 
 from __future__ import annotations
 

@@ -24,7 +24,6 @@ from airflow_provider_veo.protocol import (
     VeoError,
     VeoUnavailableError,
     VideoTask,
-    envelope,
     responses,
 )
 
@@ -142,8 +141,7 @@ class _Client:
             settings = connection.read(await get_async_connection(self._veo_conn_id, hook=BaseHook))
             for secret in settings.secrets:
                 await asyncio.to_thread(mask_secret, secret)
-            if (host := connection.host_to_check(settings)) is not None:
-                connection.refuse_public_addresses(settings, await _addresses(host))
+            await asyncio.to_thread(connection.refuse_plain_http_to_the_public, settings)
             self._ssl = await asyncio.to_thread(_ssl_context, settings.ca_bundle) if settings.ca_bundle else True
         except VeoError:
             raise
@@ -163,10 +161,7 @@ class _Client:
             async with self._turn:
                 status, headers, body = await self._exchange(settings, url, {"id": veo_task_id})
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            reason = envelope.excerpt(f"{type(error).__name__}: {error}", settings.secrets)
-            raise responses.no_answer(
-                VeoUnavailableError, f"Tried to GET {url}, and got no answer: {reason}"
-            ) from error
+            raise responses.no_answer(VeoUnavailableError, "GET", url, error, settings.secrets) from error
         return responses.parse_query(
             status, headers, body, veo_task_id=veo_task_id, secrets=settings.secrets, now=time.time()
         )
@@ -210,14 +205,6 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     except aiohttp.ClientPayloadError:
         pass  # It is cut off. The status is known, and decides what that means.
     return bytes(body)
-
-
-async def _addresses(host: str) -> set[str]:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None)
-    except OSError as error:
-        raise responses.no_answer(VeoUnavailableError, f"The host {host!r} has no address: {error}") from error
-    return {str(info[4][0]) for info in found}
 
 
 def _ssl_context(ca_bundle: str) -> ssl.SSLContext:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import random
-import socket
 import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -28,11 +27,10 @@ from airflow_provider_veo.protocol import (
     VeoUnavailableError,
     VeoValidationError,
     VideoTask,
-    envelope,
     payload,
     responses,
 )
-from airflow_provider_veo.protocol.waiting import Wait
+from airflow_provider_veo.protocol.waiting import Wait, log_answer, log_no_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,7 +81,7 @@ class VeoHook(BaseHook):
 
     @cached_property
     def _session(self) -> requests.Session:
-        _refuse_plain_http_to_the_public(self.settings)
+        connection.refuse_plain_http_to_the_public(self.settings)
         session = _Session()
         session.headers.update(connection.HEADERS)
         return session
@@ -114,16 +112,15 @@ class VeoHook(BaseHook):
         data = json.dumps(body, allow_nan=False).encode("ascii")
         return self._again_if(_safe_to_send_again, lambda: self._create_once(data))
 
-    def get_video(self, veo_task_id: str, *, retry: bool = True) -> VideoTask:
+    def get_video(self, veo_task_id: str) -> VideoTask:
         """
-        Ask for a video. Costs nothing.
+        Ask for a video. Costs nothing; transient failures are asked again, at most 5 times and 60 s in all.
 
         :param veo_task_id: the id that ``create_video`` returned.
-        :param retry: ask again on transient failures, at most 5 times and 60 s in all.
         :raises VeoNotFoundError: the relay doesn't know it. Right after a create it may only not know it *yet*.
         :raises VeoError: of the kind that says why there is no answer.
         """
-        return self._again_if(lambda error: retry and error.transient, lambda: self._get_once(veo_task_id))
+        return self._again_if(lambda error: error.transient, lambda: self._get_once(veo_task_id))
 
     def wait_for_video(
         self, veo_task_id: str, poll_interval: float = 15, timeout: float = 3600, *, started: float | None = None
@@ -141,19 +138,27 @@ class VeoHook(BaseHook):
         :raises VeoError: of the kind that says why asking is no use (a bad key, an id that is not known …).
         """
         wait = Wait(veo_task_id, started or time.time(), timeout, poll_interval)
-        while True:
-            before = wait.last
-            try:
-                video = self._get_once(veo_task_id)
-            except VeoError as error:
-                wait.got_no_answer(error, time.time())
-                self.log.warning("Asking for video %s goes on: %s", veo_task_id, _first_line(error))
-            else:
-                if before is None or before.status != video.status:
-                    self.log_status(video)
-                if wait.answered(video):
-                    return video
+        while (video := self.ask(wait)) is None:
             time.sleep(wait.seconds_to_next(time.time(), random.random()))  # noqa: S311  it spreads, it hides nothing
+        return video
+
+    def ask(self, wait: Wait) -> VideoTask | None:
+        """
+        Ask once for the video of a wait, and log what is new.
+
+        :param wait: the wait, which takes the answer in.
+        :return: the video; ``None`` where it is not there yet.
+        :raises VeoError: asking again is no use.
+        """
+        before = wait.last
+        try:
+            video = self._get_once(wait.veo_task_id)
+        except VeoError as error:
+            wait.got_no_answer(error, time.time())
+            log_no_answer(self.log, wait.veo_task_id, error)
+            return None
+        log_answer(self.log, before, video)
+        return video if wait.answered(video) else None
 
     def test_connection(self) -> tuple[bool, str]:
         """Check host and key by listing the key's models. Nothing is created, nothing is paid."""
@@ -224,8 +229,7 @@ class VeoHook(BaseHook):
             return _Reply(response.status_code, response.headers, _read(response, settings.read_timeout))
 
     def _no_answer(self, kind: type[VeoError], method: str, url: str, error: BaseException) -> VeoError:
-        reason = envelope.excerpt(f"{type(error).__name__}: {error}", self.settings.secrets)
-        return responses.no_answer(kind, f"Tried to {method} {url}, and got no answer: {reason}")
+        return responses.no_answer(kind, method, url, error, self.settings.secrets)
 
     def _again_if(self, may_send_again: Callable[[VeoError], bool], send: Callable[[], _T]) -> _T:
         return tenacity.Retrying(
@@ -245,12 +249,6 @@ class VeoHook(BaseHook):
             state.upcoming_sleep,
             _first_line(error),
         )
-
-    def log_status(self, video: VideoTask) -> None:
-        """Log a status that is new, and what a person should know of it."""
-        self.log.info("Video %s: %s", video.id, video.status)
-        if video.warning:
-            self.log.warning("Video %s: %s", video.id, video.warning)
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -333,14 +331,3 @@ def _seconds_to_wait(state: tenacity.RetryCallState) -> float:
 
 def _first_line(error: BaseException | None) -> str:
     return str(error).partition("\n")[0]
-
-
-def _refuse_plain_http_to_the_public(settings: connection.VeoConnection) -> None:
-    host = connection.host_to_check(settings)
-    if host is None:
-        return
-    try:
-        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
-    except OSError as error:
-        raise responses.no_answer(VeoUnavailableError, f"The host {host!r} has no address: {error}") from error
-    connection.refuse_public_addresses(settings, addresses)

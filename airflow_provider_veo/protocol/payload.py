@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_REQUEST_FIELDS = ("prompt", "model", "images", "enhance_prompt", "enable_upsample", "aspect_ratio")
 _NOTHING_SENT = "The request for a video is not valid. Nothing was sent, nothing is paid."
 _LATIN_LETTER = re.compile(r"[A-Za-zÀ-ɏ]")
 
@@ -59,18 +58,19 @@ def build(
     :param catalog: the models to choose from.
     :raises VeoValidationError: naming every mistake at once.
     """
-    extra, mistakes = coerce.extra_body(extra_body)
-    fields = {
-        "prompt": coerce.text(prompt),
-        "model": coerce.text(model),
-        "images": coerce.images(images),
-        "enhance_prompt": coerce.boolean(enhance_prompt),
-        "enable_upsample": coerce.boolean(enable_upsample),
-        "aspect_ratio": coerce.text(aspect_ratio),
+    given = {
+        "prompt": prompt,
+        "model": model,
+        "images": images,
+        "enhance_prompt": enhance_prompt,
+        "enable_upsample": enable_upsample,
+        "aspect_ratio": aspect_ratio,
     }
+    fields = {name: _COERCIONS[name](value) for name, value in given.items()}
     if fields["images"] is None:
         del fields["images"]
-    overriding = [name for name in extra if name in _REQUEST_FIELDS]
+    extra, mistakes = coerce.extra_body(extra_body)
+    overriding = [name for name in extra if name in given]
     mistakes += [f"extra_body: {name!r} is an argument of its own, and can't be overridden" for name in overriding]
     body = {**{name: value for name, value in extra.items() if name not in overriding}, **fields}
     check(body, catalog=catalog, mistakes=mistakes)
@@ -106,10 +106,10 @@ def request_schema(model: VeoModel | None) -> dict[str, Any]:
 
     :param model: write the limits of this model into it; ``None`` for what all models have in common.
     """
-    schema = _base_schema()
+    properties = {key: dict(value) for key, value in _base_schema()["properties"].items()}
+    schema = {**_base_schema(), "properties": properties}
     if model is None:
         return schema
-    properties = schema["properties"] = {key: dict(value) for key, value in schema["properties"].items()}
     properties["model"]["const"] = model.name
     properties["images"]["maxItems"] = model.max_images
     if not model.aspect_ratio:
@@ -167,12 +167,9 @@ def _broken(schema: Mapping[str, Any], value: Any, path: tuple[str | int, ...]) 
 
 
 @cache
-def _schema_text() -> str:
-    return (Path(__file__).parent / "schemas" / "create_request.json").read_text(encoding="utf-8")
-
-
-def _base_schema() -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads(_schema_text())
+def _base_schema() -> Mapping[str, Any]:
+    file = Path(__file__).parent / "schemas" / "create_request.json"
+    schema: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return schema
 
 

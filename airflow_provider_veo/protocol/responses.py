@@ -7,7 +7,7 @@ For a create the question that costs money is whether the request was accepted. 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from airflow_provider_veo.protocol import envelope
 from airflow_provider_veo.protocol.errors import (
@@ -91,8 +91,7 @@ def parse_create(
         video = read_video(answer.content)
         if video is not None and video.id:
             return video
-    _raise("create a video", answer, _create_error(answer))
-    return None
+    raise _error("create a video", answer, _create_error(answer))
 
 
 def parse_query(
@@ -118,8 +117,7 @@ def parse_query(
         video = read_video(answer.content, veo_task_id=veo_task_id)
         if video is not None and video.status is not None:
             return video
-    _raise(f"ask for video {veo_task_id}", answer, _query_error(answer), veo_task_id)
-    return None
+    raise _error(f"ask for video {veo_task_id}", answer, _query_error(answer), veo_task_id)
 
 
 def parse_models(
@@ -136,8 +134,7 @@ def parse_models(
     rows = answer.content.get("data") if answer.succeeded else None
     if isinstance(rows, list):
         return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row]
-    _raise("list the models", answer, _query_error(answer))
-    return None
+    raise _error("list the models", answer, _query_error(answer))
 
 
 def _create_error(answer: Answer) -> type[VeoError]:
@@ -167,9 +164,9 @@ def _query_error(answer: Answer) -> type[VeoError]:
     return VeoResponseError if status < 300 and not answer.is_error else VeoRequestRejectedError
 
 
-def _raise(attempt: str, answer: Answer, kind: type[VeoError], veo_task_id: str | None = None) -> NoReturn:
+def _error(attempt: str, answer: Answer, kind: type[VeoError], veo_task_id: str | None = None) -> VeoError:
     happened = f"Tried to {attempt}, and the relay answered {answer.describe()}."
-    raise kind(
+    return kind(
         f"{happened}\n{_NEXT_AFTER_A_REDIRECT if 300 <= answer.status < 400 else _NEXT[kind]}",
         status_code=answer.status,
         code=answer.code,
@@ -179,11 +176,17 @@ def _raise(attempt: str, answer: Answer, kind: type[VeoError], veo_task_id: str 
     )
 
 
-def no_answer(kind: type[VeoError], happened: str) -> VeoError:
+def no_answer(
+    kind: type[VeoError], method: str, url: str, error: BaseException, secrets: Collection[str] = ()
+) -> VeoError:
     """
     Make the error for a request that got no answer.
 
     :param kind: :class:`VeoUnavailableError` or :class:`VeoAmbiguousSubmitError`.
-    :param happened: what was attempted, and what came of it.
+    :param method: HTTP method.
+    :param url: where it went.
+    :param error: what came instead of an answer.
+    :param secrets: texts that the error must not repeat.
     """
-    return kind(f"{happened}\n{_NEXT[kind]}")
+    reason = envelope.excerpt(f"{type(error).__name__}: {error}", secrets)
+    return kind(f"Tried to {method} {url}, and got no answer: {reason}\n{_NEXT[kind]}")

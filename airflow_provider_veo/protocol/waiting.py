@@ -19,6 +19,8 @@ from airflow_provider_veo.protocol.errors import (
 )
 
 if TYPE_CHECKING:
+    from logging import Logger
+
     from airflow_provider_veo.protocol.video import VideoTask
 
 FIRST_LOOK_INTERVALS = 4
@@ -49,6 +51,19 @@ def raise_if_failed(video: VideoTask) -> None:
             f"{video.error}\nChange the prompt or the images if the reason names them, else submit it again.",
             veo_task_id=video.id,
         )
+
+
+def log_answer(log: Logger, before: VideoTask | None, video: VideoTask) -> None:
+    """Log a status that is new, and what a person should know of it."""
+    if before is None or before.status != video.status:
+        log.info("Video %s: %s", video.id, video.status)
+        if video.warning:
+            log.warning("Video %s: %s", video.id, video.warning)
+
+
+def log_no_answer(log: Logger, veo_task_id: str, error: VeoError) -> None:
+    """Log that a question failed, and that the wait goes on."""
+    log.warning("Asking for video %s goes on: %s", veo_task_id, str(error).partition("\n")[0])
 
 
 @dataclass
