@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system lint bench constraints clean
+.PHONY: help setup demo test test-system test-chaos lint bench constraints clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,9 @@ test: $(READY) ## run the tests, with coverage
 
 test-system: $(READY) ## run the tests that take minutes: hundreds of waits, crashes, outages
 	@$(BIN)/python -m pytest -m long
+
+test-chaos: $(READY) ## kill tasks and services at every point, and count what was paid for twice
+	@$(BIN)/python -m pytest -m chaos
 
 lint: $(READY) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -22,6 +22,25 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.sensors"]}],
         "triggers": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.triggers"]}],
         "task-decorators": [{"name": "veo_video", "class-name": "airflow_provider_veo.decorators.veo_video_task"}],
+        "config": {
+            "veo": {
+                "description": "Options of the Veo provider.",
+                "options": {
+                    "journal_path": {
+                        "description": (
+                            "Where tasks remember across their tries what they submitted, so that nothing is paid for "
+                            "twice: the URI of a folder that all workers share, as ObjectStoragePath takes it. "
+                            "Without it, Airflow 3.3 and later keep it in the task state store, and older Airflows "
+                            "don't remember it."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "s3://aws_default@my-bucket/veo-journal",
+                        "default": "",
+                    }
+                },
+            }
+        },
         "connection-types": [
             {
                 "connection-type": "veo",

@@ -1,23 +1,26 @@
 """Submit one video, and push its id to XCom.
 
-A submit is paid for. It is never sent again here: a try that may have paid, and a wait that ends badly after it, fail
-the task for good, so that Airflow's retries don't pay a second time.
+A submit is paid for, and Airflow runs tasks at least once. What was submitted is in the task instance's journal, which
+later tries go by. Where there is no journal that outlives the try, whatever goes wrong after a submission fails the
+task for good, so that Airflow's retries don't pay a second time.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, BaseOperator, conf
 
+from airflow_provider_veo.journal import UNPROTECTED, open_journal
+from airflow_provider_veo.operators.submit import Submitter, shortened
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoError,
     VeoGenerationFailedError,
+    VeoNotFoundError,
     VeoValidationError,
     coerce,
 )
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_veo.hooks import VeoHook
+    from airflow_provider_veo.journal import Journal
+    from airflow_provider_veo.operators.submit import Submitted
     from airflow_provider_veo.protocol import VideoTask
 
 _REQUEST_FIELDS = (
@@ -40,7 +45,6 @@ _REQUEST_FIELDS = (
     "extra_body",
 )
 _ASKED_FOR = ("model", "prompt", "images", "aspect_ratio")
-_PROMPT_CHARACTERS_LOGGED = 120
 _IMAGE_CHARACTERS_PUSHED = 2048
 """An image may be a ``data:`` URI of megabytes: the metadata database is no place for it."""
 
@@ -48,6 +52,9 @@ _IMAGE_CHARACTERS_PUSHED = 2048
 class VeoCreateVideoOperator(BaseOperator):
     """
     Submit a video to Veo, and return the id that the relay gave.
+
+    It is paid for once: a later try of the same task instance, also of one that a person has cleared, goes on with the
+    video that is on record. It is submitted again where its generation failed, and where what is asked for has changed.
 
     XComs: ``return_value``, the id, always a string; ``veo_video``, a dict of the
     :class:`~airflow_provider_veo.protocol.VideoTask` with the request's model, prompt, images and aspect ratio; after
@@ -68,11 +75,11 @@ class VeoCreateVideoOperator(BaseOperator):
     :param wait_for_completion: wait for the video in this task.
     :param deferrable: wait without a worker slot. Default: Airflow's ``[operators] default_deferrable``.
     :param poll_interval: seconds between two questions while waiting.
-    :param timeout: seconds to wait, from the submission.
-    :param durable: remember the submission across tries. In this release a submission is remembered within its try
-        only; a worker that dies between the submission and the end of the task is not protected.
-    :param on_ambiguous_submit: what to do when it can't be known whether a request was accepted: ``"fail"`` for good,
-        or ``"resubmit"``: let Airflow's retries submit it again, which may pay twice.
+    :param timeout: seconds to wait, from the submission, across tries.
+    :param durable: remember the submission across tries: in Airflow's task state store from 3.3 on, or where
+        ``[veo] journal_path`` says.
+    :param on_ambiguous_submit: what to do when it can't be known whether a request was accepted, since the answer was
+        lost or the worker died: ``"fail"`` for good, or ``"resubmit"``: submit it again, which may pay twice.
     :param existing_veo_task_id: attach to this video instead of paying for one (templated).
     """
 
@@ -131,24 +138,21 @@ class VeoCreateVideoOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Submit the video, or attach to the one that is given; wait for it if asked to."""
+        journal = open_journal(context, durable=self.durable)
+        if self.durable and not journal.survives:
+            self.log.warning(UNPROTECTED)
         try:
-            request, video = self._attach() if self._is_attaching else self._submit()
-            started = time.time()
-            self._veo_task_id = video.id
-            with self._submitted():
-                asked_for = self._asked_for(request, video)
+            with self._failures(journal):
+                asked_for, (video, submitted_at) = self._submit(journal, context)
+                self._veo_task_id = video.id
                 self._push(context, {**video.to_dict(), **asked_for})
                 raise_if_failed(video)
                 if not self.wait_for_completion:
                     return video.id
                 if self.deferrable and not (video.state == "succeeded" and video.video_url):
-                    self._defer(video.id, started)
-                ready = self._wait(video.id, started)
+                    self._defer(video.id, submitted_at)
+                ready = self._wait(video.id, submitted_at)
                 return self._finish(context, {**ready.to_dict(), **asked_for})
-        except VeoError as error:
-            if self._may_be_tried_again(error):
-                raise
-            raise AirflowFailException(str(error)) from error
         finally:
             self.hook.close()
 
@@ -162,8 +166,9 @@ class VeoCreateVideoOperator(BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Airflow's own; but what goes wrong after a submit, in Airflow too, must not become another submit."""
-        with self._submitted():
-            self._veo_task_id = (self._pushed(context) or {}).get("id")
+        self._veo_task_id = "(its id is in this try's first log)"
+        with self._failures(open_journal(context, durable=self.durable)):
+            self._veo_task_id = (self._pushed(context) or {}).get("id", self._veo_task_id)
             return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -171,7 +176,8 @@ class VeoCreateVideoOperator(BaseOperator):
         if self._veo_task_id:
             self.log.warning(
                 "This task was killed. Video %s goes on being generated, and is billed: the API has no cancel. "
-                "Attach to it with existing_veo_task_id=%r.",
+                "If this task is durable, its next try goes on with the video; any other can, with "
+                "existing_veo_task_id=%r.",
                 self._veo_task_id,
                 self._veo_task_id,
             )
@@ -189,53 +195,61 @@ class VeoCreateVideoOperator(BaseOperator):
             fields["model"] = settings.default_model
         return payload.build(**fields, catalog=settings.catalog)
 
-    def _submit(self) -> tuple[dict[str, Any], VideoTask]:
-        request = self._request()
-        self.log.info(
-            "Submitting a video to %s: model %s, %d images, aspect ratio %s, prompt %r",
-            self.hook.settings.base_url,
-            request["model"],
-            len(request.get("images", ())),
-            request["aspect_ratio"],
-            _shortened(request["prompt"], _PROMPT_CHARACTERS_LOGGED),
-        )
-        video = self.hook.create_video(request)
-        self.log.info("Accepted: video %s, status %s", video.id, video.status)
-        return request, video
-
-    def _attach(self) -> tuple[dict[str, Any], VideoTask]:
-        veo_task_id = str(self.existing_veo_task_id)
-        self.log.info("Attaching to video %s: nothing is submitted, nothing is paid", veo_task_id)
-        video = self.hook.get_video(veo_task_id)
-        self.log.info("Video %s: %s", video.id, video.status)
+    def _submit(self, journal: Journal, context: Context) -> tuple[dict[str, Any], Submitted]:
+        """Return what was asked for, and the video: a new one, the one on record, or the one that is given."""
+        try_number = context["ti"].try_number
+        submitter = Submitter(self.hook, journal, self.on_ambiguous_submit, self.log, try_number)
+        if not self._is_attaching:
+            request = self._request()
+            submitted = submitter.submit(request)
+            return self._asked_for(request, submitted.video), submitted
         # What the task would have asked for, as far as it can be told: nothing of it is sent.
         images = coerce.images(self.images)
-        asked_for = {name: coerce.text(getattr(self, name)) for name in ("model", "prompt", "aspect_ratio")}
-        return {**asked_for, "images": images if isinstance(images, list) else []}, video
+        request = {name: coerce.text(getattr(self, name)) for name in ("model", "prompt", "aspect_ratio")}
+        request["images"] = images if isinstance(images, list) else []
+        recordable = request
+        with suppress(VeoValidationError):
+            recordable = self._request()
+        submitted = submitter.attach(str(self.existing_veo_task_id), recordable)
+        return self._asked_for(request, submitted.video), submitted
 
     @contextmanager
-    def _submitted(self) -> Iterator[None]:
-        """
-        Fail the task for good, whatever goes wrong in here: another try would submit, and pay, again.
-
-        Two exceptions: a failed generation, which retries are asked for, and a task that only attached.
-        """
+    def _failures(self, journal: Journal) -> Iterator[None]:
+        """Decide which failures Airflow may retry: those that another try may mend, without paying again."""
         try:
             yield
-        except (AirflowFailException, VeoGenerationFailedError):
+        except AirflowFailException:
             raise
         except (Exception, AirflowTaskTimeout) as error:
-            if self._is_attaching and not getattr(error, "final", False):
+            if not self._is_final(error, journal):
                 raise
             text = str(error) if isinstance(error, VeoError) else f"{type(error).__name__}: {error}"
-            video = (
-                f"Video {self._veo_task_id}" if self._veo_task_id else "The video (its id is in this try's first log)"
-            )
-            text += f"\n{video} is submitted and billed, so this task is not tried again."
-            attach = f"existing_veo_task_id={self._veo_task_id!r}"
-            raise AirflowFailException(text if attach in text else f"{text} To go on with it, set {attach}.") from error
+            raise AirflowFailException(f"{text}{self._advice(error, journal)}") from error
 
-    def _defer(self, veo_task_id: str, started: float) -> None:
+    def _is_final(self, error: BaseException, journal: Journal) -> bool:
+        if isinstance(error, VeoAmbiguousSubmitError) and self.on_ambiguous_submit == "resubmit":
+            self.log.warning(
+                "on_ambiguous_submit is 'resubmit': the next try submits this video again, and may pay for it twice"
+            )
+            return False
+        if isinstance(error, VeoError) and error.final:
+            return True
+        if journal.survives or self._is_attaching or isinstance(error, VeoGenerationFailedError):
+            return False
+        return self._veo_task_id is not None or journal.read() is not None
+
+    def _advice(self, error: BaseException, journal: Journal) -> str:
+        if not self._veo_task_id or self._is_attaching:
+            return ""
+        if not journal.survives:
+            return (
+                f"\nVideo {self._veo_task_id} is submitted and billed, and nothing remembers that across tries, so "
+                f"this task is not tried again. To go on with it, set existing_veo_task_id={self._veo_task_id!r}."
+            )
+        again = ". If the relay doesn't know it then, it is submitted again" * isinstance(error, VeoNotFoundError)
+        return f"\nVideo {self._veo_task_id} is billed, and on record: clear this task to go on with it{again}."
+
+    def _defer(self, veo_task_id: str, submitted_at: float) -> None:
         from airflow_provider_veo.triggers import VeoVideoTrigger
 
         self.log.info("Waiting for video %s without a worker, at most %.0f s", veo_task_id, self.timeout)
@@ -243,23 +257,23 @@ class VeoCreateVideoOperator(BaseOperator):
             trigger=VeoVideoTrigger(
                 veo_task_id=veo_task_id,
                 veo_conn_id=self.veo_conn_id,
-                started=started,
+                started=submitted_at,
                 timeout=self.timeout,
                 poll_interval=self.poll_interval,
-                due=started + FIRST_LOOK_INTERVALS * self.poll_interval,
+                due=submitted_at + FIRST_LOOK_INTERVALS * self.poll_interval,
             ),
             method_name="execute_complete",
         )
 
-    def _wait(self, veo_task_id: str, started: float) -> VideoTask:
+    def _wait(self, veo_task_id: str, submitted_at: float) -> VideoTask:
         self.log.info("Waiting for video %s, at most %.0f s", veo_task_id, self.timeout)
-        return self.hook.wait_for_video(veo_task_id, self.poll_interval, self.timeout, started=started)
+        return self.hook.wait_for_video(veo_task_id, self.poll_interval, self.timeout, started=submitted_at)
 
     def _asked_for(self, request: Mapping[str, Any], video: VideoTask) -> dict[str, Any]:
         return {
             "model": video.model if coerce.is_nothing(request["model"]) else request["model"],
             "prompt": request["prompt"],
-            "images": [_shortened(str(image), _IMAGE_CHARACTERS_PUSHED) for image in request.get("images") or ()],
+            "images": [shortened(str(image), _IMAGE_CHARACTERS_PUSHED) for image in request.get("images") or ()],
             "aspect_ratio": request["aspect_ratio"],
         }
 
@@ -278,14 +292,6 @@ class VeoCreateVideoOperator(BaseOperator):
         context["ti"].xcom_push(key="video_url", value=veo_video["video_url"])
         self.log.info("Video %s is there: %s", veo_video["id"], veo_video["video_url"])
         return veo_video["id"]
-
-    def _may_be_tried_again(self, error: VeoError) -> bool:
-        if isinstance(error, VeoAmbiguousSubmitError) and self.on_ambiguous_submit == "resubmit":
-            self.log.warning(
-                "on_ambiguous_submit is 'resubmit': the next try submits this video again, and may pay for it twice"
-            )
-            return True
-        return not error.final
 
     def _fail_on_mistakes_in_the_dag_file(self) -> None:
         from airflow_provider_veo.protocol import payload
@@ -311,7 +317,3 @@ class VeoCreateVideoOperator(BaseOperator):
         if isinstance(value, (list, tuple)):
             return all(map(self._is_literal, value))
         return value is None or isinstance(value, (bool, int, float))
-
-
-def _shortened(text: str, characters: int) -> str:
-    return text if len(text) <= characters else f"{text[: characters - 1]}… ({len(text)} characters)"

@@ -122,6 +122,16 @@ class VeoGenerationFailedError(VeoError):
     final = False
 
 
+class VeoJournalError(VeoError):
+    """What was submitted before can't be read or written, or another process is submitting. Nothing was sent."""
+
+    final = False
+
+
+class VeoJournalRecordError(VeoError):
+    """The record of what was submitted can't be understood, or could not be written after the submission."""
+
+
 class VeoTimeoutError(VeoError):
     """The video was not ready within the wait's timeout. It goes on being generated, and is billed."""
 

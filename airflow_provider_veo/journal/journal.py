@@ -1,0 +1,191 @@
+"""The journal of a task instance: what it submitted, across tries, processes and machines.
+
+Three invariants, none of which may be relaxed:
+
+- An intent is on record before the request is sent, and the id as soon as it is known. An intent without an id means
+  that nobody knows whether the request was accepted; it never means that it was not sent.
+- "The record could not be read" is never "there is no record": it raises, and nothing is sent.
+- Of several processes that run one task instance at once (a worker that was thought dead), at most one sends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_veo.journal.stores import NotOurs, ObjectStorage, TaskStateStore, ThisTry
+from airflow_provider_veo.journal.submission import Submission
+from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_veo.journal.stores import Store
+
+RECORD = "veo_submission"
+"""The record's name in its store. Renaming it would forget what is under way."""
+CLAIM = "veo_submission_claim"
+"""Who is about to submit. It matters only while two processes are at it."""
+
+_MAX_ATTEMPTS = 6
+_MAX_SECONDS = 60.0
+"""How often, and for how long, a record is written that must not be lost."""
+_T = TypeVar("_T")
+
+
+class Journal:
+    """
+    What one task instance has submitted.
+
+    :param store: where it is remembered.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def survives(self) -> bool:
+        """Whether the next try will know what this one has submitted."""
+        return self._store.survives
+
+    @property
+    def where(self) -> str:
+        """Where a person finds the record, to remove it."""
+        return self._store.where(RECORD)
+
+    def read(self) -> Submission | None:
+        """
+        Return what was submitted last; ``None`` where certainly nothing was.
+
+        :raises VeoJournalError: the store can't be read.
+        :raises VeoJournalRecordError: there is a record, and it can't be understood.
+        """
+        try:
+            record = self._try("read", lambda: self._store.get(RECORD))
+            return None if record is None else Submission.from_dict(record)
+        except (NotOurs, ValueError) as error:
+            raise VeoJournalRecordError(
+                f"Tried to read what this task instance submitted before, and can't understand the record: {error}.\n"
+                "Nothing was sent, for a video may be paid for already. The record is "
+                f"{self.where}. Look up at the relay what was submitted. If there is a video, set existing_veo_task_id "
+                "to its id; if there is none, remove the record. Then clear this task."
+            ) from error
+
+    def intend(self, submission: Submission, instead_of: Submission | None) -> None:
+        """
+        Record that a request is about to be sent. Only who returns from here may send it.
+
+        Stores like these can't compare and swap. What they can do, read and write single values, is enough for at most
+        one of any number of processes to get through: each writes its name on the claim, makes sure that the record
+        is still as it was, writes the record, and makes sure that its name is still on the claim. (L. Lamport, "A fast
+        mutual exclusion algorithm", 1987, without the waiting.) It also proves that the store keeps what it is given.
+
+        :param submission: what will be sent.
+        :param instead_of: what :meth:`read` returned when that was decided.
+        :raises VeoJournalError: another process is at it, or the store can't be read or written.
+        """
+        self._write(CLAIM, {"token": submission.token, "try_number": submission.try_number})
+        if self.read() != instead_of:
+            self._give_way()
+        self._write(RECORD, submission.to_dict())
+        claim = self._try("read", lambda: self._store.get(CLAIM))
+        if not isinstance(claim, dict) or claim.get("token") != submission.token:
+            self._give_way()
+
+    def accept(self, submission: Submission, veo_task_id: str) -> Submission:
+        """
+        Record the id under which the relay accepted a request.
+
+        :raises VeoJournalRecordError: it could not be recorded. The error names the id: it is nowhere else.
+        """
+        accepted = submission.accepted(veo_task_id)
+        try:
+            self._persistently(lambda: self._write(RECORD, accepted.to_dict()))
+        except VeoJournalError as error:
+            raise VeoJournalRecordError(
+                f"Video {veo_task_id} was accepted by the relay, and is billed, but could not be recorded.\n{error}\n"
+                f"To go on with it, set existing_veo_task_id={veo_task_id!r}, and clear this task.",
+                veo_task_id=veo_task_id,
+            ) from error
+        return accepted
+
+    def adopt(self, submission: Submission, veo_task_id: str) -> Submission:
+        """Record a video that was submitted elsewhere. One that is on record already stays as it is."""
+        try:
+            recorded = self.read()
+        except VeoJournalRecordError:
+            recorded = None  # it was looked into by whoever named the video
+        if recorded is not None and recorded.veo_task_id == veo_task_id:
+            return recorded
+        return self.accept(submission, veo_task_id)
+
+    def forget(self) -> None:
+        """
+        Remove the record: what it says was certainly not accepted.
+
+        :raises VeoJournalError: it is still there.
+        """
+        self._persistently(lambda: self._try("remove", lambda: self._store.delete(RECORD)))
+
+    def _write(self, name: str, value: dict[str, Any]) -> None:
+        self._try("write", lambda: self._store.set(name, value))
+
+    def _try(self, what: str, act: Callable[[], _T]) -> _T:
+        try:
+            return act()
+        except NotOurs:
+            raise
+        except Exception as error:  # of any storage library
+            raise VeoJournalError(
+                f"Tried to {what} the record of what this task instance submits ({RECORD}), and could not: "
+                f"{type(error).__name__}: {error}\nNothing is sent without it: a video could be paid for twice. "
+                "See that the store works, then try again."
+            ) from error
+
+    def _persistently(self, act: Callable[[], None]) -> None:
+        import tenacity
+
+        tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(VeoJournalError),
+            stop=tenacity.stop_after_attempt(_MAX_ATTEMPTS) | tenacity.stop_before_delay(_MAX_SECONDS),
+            wait=tenacity.wait_exponential_jitter(initial=0.5, max=20),
+            reraise=True,
+        )(act)
+
+    def _give_way(self) -> NoReturn:
+        raise VeoJournalError(
+            "Another process is submitting for this same task instance: Airflow started it again while it was still "
+            f"running. This one sent nothing. The next try sees what became of the other's request; it is on record: "
+            f"{self.where}."
+        )
+
+
+UNPROTECTED = (
+    "What this task submits is not remembered across its tries: this Airflow has no task state store (3.3 has), and "
+    "[veo] journal_path is not set. If its worker dies after the submission, a retry pays again."
+)
+
+
+def open_journal(context: Context, *, durable: bool) -> Journal:
+    """
+    Return the journal of the task instance that runs.
+
+    It is kept where ``[veo] journal_path`` says, else in the task state store of Airflow 3.3 and later. Where there is
+    neither, or ``durable`` is false, it lasts for this try only.
+
+    :param context: the task's context.
+    :param durable: whether to remember anything across tries.
+    """
+    if not durable:
+        return Journal(ThisTry())
+    if root := (conf.get("veo", "journal_path", fallback="") or "").strip():
+        ti = context["ti"]
+        map_index = -1 if ti.map_index is None else ti.map_index
+        of = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": map_index}
+        return Journal(ObjectStorage(root, of))
+    if (accessor := context.get("task_state_store")) is not None:
+        return Journal(TaskStateStore(accessor))
+    return Journal(ThisTry())

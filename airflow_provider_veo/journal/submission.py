@@ -1,0 +1,150 @@
+"""The record of one submission: what was asked for, of which account, and what became of it.
+
+It holds no key, and no prompt or image in full: it is compared, shown to people, and kept in Airflow's database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any, Literal
+from uuid import uuid4
+
+FORMAT = 1
+"""Of the record. One that is higher was written by a newer version of this package."""
+
+_SHOWN = ("model", "prompt", "aspect_ratio", "enhance_prompt", "enable_upsample")
+"""Shown as they are. Of all other fields (images, ``extra_body``'s) only a digest is kept: they may hold signatures."""
+_SHOWN_CHARACTERS = 160
+_DIGEST_CHARACTERS = 32
+
+
+@dataclass(frozen=True)
+class Submission:
+    """
+    What a task instance submitted, or was about to submit.
+
+    :param account: whom the relay bills, as far as we know it: the connection's id and base URL.
+    :param request: the request's fields, each shortened to a text that is equal where the field is.
+    :param try_number: the try that submitted it. It is for people: the record belongs to all tries.
+    :param intended_at: when it was about to be sent, as ISO 8601 text in UTC.
+    :param accepted_at: when the relay accepted it, as ISO 8601 text in UTC; ``None`` where that isn't known.
+    :param veo_task_id: the id that the relay gave; ``None`` where that isn't known.
+    :param token: tells the processes apart that run one task instance.
+    """
+
+    account: str
+    request: Mapping[str, str]
+    try_number: int = 1
+    intended_at: str = field(default_factory=lambda: _now())
+    accepted_at: str | None = None
+    veo_task_id: str | None = None
+    token: str = field(default_factory=lambda: uuid4().hex)
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], *, conn_id: str, base_url: str, try_number: int = 1) -> Submission:
+        """
+        Record that a request is about to be sent.
+
+        :param body: the request's body.
+        :param conn_id: the connection that it goes to. It stands for the account that is billed: a key that is
+            rotated is still the same account.
+        :param base_url: the relay that it goes to.
+        :param try_number: the try that sends it.
+        """
+        request = {name: _shortened(name, value) for name, value in sorted(body.items())}
+        return cls(account=f"{conn_id} at {base_url}", request=request, try_number=try_number)
+
+    def accepted(self, veo_task_id: str) -> Submission:
+        """Return it as what the relay accepted under this id."""
+        return replace(self, veo_task_id=veo_task_id, accepted_at=_now())
+
+    @property
+    def state(self) -> Literal["intended", "accepted"]:
+        """``intended`` until its id is known."""
+        return "accepted" if self.veo_task_id is not None else "intended"
+
+    @property
+    def submitted(self) -> float:
+        """When it was submitted, in epoch seconds."""
+        return datetime.fromisoformat(self.accepted_at or self.intended_at).timestamp()
+
+    def changes_to(self, other: Submission) -> list[str]:
+        """Say in which fields another request differs from this one; an empty list where it is the same."""
+        names = sorted({*self.request, *other.request})
+        pairs = [("account", self.account, other.account)]
+        pairs += [(name, self.request.get(name, "not given"), other.request.get(name, "not given")) for name in names]
+        return [f"{name}: was {was}, is {now}" for name, was, now in pairs if was != now]
+
+    def describe(self) -> str:
+        """Return what a person needs to find it at the relay, a line for each field."""
+        fields = {"connection": self.account, **self.request}
+        return "\n".join(f"    {name}: {value}" for name, value in fields.items())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON knows it."""
+        return {
+            "format": FORMAT,
+            "state": self.state,
+            "veo_task_id": self.veo_task_id,
+            "try_number": self.try_number,
+            "intended_at": self.intended_at,
+            "accepted_at": self.accepted_at,
+            "account": self.account,
+            "request": dict(self.request),
+            "token": self.token,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Submission:
+        """
+        Make it again of what :meth:`to_dict` returned.
+
+        :raises ValueError: that is no such record, or one of a newer format. Nothing is guessed.
+        """
+        if not isinstance(record, Mapping):
+            raise ValueError(f"expected a JSON object, got {record!r:.200}")
+        version = record.get("format")
+        if isinstance(version, int) and version > FORMAT:
+            raise ValueError(
+                f"it has format {version}, and this version of airflow-provider-veo knows formats up to {FORMAT}; "
+                "a newer version has written it"
+            )
+        try:
+            made = cls(**{name: record[name] for name in cls.__dataclass_fields__})
+            made.submitted  # noqa: B018  the times are read
+            problems = [*made._wrong_types(), *([] if made.state == record["state"] else ["state"])]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"it is no record of a submission ({type(error).__name__}: {error})") from None
+        if version != FORMAT or problems:
+            raise ValueError(f"it is no record of a submission (wrong: {', '.join(problems) or 'format'})")
+        return made
+
+    def _wrong_types(self) -> list[str]:
+        texts = (self.account, self.token, self.intended_at)
+        right = {
+            "account, token or intended_at": all(isinstance(text, str) and text for text in texts),
+            "veo_task_id": self.veo_task_id is None or (isinstance(self.veo_task_id, str) and bool(self.veo_task_id)),
+            "accepted_at": (self.accepted_at is None) == (self.veo_task_id is None),
+            "try_number": isinstance(self.try_number, int),
+            "request": isinstance(self.request, Mapping)
+            and all(isinstance(value, str) for value in self.request.values()),
+        }
+        return [name for name, is_right in right.items() if not is_right]
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _shortened(name: str, value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if name in _SHOWN and len(text) <= _SHOWN_CHARACTERS:
+        return text
+    digest = f"sha256 {hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:_DIGEST_CHARACTERS]}"
+    if name in _SHOWN:
+        return f"{text[:_SHOWN_CHARACTERS]}… ({digest})"
+    return f"{len(value)} with {digest}" if isinstance(value, (list, tuple)) else digest

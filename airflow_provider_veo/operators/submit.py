@@ -1,0 +1,213 @@
+"""Submitting a video once, however often Airflow runs the task: what a try does about what an earlier one has done.
+
+=====================  ====================================================================================
+on record              then
+=====================  ====================================================================================
+nothing                it is submitted
+accepted, running      the task goes on with it
+accepted, succeeded    the task returns it; nothing is paid
+accepted, failed       it is submitted again: that is what this try was asked for
+accepted, 404 lasting  it is submitted again
+accepted, no answer    this try fails, and may be repeated; the record stays
+accepted, changed      the new request is submitted
+an intent only         nobody knows whether it was accepted: ``on_ambiguous_submit`` decides
+=====================  ====================================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from airflow_provider_veo.journal import Submission
+from airflow_provider_veo.protocol import (
+    VeoAmbiguousSubmitError,
+    VeoError,
+    VeoJournalError,
+    VeoNotFoundError,
+    VideoTask,
+)
+from airflow_provider_veo.protocol.waiting import NOT_FOUND_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from logging import Logger
+
+    from airflow_provider_veo.hooks import VeoHook
+    from airflow_provider_veo.journal import Journal
+
+_PROMPT_CHARACTERS_LOGGED = 120
+_SECONDS_BETWEEN_404S = 5.0
+
+
+class Submitted(NamedTuple):
+    """A video that the relay has accepted."""
+
+    video: VideoTask
+    """What the relay said of it last."""
+    at: float
+    """When it was submitted, in epoch seconds."""
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """
+    Submits a video, unless it is on record.
+
+    :param hook: to the relay.
+    :param journal: of the task instance.
+    :param on_ambiguous_submit: ``"fail"`` or ``"resubmit"``, where it can't be known whether a request was accepted.
+    :param log: the task's.
+    :param try_number: the try that this is.
+    """
+
+    hook: VeoHook
+    journal: Journal
+    on_ambiguous_submit: Literal["fail", "resubmit"]
+    log: Logger
+    try_number: int = 1
+
+    def submit(self, body: Mapping[str, Any]) -> Submitted:
+        """
+        Submit a video, or go on with the one that an earlier try has submitted.
+
+        :param body: the request's body.
+        :raises VeoAmbiguousSubmitError: it may have been accepted, in this try or in an earlier one.
+        :raises VeoError: of another kind: this try has sent nothing that was accepted.
+        """
+        wanted = self._submission(body)
+        recorded = self.journal.read()
+        if recorded is not None and (found := self._recorded(recorded, wanted)):
+            return found
+        self.journal.intend(wanted, instead_of=recorded)
+        video = self._send(body, wanted)
+        self.log.info("Accepted: video %s, status %s", video.id, video.status)
+        return Submitted(video, self.journal.accept(wanted, video.id).submitted)
+
+    def attach(self, veo_task_id: str, body: Mapping[str, Any]) -> Submitted:
+        """
+        Go on with a video that was submitted elsewhere. Nothing is sent, nothing is paid.
+
+        :param veo_task_id: its id.
+        :param body: what the task would have asked for.
+        """
+        self.log.info("Attaching to video %s: nothing is submitted, nothing is paid", veo_task_id)
+        video = self.hook.get_video(veo_task_id)
+        self.log.info("Video %s: %s", video.id, video.status)
+        return Submitted(video, self.journal.adopt(self._submission(body), veo_task_id).submitted)
+
+    def _submission(self, body: Mapping[str, Any]) -> Submission:
+        settings = self.hook.settings
+        return Submission.of(body, conn_id=settings.conn_id, base_url=settings.base_url, try_number=self.try_number)
+
+    def _recorded(self, recorded: Submission, wanted: Submission) -> Submitted | None:
+        """Return the video on record where the task is to go on with it; ``None`` where it is to submit."""
+        if recorded.veo_task_id is None:
+            self._settle_the_unknown(recorded)
+            return None
+        if changes := recorded.changes_to(wanted):
+            self.log.warning(
+                "Video %s, which try %d of this task submitted at %s, is not what is asked for now, so the new request "
+                "is submitted:\n%s",
+                recorded.veo_task_id,
+                recorded.try_number,
+                recorded.accepted_at,
+                "\n".join(changes),
+            )
+            return None
+        return self._accepted(recorded, recorded.veo_task_id)
+
+    def _accepted(self, recorded: Submission, veo_task_id: str) -> Submitted | None:
+        self.log.info(
+            "Going on with video %s, which try %d of this task submitted at %s: nothing is submitted, nothing is paid. "
+            "To make a new one instead, remove the record (%s), and clear this task.",
+            veo_task_id,
+            recorded.try_number,
+            recorded.accepted_at,
+            self.journal.where,
+        )
+        video = self._ask(veo_task_id)
+        if video is None:
+            self.log.warning("The relay doesn't know video %s any more: submitting it again", veo_task_id)
+            return None
+        self.log.info("Video %s: %s", video.id, video.status)
+        if video.state == "failed":
+            self.log.warning("Video %s could not be generated (%s): submitting it again", video.id, video.error)
+            return None
+        return Submitted(video, recorded.submitted)
+
+    def _ask(self, veo_task_id: str) -> VideoTask | None:
+        """Ask for a video; ``None`` where the relay doesn't know it, and that lasts."""
+        import tenacity
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(VeoNotFoundError),
+            stop=tenacity.stop_after_delay(NOT_FOUND_SECONDS),
+            wait=tenacity.wait_fixed(_SECONDS_BETWEEN_404S),
+            reraise=True,
+        )
+        try:
+            return retrying(self.hook.get_video, veo_task_id)
+        except VeoNotFoundError:
+            return None
+
+    def _send(self, body: Mapping[str, Any], intent: Submission) -> VideoTask:
+        self.log.info(
+            "Submitting a video to %s: model %s, %d images, aspect ratio %s, prompt %r",
+            self.hook.settings.base_url,
+            body["model"],
+            len(body.get("images", ())),
+            body["aspect_ratio"],
+            shortened(body["prompt"], _PROMPT_CHARACTERS_LOGGED),
+        )
+        try:
+            return self.hook.create_video(body)
+        except VeoAmbiguousSubmitError as error:
+            raise VeoAmbiguousSubmitError(
+                f"{error}\n{self._ways_on(intent)}", status_code=error.status_code, request_id=error.request_id
+            ) from error
+        except VeoError:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        try:
+            self.journal.forget()
+        except VeoJournalError as error:
+            self.log.warning(
+                "The relay refused the request, but the record that it was sent could not be removed. A next try can't "
+                "know that it was refused. Remove the record first: %s.\n%s",
+                self.journal.where,
+                error,
+            )
+
+    def _settle_the_unknown(self, intent: Submission) -> None:
+        if self.on_ambiguous_submit == "fail":
+            raise VeoAmbiguousSubmitError(
+                f"Try {intent.try_number} of this task began to submit a video at {intent.intended_at}, and what "
+                f"became of it is not on record: the process ended, or the relay's answer was lost. It can't be known "
+                f"whether the request was accepted: the video may be generated and billed.\n{self._ways_on(intent)}"
+            )
+        self.log.warning(
+            "Try %d of this task began to submit a video at %s, and what became of it can't be known. "
+            "on_ambiguous_submit is 'resubmit': it is submitted again, and may be paid for twice.",
+            intent.try_number,
+            intent.intended_at,
+        )
+
+    def _ways_on(self, intent: Submission) -> str:
+        ways = [
+            "If it is there, set existing_veo_task_id to its id, and clear this task: it goes on with it, for nothing.",
+            "If it isn't, or paying twice is all right, set on_ambiguous_submit='resubmit', and clear this task.",
+        ]
+        if self.journal.survives:
+            ways.append(f"Or remove the record that it was sent ({self.journal.where}), and clear this task.")
+        return (
+            f"Look for it at the relay, in its list of tasks or its log. Sent at about {intent.intended_at}:\n"
+            f"{intent.describe()}\nThen:\n" + "\n".join(f"  - {way}" for way in ways)
+        )
+
+
+def shortened(text: str, characters: int) -> str:
+    """Cut a text that is longer than so many characters, and say so."""
+    return text if len(text) <= characters else f"{text[: characters - 1]}… ({len(text)} characters)"
