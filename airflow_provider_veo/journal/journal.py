@@ -151,7 +151,7 @@ class Journal:
         tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(VeoJournalError),
             stop=tenacity.stop_after_attempt(_MAX_ATTEMPTS) | tenacity.stop_before_delay(_MAX_SECONDS),
-            wait=tenacity.wait_exponential_jitter(initial=0.5, max=20),
+            wait=tenacity.wait_exponential_jitter(max=20),
             reraise=True,
         )(act)
 

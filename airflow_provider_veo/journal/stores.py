@@ -99,7 +99,7 @@ class ObjectStorage:
         return ObjectStoragePath(self._root).joinpath(*(_file_name(str(name)) for name in names))
 
     def get(self, name: str) -> Any:
-        """Return a value; ``None`` where there certainly is none. What is no JSON is returned as text."""
+        """Return a value; ``None`` where there certainly is none. What is no JSON object is returned as text."""
         path = self._path(name)
         try:
             content = path.fs.cat_file(path.path)
@@ -110,7 +110,9 @@ class ObjectStorage:
             value = json.loads(text)
         except ValueError:
             return text
-        if not isinstance(value, dict) or value.pop("task_instance", None) == self._task_instance:
+        if not isinstance(value, dict):
+            return text
+        if value.pop("task_instance", None) == self._task_instance:
             return value
         # A file system that takes two names for one, or a path that another deployment uses.
         raise NotOurs("it belongs to another task instance, perhaps of another deployment that has the same path")

@@ -115,7 +115,8 @@ class Submission:
             )
         try:
             made = cls(**{name: record[name] for name in cls.__dataclass_fields__})
-            made.submitted  # noqa: B018  the times are read
+            for time in made.intended_at, made.accepted_at or made.intended_at:
+                datetime.fromisoformat(time)
             problems = [*made._wrong_types(), *([] if made.state == record["state"] else ["state"])]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"it is no record of a submission ({type(error).__name__}: {error})") from None
