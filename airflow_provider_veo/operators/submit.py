@@ -196,15 +196,16 @@ class Submitter:
         )
 
     def _ways_on(self, intent: Submission) -> str:
-        ways = [
-            "If it is there, set existing_veo_task_id to its id, and clear this task: it goes on with it, for nothing.",
-            "If it isn't, or paying twice is all right, set on_ambiguous_submit='resubmit', and clear this task.",
-        ]
+        again = "set on_ambiguous_submit='resubmit'"
         if self.journal.survives:
-            ways.append(f"Or remove the record that it was sent ({self.journal.where}), and clear this task.")
+            again = f"remove the record that it was sent ({self.journal.where}), or {again},"
         return (
-            f"Look for it at the relay, in its list of tasks or its log. Sent at about {intent.intended_at}:\n"
-            f"{intent.describe()}\nThen:\n" + "\n".join(f"  - {way}" for way in ways)
+            f"It was sent at about {intent.intended_at}, if at all:\n{intent.describe()}\n"
+            "Look for it at the relay, in its list of tasks or its log.\n"
+            "  - If it is there: set existing_veo_task_id to its id, and clear this task. It goes on with that video, "
+            "and pays nothing.\n"
+            f"  - If it isn't: {again} and clear this task. It is submitted again, and paid for twice if it was there "
+            "after all."
         )
 
 
