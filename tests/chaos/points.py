@@ -1,0 +1,88 @@
+"""
+Where a process can die, as data: a point is a call of a function, or its return, and nothing of it is replaced.
+
+A function is named ``module:qualified.name``. It is looked up when it is called, for a module that is imported when a
+task runs is not there before.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_JOURNAL = "airflow_provider_veo.journal:Journal"
+_HOOK = "airflow_provider_veo.hooks.sync:VeoHook"
+_OPERATOR = "airflow_provider_veo.operators.create:VeoCreateVideoOperator"
+ANSWER = "urllib3.connection:HTTPConnection.getresponse"
+"""Called when all of a request was sent, to wait for its answer."""
+
+
+class Point(NamedTuple):
+    """A point in a task's process."""
+
+    function: str = ""
+    """Its name; empty is any Python function."""
+    event: str = "call"
+    """``call``; ``return``, also with an exception; or ``result``, a return with a value."""
+    after: str = ""
+    """Only once this function was called."""
+    nth: int = 1
+    """The how many-th of these events."""
+    seconds: float = 0.0
+    """To go by between the event and the death, in which the process does nothing."""
+
+
+BEFORE_THE_INTENT = "before the intent"
+IN_THE_STORE = "in the journal's store"
+IN_EXECUTE = "anywhere in execute"
+AROUND_THE_SUBMIT = "anywhere around the submit"
+WHILE_DEFERRED = "while deferred"
+"""No point in a task's process: the triggerer is killed."""
+
+POINTS = {
+    BEFORE_THE_INTENT: Point(f"{_JOURNAL}.intend"),
+    "between intent and send": Point(f"{_JOURNAL}.intend", "return"),
+    "after the send, before the answer": Point(ANSWER, after=f"{_HOOK}.create_video"),
+    "after the answer, before the record": Point(f"{_HOOK}.create_video", "result"),
+    "after the record, before XCom": Point(f"{_JOURNAL}.accept", "return"),
+    "before deferring": Point(f"{_OPERATOR}._defer"),
+    "on resuming": Point(f"{_OPERATOR}.execute_complete"),
+    "in a synchronous wait": Point("airflow_provider_veo.protocol.waiting:Wait.seconds_to_next"),
+    IN_EXECUTE: Point(after=f"{_OPERATOR}.execute"),
+    AROUND_THE_SUBMIT: Point(after=f"{_JOURNAL}.intend"),
+}
+"""The points in a task's process, by name. Those that are drawn from have their details from the plan of a run."""
+
+_STORES = "airflow_provider_veo.journal.stores"
+
+
+def _in_store(name: str) -> tuple[Point, ...]:
+    methods = [f"{_STORES}:{name}.{method}" for method in ("get", "set", "set", "delete")]
+    return tuple(Point(method, event) for method in methods for event in ("call", "return"))
+
+
+STORES = {
+    "task state store": (
+        *_in_store("TaskStateStore"),
+        # The supervisor is told, and writes, though the task is dead.
+        Point("airflow.sdk.execution_time.comms:CommsDecoder._get_response", after=f"{_JOURNAL}.intend"),
+    ),
+    "file": (*_in_store("ObjectStorage"), Point("os:fsync"), Point(f"{_STORES}:_replace_file", "return")),
+    "memory": _in_store("ObjectStorage"),
+}
+"""The points in what keeps the journal, by its kind."""
+
+MODES = {
+    "no wait": {},
+    "synchronous": {"in a synchronous wait": 2},
+    "deferrable": {"before deferring": 2, "on resuming": 2},
+}
+"""How a task waits, with the points that it alone has and how much more often than others they are drawn."""
+
+AFTER_THE_RECORD = (
+    "after the record, before XCom",
+    "before deferring",
+    "on resuming",
+    "in a synchronous wait",
+    WHILE_DEFERRED,
+)
+"""Where the id is on record already: a run that is struck there alone is never unknown."""

@@ -1,0 +1,85 @@
+"""
+Hundreds of runs, each killed and obstructed as its seed says, and none is paid for twice or lost.
+
+Each run is printed with its seed. ``VEO_CHAOS_RUN=<seed>[,<seed>…]`` repeats single ones, ``VEO_CHAOS_SEED=<text>``
+draws others, ``VEO_CHAOS_RUNS=<number>`` more or fewer of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from typing import NamedTuple
+
+import pytest
+
+from tests.chaos import harness, killer
+from tests.chaos.plans import plan, tasks
+from tests.chaos.points import IN_THE_STORE, POINTS, WHILE_DEFERRED
+from tests.chaos.verdict import REPORTED, SUCCEEDED, Run, table
+from tests.conftest import CANARY
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500)]
+
+DAG_ID = "veo_chaos"
+STORE = "task state store"
+RUNS = int(os.environ.get("VEO_CHAOS_RUNS", "300"))
+MASTER_SEED = os.environ.get("VEO_CHAOS_SEED", "1")
+SINGLE = os.environ.get("VEO_CHAOS_RUN")
+SEEDS = SINGLE.split(",") if SINGLE else [f"{MASTER_SEED}-{number}" for number in range(RUNS)]
+ALL_POINTS = (*POINTS, IN_THE_STORE, WHILE_DEFERRED)
+FEWEST_STRIKES = 5
+
+of_many = pytest.mark.skipif(SINGLE is not None or RUNS < 300, reason="says something of many runs only")
+
+
+class Chaos(NamedTuple):
+    runs: list[Run]
+    written: str
+
+
+@pytest.fixture(scope="module")
+def chaos(migrated_home, tmp_path_factory):
+    plans = tasks(plan(seed, STORE) for seed in SEEDS)
+    variables = {"VEO_CHAOS_RUNS": json.dumps(SEEDS), "VEO_CHAOS_STORE": STORE}
+    with harness.running(migrated_home, tmp_path_factory.mktemp("chaos"), **variables) as place:
+        place.relay.set_faults(*(spec for run in plans.values() for spec in run.specs()))
+        harness.run_to_the_end(place, DAG_ID, 1200, harness.TriggererKiller(place, DAG_ID, plans))
+        runs = harness.runs(place, DAG_ID, plans, harness.records_in_the_task_state_store(place))
+        print("", *runs, table(runs, ALL_POINTS), sep="\n")
+        yield Chaos(runs, place.services.airflow.everything_it_wrote())
+
+
+def test_every_run_keeps_the_promises(chaos):
+    broken = {str(run): problems for run in chaos.runs if (problems := run.broken_promises())}
+    assert not broken, "\n".join(f"{run}\n    !! {', '.join(problems)}" for run, problems in broken.items())
+
+
+def test_every_run_came_to_an_end(chaos):
+    assert {run.plan.seed for run in chaos.runs} == set(SEEDS)
+    assert {run.state for run in chaos.runs} <= {"success", "failed"}
+
+
+@of_many
+@pytest.mark.parametrize("point", ALL_POINTS)
+def test_processes_were_killed_at_every_point(chaos, point):
+    assert sum(strike["point"] == point for run in chaos.runs for strike in run.strikes) >= FEWEST_STRIKES
+
+
+@of_many
+@pytest.mark.parametrize("manner", killer.MANNERS)
+def test_processes_were_killed_in_every_manner(chaos, manner):
+    assert any(strike["manner"] == manner for run in chaos.runs for strike in run.strikes)
+
+
+@of_many
+def test_most_runs_succeed_all_the_same(chaos):
+    outcomes = Counter(run.outcome for run in chaos.runs)
+    assert outcomes[SUCCEEDED] > len(chaos.runs) / 2, outcomes
+    assert outcomes[REPORTED] >= FEWEST_STRIKES, outcomes
+
+
+def test_no_key_is_anywhere(chaos):
+    assert "veo_chaos" in chaos.written
+    assert CANARY not in chaos.written
