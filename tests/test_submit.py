@@ -141,7 +141,7 @@ def test_a_changed_request_is_submitted_and_the_log_says_what_changed(relay, a_t
     first = a_try().submit(BODY)
     second = a_try(2).submit(OTHER)
     assert (paid(relay), paid(relay, OTHER)) == (1, 1)
-    for part in first.video.id, 'prompt: was "a cow flies", is "a dog swims"', 'model: was "veo3-fast", is "veo3"':
+    for part in first.video.id, "prompt: was 'a cow flies', is 'a dog swims'", "model: was 'veo3-fast', is 'veo3'":
         assert part in caplog.text
     assert a_try(3).submit(OTHER).video.id == second.video.id
 
@@ -151,7 +151,7 @@ def test_a_changed_account_is_billed_anew(relay, a_try, caplog, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_VEO_TEAM", os.environ["AIRFLOW_CONN_VEO_DEFAULT"])
     a_try(2, conn_id="veo_team").submit(BODY)
     assert paid(relay) == 2
-    assert f"account: was veo_default at {relay.url}, is veo_team at {relay.url}" in caplog.text
+    assert f"account: was 'veo_default at {relay.url}', is 'veo_team at {relay.url}'" in caplog.text
 
 
 LOST = ["drop-after", "reset-after", "bare-after=502", "cut-off", "empty", "no-json", "no-id", "bare=504"]
@@ -168,8 +168,8 @@ def test_what_may_have_been_accepted_is_not_sent_again(relay, a_try, fault, jour
     for part in (
         "It can't be known whether the request was accepted",
         f"Try 1 of this task began to submit a video at {record.intended_at}",
-        'prompt: "a cow flies"',
-        'model: "veo3-fast"',
+        "prompt: a cow flies",
+        "model: veo3-fast",
         f"connection: veo_default at {relay.url}",
         "set existing_veo_task_id to its id",
         "on_ambiguous_submit='resubmit'",

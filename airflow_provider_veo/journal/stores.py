@@ -76,7 +76,7 @@ class TaskStateStore:
 
     def where(self, name: str) -> str:
         """Say to a person where a value is."""
-        return f"the key {name!r} in Airflow's UI, on this task instance's page, tab Task State Store"
+        return f"the key {name!r} on this task instance's page in Airflow, under Storage > Task State Store"
 
 
 class ObjectStorage:

@@ -74,10 +74,12 @@ class Submission:
 
     def changes_to(self, other: Submission) -> list[str]:
         """Say in which fields another request differs from this one; an empty list where it is the same."""
-        names = sorted({*self.request, *other.request})
-        pairs = [("account", self.account, other.account)]
-        pairs += [(name, self.request.get(name, "not given"), other.request.get(name, "not given")) for name in names]
-        return [f"{name}: was {was}, is {now}" for name, was, now in pairs if was != now]
+        before, after = {**self.request, "account": self.account}, {**other.request, "account": other.account}
+        return [
+            f"{name}: was {_quoted(before.get(name))}, is {_quoted(after.get(name))}"
+            for name in sorted({*before, *after})
+            if before.get(name) != after.get(name)
+        ]
 
     def describe(self) -> str:
         """Return what a person needs to find it at the relay, a line for each field."""
@@ -141,11 +143,16 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
+def _quoted(value: str | None) -> str:
+    return "not given" if value is None else repr(value)
+
+
 def _shortened(name: str, value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    written = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    text = value if isinstance(value, str) else written
     if name in _SHOWN and len(text) <= _SHOWN_CHARACTERS:
         return text
-    digest = f"sha256 {hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:_DIGEST_CHARACTERS]}"
+    digest = f"sha256 {hashlib.sha256(written.encode('utf-8', 'surrogatepass')).hexdigest()[:_DIGEST_CHARACTERS]}"
     if name in _SHOWN:
         return f"{text[:_SHOWN_CHARACTERS]}… ({digest})"
     return f"{len(value)} with {digest}" if isinstance(value, (list, tuple)) else digest

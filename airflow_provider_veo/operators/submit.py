@@ -186,7 +186,8 @@ class Submitter:
             raise VeoAmbiguousSubmitError(
                 f"Try {intent.try_number} of this task began to submit a video at {intent.intended_at}, and what "
                 f"became of it is not on record: the process ended, or the relay's answer was lost. It can't be known "
-                f"whether the request was accepted: the video may be generated and billed.\n{self._ways_on(intent)}"
+                f"whether the request was accepted: the video may be generated and billed. Look for it at the relay.\n"
+                f"{self._ways_on(intent)}"
             )
         self.log.warning(
             "Try %d of this task began to submit a video at %s, and what became of it can't be known. "
@@ -201,7 +202,6 @@ class Submitter:
             again = f"remove the record that it was sent ({self.journal.where}), or {again},"
         return (
             f"It was sent at about {intent.intended_at}, if at all:\n{intent.describe()}\n"
-            "Look for it at the relay, in its list of tasks or its log.\n"
             "  - If it is there: set existing_veo_task_id to its id, and clear this task. It goes on with that video, "
             "and pays nothing.\n"
             f"  - If it isn't: {again} and clear this task. It is submitted again, and paid for twice if it was there "

@@ -32,15 +32,15 @@ def test_the_same_request_of_the_same_account_is_the_same():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"prompt": "A dog"}, 'prompt: was "A cow drinks tea", is "A dog"'),
-        ({"model": "veo3"}, 'model: was "veo3.1-components", is "veo3"'),
-        ({"enhance_prompt": False}, "enhance_prompt: was true, is false"),
-        ({"account": "other"}, "account: was veo_default at https://relay.example.com, is other at https://relay"),
-        ({"base_url": "https://b.example.com"}, "is veo_default at https://b.example.com"),
-        ({"images": BODY["images"][::-1]}, "images: was 2 with sha256 "),
-        ({"images": []}, "is 0 with sha256 "),
-        ({"seed": 7}, "seed: was not given, is sha256 "),
-        ({"webhook_token": "other"}, "webhook_token: was sha256 "),
+        ({"prompt": "A dog"}, "prompt: was 'A cow drinks tea', is 'A dog'"),
+        ({"model": "veo3"}, "model: was 'veo3.1-components', is 'veo3'"),
+        ({"enhance_prompt": False}, "enhance_prompt: was 'true', is 'false'"),
+        ({"account": "other"}, "account: was 'veo_default at https://relay.example.com', is 'other at https://relay"),
+        ({"base_url": "https://b.example.com"}, "is 'veo_default at https://b.example.com'"),
+        ({"images": BODY["images"][::-1]}, "images: was '2 with sha256 "),
+        ({"images": []}, "is '0 with sha256 "),
+        ({"seed": 7}, "seed: was not given, is 'sha256 "),
+        ({"webhook_token": "other"}, "webhook_token: was 'sha256 "),
     ],
 )
 def test_what_has_changed_is_named(changes, said):
