@@ -119,21 +119,25 @@ class Submitter:
 
     def _accepted(self, recorded: Submission, veo_task_id: str) -> Submitted | None:
         self.log.info(
-            "Going on with video %s, which try %d of this task submitted at %s: nothing is submitted, nothing is paid. "
-            "To make a new one instead, remove the record (%s), and clear this task.",
+            "Video %s is on record: try %d of this task submitted it at %s",
             veo_task_id,
             recorded.try_number,
             recorded.accepted_at,
-            self.journal.where,
         )
         video = self._ask(veo_task_id)
         if video is None:
             self.log.warning("The relay doesn't know video %s any more: submitting it again", veo_task_id)
             return None
-        self.log.info("Video %s: %s", video.id, video.status)
         if video.state == "failed":
             self.log.warning("Video %s could not be generated (%s): submitting it again", video.id, video.error)
             return None
+        self.log.info(
+            "Going on with video %s, status %s: nothing is submitted, nothing is paid. To make a new one instead, "
+            "remove the record (%s), and clear this task.",
+            video.id,
+            video.status,
+            self.journal.where,
+        )
         return Submitted(video, recorded.submitted)
 
     def _ask(self, veo_task_id: str) -> VideoTask | None:

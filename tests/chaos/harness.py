@@ -1,9 +1,10 @@
-"""Runs tasks in a real Airflow against a relay that counts, kills what is to be killed, and brings back the evidence."""
+"""Runs tasks in a real Airflow against a relay that counts, kills what is to be killed, and collects the evidence."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import time
 from collections import defaultdict
@@ -16,7 +17,7 @@ from tests.chaos.plans import GENERATION_SECONDS, READ_TIMEOUT, prompt
 from tests.chaos.points import WHILE_DEFERRED
 from tests.chaos.verdict import Run
 from tests.conftest import CANARY
-from tests.system.conftest import make_airflow
+from tests.system.conftest import PROJECT, make_airflow
 from tests.system.services import Services
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_veo.sandbox import Sandbox
     from tests.chaos.plans import Plan
+    from tests.system.conftest import Airflow
 
 DAGS = Path(__file__).parent / "dags"
 RUN_ID = "chaos"
@@ -52,7 +54,7 @@ class Place(NamedTuple):
 
 
 @contextlib.contextmanager
-def running(template: Path, folder: Path, **variables: str) -> Iterator[Place]:
+def running(template: Path, folder: Path, variables: Mapping[str, str]) -> Iterator[Place]:
     """
     Run a relay, and an Airflow with the connection ``veo_default`` to it.
 
@@ -66,17 +68,19 @@ def running(template: Path, folder: Path, **variables: str) -> Iterator[Place]:
     (home / "config" / "airflow_local_settings.py").write_text(PRELOAD)
     with sandbox.running(generation_seconds=GENERATION_SECONDS, api_key=CANARY) as relay:
         connection = {**json.loads(relay.connection), "extra": {"read_timeout": READ_TIMEOUT}}
+        headers = {"Authorization": f"Bearer {relay.api_key}"}
         strikes = folder / "strikes"
-        airflow = make_airflow(
-            home,
-            DAGS,
+        environment = {
             **TUNING,
-            **{
-                "AIRFLOW_CONN_VEO_DEFAULT": json.dumps(connection),
-                killer.STRIKES: str(strikes),
-                **variables,
-            },
-        )
+            "AIRFLOW_CONN_VEO_DEFAULT": json.dumps(connection),
+            # The same for the HTTP provider, whose extra are headers.
+            "AIRFLOW_CONN_RELAY": json.dumps({"conn_type": "http", "host": relay.url, "extra": headers}),
+            killer.STRIKES: str(strikes),
+            **variables,
+        }
+        if "PYTHONPATH" in variables:
+            environment["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], str(PROJECT)])
+        airflow = make_airflow(home, DAGS, **environment)
         with Services(airflow, parallelism=PARALLELISM) as services:
             yield Place(relay, services, strikes)
 
@@ -141,7 +145,7 @@ def runs(
     :param records: what the journal says, likewise.
     """
     airflow = place.services.airflow
-    xcoms, logs = airflow.xcoms(dag_id, RUN_ID), _logs(airflow.task_logs(dag_id, RUN_ID))
+    xcoms, logs = airflow.xcoms(dag_id, RUN_ID), logs_of(airflow, dag_id)
     videos, strikes = accepted_by_prompt(place.relay), killer.strikes(place.strikes)
     return [
         Run(
@@ -158,10 +162,10 @@ def runs(
     ]
 
 
-def _logs(files: Mapping[str, str]) -> dict[tuple[str, int], str]:
+def logs_of(airflow: Airflow, dag_id: str) -> dict[tuple[str, int], str]:
     """Return all tries' logs by task id and map index."""
     logs: dict[tuple[str, int], str] = defaultdict(str)
-    for name, text in files.items():
+    for name, text in airflow.task_logs(dag_id, RUN_ID).items():
         parts = dict(part.split("=", 1) for part in Path(name).parts[:-1])
         logs[parts["task_id"], int(parts.get("map_index", -1))] += text
     return logs
@@ -173,11 +177,3 @@ def accepted_by_prompt(relay: Sandbox) -> dict[str, list[dict]]:
     for video in relay.videos():
         videos[video["prompt"]].append(video)
     return videos
-
-
-def records_in_the_task_state_store(place: Place) -> dict[tuple[str, int], dict]:
-    """Return the submissions on record, by task and map index."""
-    rows = place.services.airflow.query(
-        "SELECT task_id, map_index, value FROM task_state_store WHERE key = 'veo_submission'"
-    )
-    return {(task_id, map_index): json.loads(value) for task_id, map_index, value in rows}

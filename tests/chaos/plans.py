@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from tests.chaos.killer import Strike
+from tests.chaos.killer import MANNERS, Strike
 from tests.chaos.points import AROUND_THE_SUBMIT, IN_EXECUTE, IN_THE_STORE, MODES, POINTS, STORES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
     from tests.chaos.points import Point
 
@@ -56,9 +57,10 @@ def prompt(seed: str) -> str:
     return f"A paper boat in chaos <{seed}>"
 
 
-def seed_in(text: str) -> str:
-    """Return the seed of the run whose prompt is in a text."""
-    return _SEED.search(text)[1]
+def seed_of(context: Mapping[str, Any]) -> str:
+    """Return the seed of the run that a task's process is in."""
+    task = context["ti"].task
+    return _SEED.search(str([getattr(task, name, None) for name in ("prompt", "op_kwargs", "data")]))[1]
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,10 @@ class Plan:
 
 
 @cache
-def plan(seed: str, store: str) -> Plan:
-    """
-    Draw the plan of a run.
-
-    :param seed: the run's.
-    :param store: what keeps the journal, a key of ``STORES``.
-    """
+def plan(seed: str) -> Plan:
+    """Draw the plan of a run from its seed, which names what keeps its journal."""
     chance = random.Random(seed)
+    store = store_of(seed)
     mode = chance.choice(list(MODES))
     form = chance.choices(["mapped", "alone", "decorated"], [70, 10, 20])[0]
     strikes = {
@@ -108,12 +106,23 @@ def plan(seed: str, store: str) -> Plan:
     return Plan(seed, mode, form, strikes, tuple(_faults(chance)))
 
 
+def seeds(master: str, store: str, count: int) -> list[str]:
+    """Return the seeds of so many runs whose journal is kept in this store."""
+    return [f"{master}-{store}-{number}" for number in range(count)]
+
+
+def store_of(seed: str) -> str:
+    """Return what keeps the journal of a run, a key of ``STORES``."""
+    return seed.split("-")[-2]
+
+
 def _strike(chance: random.Random, mode: str, store: str) -> Strike:
     everywhere = [name for name in POINTS if not any(name in only for only in MODES.values())]
     names = [*everywhere, IN_THE_STORE, *MODES[mode]]
     weights = [1] * (len(everywhere) + 1) + list(MODES[mode].values())
     name = chance.choices(names, weights)[0]
-    manner = chance.choices(["kill", "kill the worker", "freeze"], [94, 3, 3])[0]
+    # Airflow itself keeps a worker that it thinks dead from its own store, and from no other.
+    manner = chance.choices(list(MANNERS), [94, 3, 3] if store == "state" else [82, 3, 15])[0]
     return Strike(name, _point(chance, name, store), manner)
 
 

@@ -61,7 +61,7 @@ def _in_store(name: str) -> tuple[Point, ...]:
 
 
 STORES = {
-    "task state store": (
+    "state": (
         *_in_store("TaskStateStore"),
         # The supervisor is told, and writes, though the task is dead.
         Point("airflow.sdk.execution_time.comms:CommsDecoder._get_response", after=f"{_JOURNAL}.intend"),
@@ -69,7 +69,7 @@ STORES = {
     "file": (*_in_store("ObjectStorage"), Point("os:fsync"), Point(f"{_STORES}:_replace_file", "return")),
     "memory": _in_store("ObjectStorage"),
 }
-"""The points in what keeps the journal, by its kind."""
+"""The points in what keeps the journal: Airflow's task state store, local files, an object storage in memory."""
 
 MODES = {
     "no wait": {},

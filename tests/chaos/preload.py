@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import aiohttp  # noqa: F401
-import airflow.dag_processing.dagbag
-import airflow.sdk.execution_time.supervisor
-import airflow.sdk.execution_time.task_runner
-import jsonschema  # noqa: F401
-import requests  # noqa: F401
-import tenacity  # noqa: F401
+import importlib
 
-import airflow_provider_veo.decorators
-import airflow_provider_veo.hooks.sync
-import airflow_provider_veo.journal
-import airflow_provider_veo.sensors
-import airflow_provider_veo.triggers  # noqa: F401
+for name in (
+    "aiohttp",
+    "airflow.dag_processing.dagbag",
+    "airflow.providers.http.operators.http",
+    "airflow.providers.http.sensors.http",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow_provider_veo.decorators",
+    "airflow_provider_veo.hooks.sync",
+    "airflow_provider_veo.journal",
+    "airflow_provider_veo.sensors",
+    "airflow_provider_veo.triggers",
+    "fsspec.implementations.local",
+    "jsonschema",
+    "requests",
+    "tenacity",
+):
+    importlib.import_module(name)

@@ -13,6 +13,8 @@ from tests.chaos.points import AFTER_THE_RECORD, BEFORE_THE_INTENT
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import pytest
+
     from tests.chaos.plans import Plan
 
 SUCCEEDED, REPORTED, NO_MONEY, UNEXPLAINED = "succeeded", "reported as unknown", "out of money", "failed otherwise"
@@ -124,3 +126,9 @@ def table(runs: Iterable[Run], points: Iterable[str]) -> str:
         cells += [sum(bool(run.paid_again) for run in here), sum(run.lost for run in here)]
         lines.append(f"| {point or f'all {len(runs)} runs'} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
+
+
+def show(request: pytest.FixtureRequest, *lines: object) -> None:
+    """Print something, whatever pytest captures."""
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("\n", *lines, sep="\n", flush=True)

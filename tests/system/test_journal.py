@@ -1,15 +1,13 @@
 """What a later try, or a task that somebody clears, does about what is on record: through a real scheduler and worker.
 
 The record is in Airflow's task state store. What is on record, and what is asked for, is changed the way a user does
-it: in the UI, which uses the same REST API.
+it: through the REST API, which is what the UI uses.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections import Counter
-from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,20 +17,28 @@ from airflow_provider_veo import sandbox
 from tests.conftest import CANARY
 from tests.system.conftest import make_airflow
 from tests.system.dags_journal.veo_journal import IMAGE
+from tests.system.journal_rounds import Story, ask
 from tests.system.services import Services
 
+pytestmark = pytest.mark.timeout(600)
+
 DAGS = Path(__file__).parent / "dags_journal"
+WHERE = "the key 'veo_submission' on this task instance's page in Airflow, under Storage > Task State Store"
 ANOTHER_IMAGE = "https://example.com/another.png?signature=of-the-image"
 CHANGED = {
     "prompt_changed.prompt": "prompt_changed: a paper plane",
     "images_changed.images": ANOTHER_IMAGE,
     "account_changed.veo_conn_id": "veo_second",
 }
+CHANGED_TASKS = [name.partition(".")[0] for name in CHANGED]
 GARBAGE = {"text_on_record": "yes, it was sent", "object_on_record": {"id": "veo3:1-some-video"}}
+UNCHANGED = ["submits", "waits", "defers", "mapped[0]", "mapped[1]", "decorated"]
 FAULTS = (
+    "query:status-word=pending@prompt=cleared_while_waiting:,1-24",
     "drop-after@prompt=answer_lost:,1",
     "drop-after@prompt=looked_up:,1",
     "drop-after@prompt=resubmitted:,1",
+    "drop-after@prompt=resubmitted_by_policy:,1",
     "status=400@prompt=refused:",
     "rate-limit@prompt=refused_for_now:,1",
     "failed=blocked by policy@prompt=generation_fails:,1",
@@ -44,146 +50,59 @@ FAULTS = (
 )
 
 
-@dataclass
-class Round:
-    """One task instance from the moment it was started or cleared to its end, with all its tries."""
-
-    state: str
-    files: list[Path]
-    record: object
-    xcoms: dict[str, object]
-    accepted: list[str]
-    """The ids that the relay has given up to then for what this task asked for."""
-
-    @property
-    def logs(self) -> list[str]:
-        """What each try has logged, and what its exceptions say."""
-        return [_read_log(file) for file in self.files]
-
-    @property
-    def log(self) -> str:
-        return "\n".join(self.logs)
-
-
-class Story:
-    """A DAG run, and what became of its tasks each time that they were cleared."""
-
-    def __init__(self, services, relay, dag_id, run_id="run"):
-        self.dag_id = dag_id
-        self.run_id = services.trigger(dag_id, run_id)
-        self.rounds = {}
-        self._services = services
-        self._relay = relay
-        self._tries = Counter()
-
-    def end(self, timeout=120):
-        """Wait for the end of the run, and look at what the tasks that ran have left."""
-        self._services.wait_for(self.dag_id, self.run_id, timeout)
-        airflow = self._services.airflow
-        records = self.records()
-        xcoms = airflow.xcoms(self.dag_id, self.run_id)
-        for row in airflow.task_instances(self.dag_id, self.run_id):
-            name = row.task_id if row.map_index < 0 else f"{row.task_id}[{row.map_index}]"
-            tries = range(self._tries[name] + 1, row.try_number + 1)
-            self._tries[name] = row.try_number
-            if not tries:
-                continue
-            index = "" if row.map_index < 0 else f"map_index={row.map_index}"
-            folder = airflow.home / f"logs/dag_id={self.dag_id}/run_id={self.run_id}/task_id={row.task_id}" / index
-            self.rounds.setdefault(name, []).append(
-                Round(
-                    state=row.state,
-                    files=[folder / f"attempt={number}.log" for number in tries],
-                    record=records.get(name),
-                    xcoms={key: value for (task, key, at), value in xcoms.items() if (task, at) == row[:2]},
-                    accepted=self.accepted(name),
-                )
-            )
-
-    def clear(self, *names):
-        """Clear tasks as a user does who wants them to run again, whatever became of them."""
-        what = {"dry_run": False, "only_failed": False, "reset_dag_runs": True, "dag_run_id": self.run_id}
-        path = f"/api/v2/dags/{self.dag_id}/clearTaskInstances"
-        answer = self._services.ask("POST", path, {**what, "task_ids": list(names)})
-        assert answer.ok, answer.text
-
-    def records(self):
-        rows = self._services.airflow.query(
-            "SELECT task_id, map_index, value FROM task_state_store WHERE dag_id = ? AND run_id = ? AND key = ?",
-            self.dag_id,
-            self.run_id,
-            "veo_submission",
-        )
-        return {task if at < 0 else f"{task}[{at}]": json.loads(value) for task, at, value in rows}
-
-    def accepted(self, name):
-        about = {f"{name}:", f"{self.run_id}:"}
-        return [video["id"] for video in self._relay.videos() if video["prompt"].split()[0] in about]
-
-    def overwrite(self, name, record):
-        self._store("PUT", name, {"value": record})
-
-    def remove(self, name):
-        self._store("DELETE", name)
-
-    def _store(self, method, name, document=None):
-        path = f"/api/v2/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{name}/state-store/veo_submission"
-        answer = self._services.ask(method, path, document)
-        assert answer.ok, answer.text
-
-
-def _read_log(file):
-    said = []
-    for line in map(json.loads, file.read_text().splitlines()):
-        said += [str(line["event"]), *(error["exc_value"] for error in line.get("error_detail") or ())]
-    return "\n".join(said)
+def seconds_between(earlier, later):
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
 def set_variables(services, values):
     for key, value in values.items():
-        answer = services.ask("POST", "/api/v2/variables", {"key": key, "value": value})
-        assert answer.ok, answer.text
+        ask(services, "POST", "/api/v2/variables", {"key": key, "value": value})
 
 
-def clear_what_was_changed(services, main):
-    """Run through the rounds of the main DAG: submit, clear after changes, and clear once more on the ways out."""
-    main.end()
+def clear_while_waiting(services, main):
+    def is_deferred():
+        return any(row.task_id == "cleared_while_waiting" and row.state == "deferred" for row in main.rows())
+
+    services.wait_until(is_deferred, timeout=60, what="cleared_while_waiting to wait")
+    main.clear("cleared_while_waiting")
+
+
+def clear_after_changes(services, main):
     ids = {name: main.accepted(name)[0] for name in ("looked_up", "text_on_record")}
-    future = {**main.records()["future_on_record"], "format": 2}
-    for name, record in {**GARBAGE, "future_on_record": future}.items():
-        main.overwrite(name, record)
+    records = {**GARBAGE, "future_on_record": {**main.records()["future_on_record"], "format": 2}}
+    for task_id, record in records.items():
+        main.overwrite(task_id, record)
     set_variables(services, {**CHANGED, "looked_up.existing_veo_task_id": ids["looked_up"]})
-    again = ("submits", "waits", "defers", "not_durable", "mapped", "decorated", "answer_lost", "looked_up")
-    main.clear(*again, "prompt_changed", "images_changed", "account_changed", *GARBAGE, "future_on_record")
+    unchanged = {name.partition("[")[0] for name in UNCHANGED}
+    main.clear(*unchanged, *CHANGED_TASKS, *records, "not_durable", "answer_lost", "looked_up")
     main.end()
 
     main.remove("answer_lost")
     main.remove("object_on_record")
-    assert services.ask("DELETE", "/api/v2/variables/looked_up.existing_veo_task_id").ok
+    ask(services, "DELETE", "/api/v2/variables/looked_up.existing_veo_task_id")
     set_variables(services, {"text_on_record.existing_veo_task_id": ids["text_on_record"]})
     main.clear("answer_lost", "looked_up", *GARBAGE)
     main.end()
 
 
-def take_the_store_away(services, relay, before):
-    """Clear one task, and start another, while the table of the records is not there. Then put it back."""
-    airflow = services.airflow
-    airflow.query("ALTER TABLE task_state_store RENAME TO task_state_store_away")
-    before.clear("submits")
+def take_the_store_away(services, relay, recorded):
+    """Clear a task, and start another, while the table of the records is not there. Then put it back."""
+    services.airflow.query("ALTER TABLE task_state_store RENAME TO task_state_store_away")
+    recorded.clear("stored")
     fresh = Story(services, relay, "veo_store_away", "store_fresh")
 
-    def failing(story, beyond):
-        (row,) = services.task_instances(story.dag_id, story.run_id)
-        return row.state == "up_for_retry" or row.try_number > beyond
+    def failed(story, tries):
+        (row,) = story.rows()
+        return row.try_number > tries or (row.try_number == tries and row.state == "up_for_retry")
 
     services.wait_until(
-        lambda: failing(before, 2) and failing(fresh, 1), timeout=90, what="a try of each to fail without the store"
+        lambda: failed(recorded, 2) and failed(fresh, 1), timeout=120, what="a try of each to fail without the store"
     )
-    meanwhile = relay.stats()["accepted_by_prompt"]
-    airflow.query("ALTER TABLE task_state_store_away RENAME TO task_state_store")
-    before.end()
+    meanwhile = len(recorded.accepted("stored")), len(fresh.accepted("stored"))
+    services.airflow.query("ALTER TABLE task_state_store_away RENAME TO task_state_store")
+    recorded.end()
     fresh.end()
-    return SimpleNamespace(before=before.rounds["submits"], fresh=fresh.rounds["submits"], meanwhile=meanwhile)
+    return SimpleNamespace(recorded=recorded.rounds["stored"], fresh=fresh.rounds["stored"], meanwhile=meanwhile)
 
 
 @pytest.fixture(scope="module")
@@ -192,43 +111,257 @@ def ran(migrated_home, tmp_path_factory):
     shutil.copytree(migrated_home, home)
     with sandbox.running(generation_seconds=1, api_key=CANARY, faults=FAULTS) as relay:
         connections = {f"AIRFLOW_CONN_VEO_{name}": relay.connection for name in ("DEFAULT", "SECOND")}
-        airflow = make_airflow(home, DAGS, **connections)
-        with Services(airflow, parallelism=6) as services:
+        with Services(make_airflow(home, DAGS, **connections), parallelism=6) as services:
             in_vain = Story(services, relay, "veo_asked_for_in_vain")
             in_vain.end()
-            in_vain.clear("forgotten", "unreachable")
-            main, store, patience, policy = (
-                Story(services, relay, *names)
-                for names in (
-                    ("veo_journal",),
-                    ("veo_store_away", "store_before"),
-                    ("veo_patience",),
-                    ("veo_policy_by_default",),
-                )
-            )
-            store.end()
-            clear_what_was_changed(services, main)
-            for story in (patience, policy, in_vain):
+            in_vain.clear("forgotten", "unreachable")  # a minute passes before a video counts as forgotten
+            main = Story(services, relay, "veo_journal")
+            others = [Story(services, relay, dag_id) for dag_id in ("veo_patience", "veo_policy_by_default")]
+            stored = Story(services, relay, "veo_store_away", "store_recorded")
+            clear_while_waiting(services, main)
+            for story in (stored, main):
                 story.end()
-            away = take_the_store_away(services, relay, store)
+            clear_after_changes(services, main)
+            for story in (*others, in_vain):
+                story.end()
+            away = take_the_store_away(services, relay, stored)
         yield SimpleNamespace(
-            airflow=airflow,
+            airflow=services.airflow,
+            rounds={name: rounds for story in (main, in_vain, *others) for name, rounds in story.rounds.items()},
             away=away,
-            rounds={**main.rounds, **in_vain.rounds, **patience.rounds, **policy.rounds},
-            sent=Counter(json.loads(request["body"])["prompt"].partition(":")[0] for request in relay.requests()),
-            tables=airflow.tables(),
+            tables=services.airflow.tables(),
         )
 
 
-def test_dump(ran):
-    import sys
-    for name, rounds in ran.rounds.items():
-        for r in rounds:
-            print("=====", name, r.state, len(r.files), r.record, r.xcoms.keys(), r.accepted, file=sys.stderr)
-            for n, l in enumerate(r.logs): print(f"--- try {n}", l, file=sys.stderr)
-    for name in ("before", "fresh"):
-        for r in getattr(ran.away, name):
-            print("=====", name, r.state, len(r.files), r.record, r.xcoms.keys(), r.accepted, file=sys.stderr)
-            for n, l in enumerate(r.logs): print(f"--- try {n}", l, file=sys.stderr)
-    print(ran.sent, ran.away.meanwhile)
-    assert 0
+@pytest.mark.parametrize("name", UNCHANGED)
+def test_a_cleared_task_returns_the_same_video_for_nothing(ran, name):
+    first, again = ran.rounds[name]
+    (video,) = again.accepted
+    assert (first.state, again.state, again.sent) == ("success", "success", 1)
+    assert first.xcoms["return_value"] == again.xcoms["return_value"] == video
+    assert first.xcoms.keys() == again.xcoms.keys()
+    assert again.record == first.record
+    assert (again.record["state"], again.record["veo_task_id"]) == ("accepted", video)
+    assert f"Going on with video {video}" in again.only_try
+    assert f"remove the record ({WHERE}), and clear this task" in again.only_try
+
+
+@pytest.mark.parametrize("name", ["waits", "defers"])
+def test_a_cleared_wait_has_the_videos_url_again(ran, name):
+    first, again = ran.rounds[name]
+    assert again.xcoms["video_url"] == first.xcoms["video_url"] == again.xcoms["veo_video"]["video_url"] is not None
+
+
+def test_a_task_that_is_cleared_while_it_waits_goes_on_with_its_video(ran):
+    (both,) = ran.rounds["cleared_while_waiting"]
+    (video,) = both.accepted
+    assert (both.state, both.sent, both.record["veo_task_id"]) == ("success", 1, video)
+    assert both.xcoms["video_url"]
+    first, again = both.tries
+    assert f"Accepted: video {video}" in first
+    assert f"Going on with video {video}" in again
+    assert f"Waiting for video {video} without a worker" in again
+
+
+@pytest.mark.parametrize("name", CHANGED_TASKS)
+def test_what_is_changed_before_clearing_is_submitted_and_the_log_names_the_old_video(ran, name):
+    first, again = ran.rounds[name]
+    old, new = again.accepted
+    assert (again.state, again.sent, again.xcoms["return_value"]) == ("success", 2, new)
+    assert first.record["veo_task_id"] == old
+    assert (again.record["veo_task_id"], again.record["try_number"]) == (new, 2)
+    assert f"Video {old}" in again.only_try
+    assert first.record["accepted_at"] in again.only_try
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("prompt_changed", "prompt: was 'prompt_changed: a paper boat drifts down a canal', is 'prompt_changed: a pap"),
+        ("images_changed", "images: was '1 with sha256 "),
+        ("account_changed", "account: was 'veo_default at http://127.0.0.1:"),
+    ],
+)
+def test_the_log_says_what_has_changed_and_nothing_else(ran, name, change):
+    _, again = ran.rounds[name]
+    (line,) = [line for line in again.only_try.splitlines() if ": was " in line]
+    assert line.startswith(change)
+
+
+def test_a_lost_answer_fails_the_task_for_good_and_the_message_says_all_that_helps(ran):
+    lost = ran.rounds["answer_lost"][0]
+    assert (lost.state, lost.sent, len(lost.accepted), lost.xcoms) == ("failed", 1, 1, {})
+    assert (lost.record["state"], lost.record["veo_task_id"]) == ("intended", None)
+    for detail in (
+        f"sent at about {lost.record['intended_at']}",
+        "connection: veo_default at http://127.0.0.1:",
+        "model: veo3.1-components",
+        "prompt: answer_lost: a paper boat drifts down a canal",
+        "images: 1 with sha256 ",
+        "set existing_veo_task_id to its id",
+        "set on_ambiguous_submit='resubmit'",
+        f"remove the record that it was sent ({WHERE})",
+    ):
+        assert detail in lost.only_try
+
+
+def test_a_lost_answer_that_is_cleared_sends_nothing_until_its_record_is_removed(ran):
+    lost, unchanged, removed = ran.rounds["answer_lost"]
+    assert (unchanged.state, unchanged.sent, unchanged.record) == ("failed", 1, lost.record)
+    assert f"Try 1 of this task began to submit a video at {lost.record['intended_at']}" in unchanged.only_try
+    assert "set existing_veo_task_id to its id" in unchanged.only_try
+    assert (removed.state, removed.sent) == ("success", 2)
+    assert removed.xcoms["return_value"] == removed.record["veo_task_id"] == removed.accepted[1]
+
+
+def test_a_lost_answer_whose_video_was_looked_up_pays_nothing_more(ran):
+    lost, attached, unset = ran.rounds["looked_up"]
+    (video,) = unset.accepted
+    assert (lost.state, attached.state, unset.state, unset.sent) == ("failed", "success", "success", 1)
+    assert attached.xcoms["return_value"] == unset.xcoms["return_value"] == video
+    assert f"Attaching to video {video}: nothing is submitted, nothing is paid" in attached.only_try
+    assert (attached.record["state"], attached.record["veo_task_id"]) == ("accepted", video)
+    assert f"Going on with video {video}" in unset.only_try
+    assert unset.record == attached.record
+
+
+@pytest.mark.parametrize("name", ["resubmitted", "resubmitted_by_policy"])
+def test_a_lost_answer_is_submitted_again_where_that_is_asked_for(ran, name):
+    (both,) = ran.rounds[name]
+    assert (both.state, both.sent, len(both.accepted)) == ("success", 2, 2)
+    assert both.xcoms["return_value"] == both.record["veo_task_id"] == both.accepted[1]
+    first, second = both.tries
+    assert "the next try submits this video again, and may pay for it twice" in first
+    assert "on_ambiguous_submit is 'resubmit': it is submitted again, and may be paid for twice" in second
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("text_on_record", "expected a JSON object, got 'yes, it was sent'"),
+        ("object_on_record", "it is no record of a submission"),
+        (
+            "future_on_record",
+            "it has format 2, and this version of airflow-provider-veo knows formats up to 1",
+        ),
+    ],
+)
+def test_a_record_that_cannot_be_understood_fails_for_good_and_sends_nothing(ran, name, problem):
+    first, garbled = ran.rounds[name][:2]
+    assert (garbled.state, garbled.sent, garbled.accepted) == ("failed", 1, first.accepted)
+    assert garbled.record == GARBAGE.get(name, {**first.record, "format": 2})
+    assert f"can't understand the record: {problem}" in garbled.only_try
+    assert f"The record is {WHERE}" in garbled.only_try
+
+
+def test_the_ways_on_from_a_record_that_cannot_be_understood_are_ways_on(ran):
+    attached = ran.rounds["text_on_record"][2]
+    assert (attached.state, attached.sent, [attached.record["veo_task_id"]]) == ("success", 1, attached.accepted)
+    removed = ran.rounds["object_on_record"][2]
+    assert (removed.state, removed.sent, removed.record["veo_task_id"]) == ("success", 2, removed.accepted[1])
+
+
+def test_nothing_is_sent_while_the_record_cannot_be_read(ran):
+    assert ran.away.meanwhile == (1, 0)
+    for log in ran.away.recorded[1].tries[0], ran.away.fresh[0].tries[0]:
+        assert "Tried to read the record of what this task instance submits (veo_submission), and could not" in log
+        assert "Nothing is sent without it: a video could be paid for twice" in log
+
+
+def test_when_the_record_can_be_read_again_each_video_is_paid_for_once(ran):
+    before, recorded = ran.away.recorded
+    assert (recorded.state, recorded.sent, recorded.record) == ("success", 1, before.record)
+    assert recorded.xcoms["return_value"] == before.xcoms["return_value"]
+    (fresh,) = ran.away.fresh
+    assert (fresh.state, fresh.sent, [fresh.record["veo_task_id"]]) == ("success", 1, fresh.accepted)
+
+
+def test_a_refused_request_leaves_no_record(ran):
+    (refused,) = ran.rounds["refused"]
+    assert (refused.state, refused.sent, refused.accepted, refused.record) == ("failed", 1, [], None)
+    assert "HTTP 400" in refused.only_try
+
+
+def test_a_request_that_was_refused_for_now_is_submitted_by_the_next_try(ran):
+    (both,) = ran.rounds["refused_for_now"]
+    assert (both.state, both.sent, [both.record["veo_task_id"]]) == ("success", 2, both.accepted)
+    assert "HTTP 429" in both.tries[0]
+    assert len(both.tries) == 2
+
+
+@pytest.mark.parametrize("name", ["generation_fails", "generation_fails_deferred"])
+def test_a_retry_after_a_failed_generation_submits_again_and_says_so(ran, name):
+    (both,) = ran.rounds[name]
+    failed, made = both.accepted
+    assert (both.state, both.sent, both.record["veo_task_id"]) == ("success", 2, made)
+    assert both.xcoms["return_value"] == made
+    assert both.xcoms["video_url"]
+    first, second = both.tries
+    assert f"Video {failed} could not be generated" in first
+    assert f"Video {failed} could not be generated (blocked by policy): submitting it again" in second
+
+
+def test_a_video_that_the_relay_has_forgotten_is_submitted_again(ran):
+    first, again = ran.rounds["forgotten"]
+    old, new = again.accepted
+    assert (again.state, again.sent, again.record["veo_task_id"]) == ("success", 2, new)
+    assert f"The relay doesn't know video {old} any more: submitting it again" in again.only_try
+    assert seconds_between(first.record["accepted_at"], again.record["accepted_at"]) > 60
+
+
+def test_the_record_says_when_a_request_was_sent_and_not_when_the_try_began(ran):
+    _, again = ran.rounds["forgotten"]
+    assert seconds_between(again.record["intended_at"], again.record["accepted_at"]) < 30
+
+
+def test_a_relay_that_cannot_be_reached_costs_a_try_and_no_video(ran):
+    first, again = ran.rounds["unreachable"]
+    (video,) = again.accepted
+    assert (again.state, again.sent, again.record) == ("success", 1, first.record)
+    assert again.xcoms["return_value"] == video
+    unreached, reached = again.tries
+    assert f"Tried to ask for video {video}, and the relay answered HTTP 503" in unreached
+    assert f"Going on with video {video}" in reached
+
+
+def test_a_task_that_is_not_durable_pays_each_time_and_records_nothing(ran):
+    _, again = ran.rounds["not_durable"]
+    assert (again.state, again.sent, len(again.accepted)) == ("success", 2, 2)
+    assert ran.airflow.query("SELECT * FROM task_state_store WHERE task_id = 'not_durable'") == []
+
+
+def test_the_policy_waits_as_long_as_the_relay_asks_and_not_as_long_as_the_task_would(ran):
+    (both,) = ran.rounds["asked_for_patience"]
+    assert (both.state, both.sent, len(both.accepted), len(both.tries)) == ("success", 6, 1, 2)
+    assert "VeoRateLimitError: the relay asked to wait 0:00:01" in both.tries[0]
+    ((end,),) = ran.airflow.query("SELECT end_date FROM task_instance_history WHERE task_id = 'asked_for_patience'")
+    ((start,),) = ran.airflow.query("SELECT start_date FROM task_instance WHERE task_id = 'asked_for_patience'")
+    assert 1 <= seconds_between(end, start) < 60  # retry_delay is 600
+
+
+def test_the_policy_fails_a_task_of_ones_own_at_once_where_no_retry_helps(ran):
+    (refused,) = ran.rounds["own_hook"]
+    assert (refused.state, refused.sent, refused.accepted) == ("failed", 1, [])
+    assert "VeoRequestRejectedError: no retry can mend it" in refused.only_try
+
+
+@pytest.mark.parametrize("dag_id", ["veo_patience", "veo_policy_by_default"])
+def test_the_scheduler_knows_of_the_policy(ran, dag_id):
+    ((data,),) = ran.airflow.query("SELECT data FROM serialized_dag WHERE dag_id = ?", dag_id)
+    assert '"has_retry_policy": true' in data
+    assert ran.airflow.query("SELECT * FROM import_error") == []
+
+
+def test_the_records_hold_no_key_and_no_full_image(ran):
+    records = ran.tables["task_state_store"]
+    assert "images" in records
+    assert "signature" not in records
+    assert IMAGE[30:90] not in records
+    assert CANARY not in records
+
+
+def test_the_key_is_in_no_table_and_no_file(ran):
+    assert [name for name, rows in ran.tables.items() if CANARY in rows] == []
+    written = ran.airflow.everything_it_wrote()
+    assert "answer_lost: a paper boat" in written
+    assert CANARY not in written

@@ -11,10 +11,9 @@ from airflow.sdk import DAG, task
 
 from airflow_provider_veo.operators import VeoCreateVideoOperator
 from tests.chaos import killer
-from tests.chaos.plans import Plan, plan, prompt, seed_in, tasks
+from tests.chaos.plans import Plan, plan, prompt, seed_of, tasks
 
-STORE = os.environ.get("VEO_CHAOS_STORE", "task state store")
-PLANS = [plan(seed, STORE) for seed in json.loads(os.environ.get("VEO_CHAOS_RUNS", "[]"))]
+PLANS = [plan(seed) for seed in json.loads(os.environ["VEO_CHAOS_SEEDS"])]
 WAITING = {
     "no wait": {"wait_for_completion": False},
     "synchronous": {"wait_for_completion": True, "deferrable": False},
@@ -24,10 +23,9 @@ WAITING = {
 
 def arm(context) -> None:
     """Look up the plan of this run, and arm the killer with it."""
-    made_of = [getattr(context["ti"].task, name, None) for name in ("prompt", "op_kwargs")]
-    seed = seed_in(str(made_of))
+    seed = seed_of(context)
     number = context["ti"].try_number
-    killer.arm(seed, number, plan(seed, STORE).strikes.get(number))
+    killer.arm(seed, number, plan(seed).strikes.get(number))
 
 
 ARGUMENTS = {

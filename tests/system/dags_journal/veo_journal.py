@@ -44,6 +44,7 @@ with DAG(
     create("submits")
     create("waits", **WAITS, deferrable=False)
     create("defers", **WAITS, deferrable=True)
+    create("cleared_while_waiting", **WAITS, deferrable=True)
     create("not_durable", durable=False)
 
     create("prompt_changed")
