@@ -114,6 +114,7 @@ def test_while_the_relay_gives_no_answer_the_record_stays(relay, a_try, fault):
     with pytest.raises((VeoUnavailableError, VeoRateLimitError)) as caught:
         a_try(2).submit(BODY)
     assert not caught.value.final
+    assert f"Video {first.video.id} is on record. Nothing was submitted" in str(caught.value)
     relay.set_faults()
     assert a_try(3).submit(BODY).video.id == first.video.id
     assert creates(relay) == 1
@@ -199,8 +200,9 @@ def test_a_changed_request_is_not_sent_over_one_that_may_have_been_accepted(rela
 
 def test_it_is_sent_again_on_request(relay, a_try, caplog):
     relay.set_faults("drop-after@1")
-    with pytest.raises(VeoAmbiguousSubmitError):
-        a_try().submit(BODY)
+    with pytest.raises(VeoAmbiguousSubmitError, match="may pay for it twice") as caught:
+        a_try(on_ambiguous_submit="resubmit").submit(BODY)
+    assert not caught.value.final
     second = a_try(2, on_ambiguous_submit="resubmit").submit(BODY)
     assert paid(relay) == 2
     assert "it is submitted again, and may be paid for twice" in caplog.text

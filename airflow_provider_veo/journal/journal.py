@@ -10,6 +10,7 @@ Three invariants, none of which may be relaxed:
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from airflow.providers.common.compat.sdk import conf
@@ -110,6 +111,7 @@ class Journal:
                 f"To go on with it, set existing_veo_task_id={veo_task_id!r}, and clear this task.",
                 veo_task_id=veo_task_id,
             ) from error
+        self._unclaim()
         return accepted
 
     def adopt(self, submission: Submission, veo_task_id: str) -> Submission:
@@ -128,7 +130,13 @@ class Journal:
 
         :raises VeoJournalError: it is still there.
         """
+        self._unclaim()  # before the record: once that is gone, others may claim
         self._persistently(lambda: self._try("remove", lambda: self._store.delete(RECORD)))
+
+    def _unclaim(self) -> None:
+        """The claim has done its work. One that stays does no harm."""
+        with contextlib.suppress(VeoJournalError):
+            self._try("remove", lambda: self._store.delete(CLAIM))
 
     def _write(self, name: str, value: dict[str, Any]) -> None:
         self._try("write", lambda: self._store.set(name, value))

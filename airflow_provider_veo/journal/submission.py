@@ -1,6 +1,9 @@
 """The record of one submission: what was asked for, of which account, and what became of it.
 
 It holds no key, and no prompt or image in full: it is compared, shown to people, and kept in Airflow's database.
+
+What is compared must never come out differently for the same request, in any version of this package, nor may a version
+add a field to the requests of arguments that were there before: every video under way would be paid for again.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ class Submission:
     What a task instance submitted, or was about to submit.
 
     :param account: whom the relay bills, as far as we know it: the connection's id and base URL.
-    :param request: the request's fields, each shortened to a text that is equal where the field is.
+    :param digests: a digest of each field of the request. Requests are the same where these are.
+    :param request: the request's fields as a person reads them.
     :param try_number: the try that submitted it. It is for people: the record belongs to all tries.
     :param intended_at: when it was about to be sent, as ISO 8601 text in UTC.
     :param accepted_at: when the relay accepted it, as ISO 8601 text in UTC; ``None`` where that isn't known.
@@ -37,6 +41,7 @@ class Submission:
     """
 
     account: str
+    digests: Mapping[str, str]
     request: Mapping[str, str]
     try_number: int = 1
     intended_at: str = field(default_factory=lambda: _now())
@@ -55,8 +60,9 @@ class Submission:
         :param base_url: the relay that it goes to.
         :param try_number: the try that sends it.
         """
-        request = {name: _shortened(name, value) for name, value in sorted(body.items())}
-        return cls(account=f"{conn_id} at {base_url}", request=request, try_number=try_number)
+        digests = {name: _digest(value) for name, value in sorted(body.items())}
+        request = {name: _readable(name, value) for name, value in sorted(body.items())}
+        return cls(f"{conn_id} at {base_url}", digests, request, try_number)
 
     def accepted(self, veo_task_id: str) -> Submission:
         """Return it as what the relay accepted under this id."""
@@ -74,12 +80,15 @@ class Submission:
 
     def changes_to(self, other: Submission) -> list[str]:
         """Say in which fields another request differs from this one; an empty list where it is the same."""
-        before, after = {**self.request, "account": self.account}, {**other.request, "account": other.account}
-        return [
-            f"{name}: was {_quoted(before.get(name))}, is {_quoted(after.get(name))}"
-            for name in sorted({*before, *after})
-            if before.get(name) != after.get(name)
+        account = [] if self.account == other.account else [f"account: was {self.account!r}, is {other.account!r}"]
+        return account + [
+            f"{name}: was {self._told(name)}, is {other._told(name)}"
+            for name in sorted({*self.digests, *other.digests})
+            if self.digests.get(name) != other.digests.get(name)
         ]
+
+    def _told(self, name: str) -> str:
+        return repr(self.request[name]) if name in self.request else "not given"
 
     def describe(self) -> str:
         """Return what a person needs to find it at the relay, a line for each field."""
@@ -97,6 +106,7 @@ class Submission:
             "accepted_at": self.accepted_at,
             "account": self.account,
             "request": dict(self.request),
+            "digests": dict(self.digests),
             "token": self.token,
         }
 
@@ -133,8 +143,10 @@ class Submission:
             "veo_task_id": self.veo_task_id is None or (isinstance(self.veo_task_id, str) and bool(self.veo_task_id)),
             "accepted_at": (self.accepted_at is None) == (self.veo_task_id is None),
             "try_number": isinstance(self.try_number, int),
-            "request": isinstance(self.request, Mapping)
-            and all(isinstance(value, str) for value in self.request.values()),
+            "request or digests": all(
+                isinstance(fields, Mapping) and all(isinstance(value, str) for value in fields.values())
+                for fields in (self.request, self.digests)
+            ),
         }
         return [name for name, is_right in right.items() if not is_right]
 
@@ -143,16 +155,15 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _quoted(value: str | None) -> str:
-    return "not given" if value is None else repr(value)
+def _digest(value: Any) -> str:
+    """Videos under way are recognized by it: it must be the same in every version of this package."""
+    text = json.dumps(value, ensure_ascii=True, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARACTERS]
 
 
-def _shortened(name: str, value: Any) -> str:
-    written = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    text = value if isinstance(value, str) else written
-    if name in _SHOWN and len(text) <= _SHOWN_CHARACTERS:
-        return text
-    digest = f"sha256 {hashlib.sha256(written.encode('utf-8', 'surrogatepass')).hexdigest()[:_DIGEST_CHARACTERS]}"
-    if name in _SHOWN:
-        return f"{text[:_SHOWN_CHARACTERS]}… ({digest})"
-    return f"{len(value)} with {digest}" if isinstance(value, (list, tuple)) else digest
+def _readable(name: str, value: Any) -> str:
+    if name not in _SHOWN:
+        how_many = f"{len(value)} with " if isinstance(value, (list, tuple)) else ""
+        return f"{how_many}sha256 {_digest(value)}"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}… (sha256 {_digest(value)})"

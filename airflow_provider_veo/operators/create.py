@@ -227,15 +227,12 @@ class VeoCreateVideoOperator(BaseOperator):
             raise AirflowFailException(f"{text}{self._advice(error, journal)}") from error
 
     def _is_final(self, error: BaseException, journal: Journal) -> bool:
-        if isinstance(error, VeoAmbiguousSubmitError) and self.on_ambiguous_submit == "resubmit":
-            self.log.warning(
-                "on_ambiguous_submit is 'resubmit': the next try submits this video again, and may pay for it twice"
-            )
-            return False
         if isinstance(error, VeoError) and error.final:
             return True
-        if journal.survives or self._is_attaching or isinstance(error, VeoGenerationFailedError):
+        if journal.survives or self._is_attaching:
             return False
+        if isinstance(error, (VeoGenerationFailedError, VeoAmbiguousSubmitError)):
+            return False  # another submission is asked for, by retries and by on_ambiguous_submit='resubmit'
         return self._veo_task_id is not None or journal.read() is not None
 
     def _advice(self, error: BaseException, journal: Journal) -> str:

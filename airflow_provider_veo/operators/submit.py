@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from logging import Logger
 
+    import tenacity
+
     from airflow_provider_veo.hooks import VeoHook
     from airflow_provider_veo.journal import Journal
 
@@ -75,14 +77,14 @@ class Submitter:
         :raises VeoAmbiguousSubmitError: it may have been accepted, in this try or in an earlier one.
         :raises VeoError: of another kind: this try has sent nothing that was accepted.
         """
-        wanted = self._submission(body)
         recorded = self.journal.read()
-        if recorded is not None and (found := self._recorded(recorded, wanted)):
+        if recorded is not None and (found := self._recorded(recorded, self._submission(body))):
             return found
-        self.journal.intend(wanted, instead_of=recorded)
-        video = self._send(body, wanted)
+        intent = self._submission(body)
+        self.journal.intend(intent, instead_of=recorded)
+        video = self._send(body, intent)
         self.log.info("Accepted: video %s, status %s", video.id, video.status)
-        return Submitted(video, self.journal.accept(wanted, video.id).submitted)
+        return Submitted(video, self.journal.accept(intent, video.id).submitted)
 
     def attach(self, veo_task_id: str, body: Mapping[str, Any]) -> Submitted:
         """
@@ -107,11 +109,11 @@ class Submitter:
             return None
         if changes := recorded.changes_to(wanted):
             self.log.warning(
-                "Video %s, which try %d of this task submitted at %s, is not what is asked for now, so the new request "
-                "is submitted:\n%s",
+                "Video %s, on record since %s (try %d), is not what is asked for now, so the new request is submitted:"
+                "\n%s",
                 recorded.veo_task_id,
-                recorded.try_number,
                 recorded.accepted_at,
+                recorded.try_number,
                 "\n".join(changes),
             )
             return None
@@ -119,10 +121,10 @@ class Submitter:
 
     def _accepted(self, recorded: Submission, veo_task_id: str) -> Submitted | None:
         self.log.info(
-            "Video %s is on record: try %d of this task submitted it at %s",
+            "Video %s is on record since %s (try %d): asking the relay for it",
             veo_task_id,
-            recorded.try_number,
             recorded.accepted_at,
+            recorded.try_number,
         )
         video = self._ask(veo_task_id)
         if video is None:
@@ -148,12 +150,21 @@ class Submitter:
             retry=tenacity.retry_if_exception_type(VeoNotFoundError),
             stop=tenacity.stop_after_delay(NOT_FOUND_SECONDS),
             wait=tenacity.wait_fixed(_SECONDS_BETWEEN_404S),
+            before_sleep=self._log_404,
             reraise=True,
         )
         try:
             return retrying(self.hook.get_video, veo_task_id)
         except VeoNotFoundError:
             return None
+        except VeoError as error:
+            raise error.adding(
+                f"Video {veo_task_id} is on record. Nothing was submitted; the next try asks for it again."
+            ) from error.__cause__
+
+    def _log_404(self, state: tenacity.RetryCallState) -> None:
+        if state.attempt_number == 1:
+            self.log.warning("The relay answers 404: asking again for %.0f s, whether that lasts", NOT_FOUND_SECONDS)
 
     def _send(self, body: Mapping[str, Any], intent: Submission) -> VideoTask:
         self.log.info(
@@ -167,9 +178,10 @@ class Submitter:
         try:
             return self.hook.create_video(body)
         except VeoAmbiguousSubmitError as error:
-            raise VeoAmbiguousSubmitError(
-                f"{error}\n{self._ways_on(intent)}", status_code=error.status_code, request_id=error.request_id
-            ) from error
+            if self.on_ambiguous_submit == "resubmit":
+                next_try = "on_ambiguous_submit is 'resubmit': the next try submits it again, and may pay for it twice."
+                raise error.adding(next_try, final=False) from error.__cause__
+            raise error.adding(self._ways_on(intent)) from error.__cause__
         except VeoError:
             self._forget()
             raise

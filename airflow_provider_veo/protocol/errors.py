@@ -5,10 +5,13 @@ The messages never hold an API key: whoever raises one of these has redacted wha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+import copy
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+_Error = TypeVar("_Error", bound="VeoError")
 
 
 class VeoError(Exception):
@@ -23,7 +26,7 @@ class VeoError(Exception):
     :param veo_task_id: the video that the error is about, where it is about one.
     """
 
-    final: ClassVar[bool] = True
+    final: bool = True
     """No retry can mend it: the Airflow task fails for good, without using up its retries."""
 
     transient: ClassVar[bool] = False
@@ -45,6 +48,19 @@ class VeoError(Exception):
         self.request_id = request_id
         self.retry_after = retry_after
         self.veo_task_id = veo_task_id
+
+    def adding(self: _Error, text: str, *, final: bool | None = None) -> _Error:
+        """
+        Return the same error, with more to say.
+
+        :param text: goes below the message.
+        :param final: whether no retry can mend it, where that is not what its kind says.
+        """
+        more = copy.copy(self)
+        more.args = (f"{self}\n{text}", *self.args[1:])
+        if final is not None:
+            more.final = final
+        return more
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON knows it, to be carried from a trigger to a task. See :func:`from_dict`."""

@@ -72,7 +72,9 @@ def test_a_file_says_whose_it_is(journal, files):
 def test_no_other_file_is_left(journal, files):
     journal.intend(WANTED, instead_of=None)
     journal.accept(WANTED, "veo3:1")
-    assert sorted(name.partition(".")[2] for name in files()) == ["veo_submission.json", "veo_submission_claim.json"]
+    assert [name.rpartition("/")[2] for name in files()] == ["-1.veo_submission.json"]
+    journal.forget()
+    assert files() == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b'"x"', b"\xff\xfe\x00", b'{"format": 1}'])
@@ -122,7 +124,7 @@ KILLED_WHILE_WRITING = """
 
     ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1)
     journal = open_journal({"ti": ti}, durable=True)
-    big = Submission(account="a", request={str(n): "x" * 100 for n in range(20000)})
+    big = Submission(account="a", digests={}, request={str(n): "x" * 100 for n in range(20000)})
     journal.accept(big, "1")
     threading.Timer(float(sys.argv[1]), os.kill, (os.getpid(), signal.SIGKILL)).start()
     for n in range(2, 10**6):

@@ -8,6 +8,7 @@ import pytest
 
 from airflow_provider_veo.journal import Submission
 from airflow_provider_veo.journal.submission import FORMAT
+from airflow_provider_veo.protocol import payload
 
 BODY = {
     "model": "veo3.1-components",
@@ -27,6 +28,41 @@ def submission(account="veo_default", base_url="https://relay.example.com", **ch
 def test_the_same_request_of_the_same_account_is_the_same():
     assert submission().changes_to(submission()) == []
     assert submission().token != submission().token
+
+
+def test_a_video_that_an_older_version_submitted_is_recognized():
+    """A record as version 0.1.0 wrote it. If this fails, every video under way is paid for again after an upgrade."""
+    written = {
+        "format": 1,
+        "state": "accepted",
+        "veo_task_id": "veo3.1-components:1762241017-xTL0P9HvGF",
+        "try_number": 1,
+        "intended_at": "2026-11-22T01:00:00.000+00:00",
+        "accepted_at": "2026-11-22T01:00:01.000+00:00",
+        "account": "veo_default at https://az.gptplus5.com",
+        "digests": {
+            "aspect_ratio": "8e22f972a30c4a20d6d18e1215ab25af",
+            "enable_upsample": "fcbcf165908dd18a9e49f7ff27810176",
+            "enhance_prompt": "b5bea41b6c623f7c09f1bf24dcae58eb",
+            "images": "83a567ea99bae2965be121d3b0723f75",
+            "model": "13f87f7a32f7a6a27ba51e8aaeed259f",
+            "prompt": "88f0e6371efd0436c9e0d54ff1211dfa",
+            "seed": "7902699be42c8a8e46fbbb4501726517",
+        },
+        "request": {"prompt": "shown to people only"},
+        "token": "de5153c82f234dfe8c32c64135816bd7",
+    }
+    body = payload.build(
+        "牛飞上天了",
+        "veo3.1-components",
+        images=["https://example.com/a.png"],
+        aspect_ratio="9:16",
+        extra_body={"seed": 7},
+    )
+    today = Submission.of(body, conn_id="veo_default", base_url="https://az.gptplus5.com")
+    recorded = Submission.from_dict(written)
+    assert recorded.changes_to(today) == []
+    assert recorded.submitted == 1795309201.0
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,7 @@ def test_what_is_changed_before_clearing_is_submitted_and_the_log_names_the_old_
         ("images_changed", "images: was '1 with sha256 "),
         ("account_changed", "account: was 'veo_default at http://127.0.0.1:"),
     ],
+    ids=CHANGED_TASKS,
 )
 def test_the_log_says_what_has_changed_and_nothing_else(ran, name, change):
     _, again = ran.rounds[name]
@@ -231,7 +232,7 @@ def test_a_lost_answer_is_submitted_again_where_that_is_asked_for(ran, name):
     assert (both.state, both.sent, len(both.accepted)) == ("success", 2, 2)
     assert both.xcoms["return_value"] == both.record["veo_task_id"] == both.accepted[1]
     first, second = both.tries
-    assert "the next try submits this video again, and may pay for it twice" in first
+    assert "the next try submits it again, and may pay for it twice" in first
     assert "on_ambiguous_submit is 'resubmit': it is submitted again, and may be paid for twice" in second
 
 
@@ -245,6 +246,7 @@ def test_a_lost_answer_is_submitted_again_where_that_is_asked_for(ran, name):
             "it has format 2, and this version of airflow-provider-veo knows formats up to 1",
         ),
     ],
+    ids=["text", "object", "future"],
 )
 def test_a_record_that_cannot_be_understood_fails_for_good_and_sends_nothing(ran, name, problem):
     first, garbled = ran.rounds[name][:2]
