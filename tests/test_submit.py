@@ -174,7 +174,7 @@ def test_what_may_have_been_accepted_is_not_sent_again(relay, a_try, fault, jour
         f"connection: veo_default at {relay.url}",
         "set existing_veo_task_id to its id",
         "on_ambiguous_submit='resubmit'",
-        journal.where,
+        journal.where_intent,
     ):
         assert part in str(caught.value)
     assert CANARY not in str(caught.value)
@@ -185,7 +185,7 @@ def test_the_first_report_of_a_lost_answer_has_the_ways_on_too(relay, a_try, jou
     with pytest.raises(VeoAmbiguousSubmitError) as caught:
         a_try().submit(BODY)
     assert caught.value.status_code == 502
-    for part in "set existing_veo_task_id to its id", "on_ambiguous_submit='resubmit'", journal.where:
+    for part in "set existing_veo_task_id to its id", "on_ambiguous_submit='resubmit'", journal.where_intent:
         assert part in str(caught.value)
 
 
@@ -213,7 +213,7 @@ def test_it_is_sent_again_when_the_record_is_removed(relay, a_try, journal):  # 
     relay.set_faults("drop-after@1")
     with pytest.raises(VeoAmbiguousSubmitError):
         a_try().submit(BODY)
-    journal.forget()
+    journal.forget(journal.read())
     a_try(2).submit(BODY)
     assert paid(relay) == 2
 

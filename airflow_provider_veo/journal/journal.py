@@ -11,6 +11,7 @@ Three invariants, none of which may be relaxed:
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from airflow.providers.common.compat.sdk import conf
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from airflow_provider_veo.journal.stores import Store
 
 RECORD = "veo_submission"
-"""The record's name in its store. Renaming it would forget what is under way."""
+"""What the relay has accepted. Renaming it, or the intent, would forget what is under way."""
+INTENT = "veo_submission_intent"
+"""What was about to be sent. It has a place of its own, so that a process that comes late can't overwrite an id."""
 CLAIM = "veo_submission_claim"
 """Who is about to submit. It matters only while two processes are at it."""
 
@@ -54,55 +57,61 @@ class Journal:
 
     @property
     def where(self) -> str:
-        """Where a person finds the record, to remove it."""
+        """Where a person finds the record of an accepted video, to remove it."""
         return self._store.where(RECORD)
+
+    @property
+    def where_intent(self) -> str:
+        """Where a person finds the record of a request that nobody knows of, to remove it."""
+        return self._store.where(INTENT)
 
     def read(self) -> Submission | None:
         """
         Return what was submitted last; ``None`` where certainly nothing was.
 
+        An intent counts where it was made for what is on record now. Another one is of a process that came late, or has
+        become what is on record.
+
         :raises VeoJournalError: the store can't be read.
         :raises VeoJournalRecordError: there is a record, and it can't be understood.
         """
-        try:
-            record = self._try("read", lambda: self._store.get(RECORD))
-            return None if record is None else Submission.from_dict(record)
-        except (NotOurs, ValueError) as error:
-            raise VeoJournalRecordError(
-                f"Tried to read what this task instance submitted before, and can't understand the record: {error}.\n"
-                "Nothing was sent, for a video may be paid for already. The record is "
-                f"{self.where}. Look up at the relay what was submitted. If there is a video, set existing_veo_task_id "
-                "to its id; if there is none, remove the record. Then clear this task."
-            ) from error
+        intent = self._read(INTENT)  # the first: accept writes the record before it removes the intent
+        accepted = self._read(RECORD)
+        if intent is None or (accepted is not None and intent.replaces != accepted.token):
+            return accepted
+        return intent
 
-    def intend(self, submission: Submission, instead_of: Submission | None) -> None:
+    def intend(self, submission: Submission, instead_of: Submission | None) -> Submission:
         """
         Record that a request is about to be sent. Only who returns from here may send it.
 
         Stores like these can't compare and swap. What they can do, read and write single values, is enough for at most
         one of any number of processes to get through: each writes its name on the claim, makes sure that the record
-        is still as it was, writes the record, and makes sure that its name is still on the claim. (L. Lamport, "A fast
+        is still as it was, writes its intent, and makes sure that its name is still on the claim. (L. Lamport, "A fast
         mutual exclusion algorithm", 1987, without the waiting.) It also proves that the store keeps what it is given.
 
         :param submission: what will be sent.
         :param instead_of: what :meth:`read` returned when that was decided.
+        :return: the intent, for :meth:`accept` or :meth:`forget`.
         :raises VeoJournalError: another process is at it, or the store can't be read or written.
         """
-        self._write(CLAIM, {"token": submission.token, "try_number": submission.try_number})
+        intent = replace(submission, replaces=instead_of.token if instead_of else None)
+        self._write(CLAIM, {"token": intent.token, "try_number": intent.try_number})
         if self.read() != instead_of:
             self._give_way()
-        self._write(RECORD, submission.to_dict())
-        claim = self._try("read", lambda: self._store.get(CLAIM))
-        if not isinstance(claim, dict) or claim.get("token") != submission.token:
+        self._write(INTENT, intent.to_dict())
+        claim = self._get(CLAIM)
+        if not isinstance(claim, dict) or claim.get("token") != intent.token:
             self._give_way()
+        return intent
 
-    def accept(self, submission: Submission, veo_task_id: str) -> Submission:
+    def accept(self, intent: Submission, veo_task_id: str) -> Submission:
         """
         Record the id under which the relay accepted a request.
 
         :raises VeoJournalRecordError: it could not be recorded. The error names the id: it is nowhere else.
         """
-        accepted = submission.accepted(veo_task_id)
+        accepted = intent.accepted(veo_task_id)
         try:
             self._persistently(lambda: self._write(RECORD, accepted.to_dict()))
         except VeoJournalError as error:
@@ -111,8 +120,17 @@ class Journal:
                 f"To go on with it, set existing_veo_task_id={veo_task_id!r}, and clear this task.",
                 veo_task_id=veo_task_id,
             ) from error
-        self._unclaim()
+        with contextlib.suppress(VeoJournalError):  # what stays does no harm
+            self._remove(intent)
         return accepted
+
+    def forget(self, intent: Submission) -> None:
+        """
+        Remove an intent: the request was certainly not accepted.
+
+        :raises VeoJournalError: it is still there.
+        """
+        self._persistently(lambda: self._remove(intent))
 
     def adopt(self, submission: Submission, veo_task_id: str) -> Submission:
         """Record a video that was submitted elsewhere. One that is on record already stays as it is."""
@@ -122,21 +140,32 @@ class Journal:
             recorded = None  # it was looked into by whoever named the video
         if recorded is not None and recorded.veo_task_id == veo_task_id:
             return recorded
-        return self.accept(submission, veo_task_id)
+        accepted = self.accept(submission, veo_task_id)
+        with contextlib.suppress(VeoJournalError):  # an intent that the video was looked up for
+            self._try("remove", lambda: self._store.delete(INTENT))
+        return accepted
 
-    def forget(self) -> None:
-        """
-        Remove the record: what it says was certainly not accepted.
+    def _read(self, name: str) -> Submission | None:
+        try:
+            record = self._get(name)
+            return None if record is None else Submission.from_dict(record)
+        except (NotOurs, ValueError) as error:
+            raise VeoJournalRecordError(
+                f"Tried to read what this task instance submitted before, and can't understand the record: {error}.\n"
+                "Nothing was sent, for a video may be paid for already. The record is "
+                f"{self._store.where(name)}. Look up at the relay what was submitted. If there is a video, set "
+                "existing_veo_task_id to its id; if there is none, remove the record. Then clear this task."
+            ) from error
 
-        :raises VeoJournalError: it is still there.
-        """
-        self._unclaim()  # before the record: once that is gone, others may claim
-        self._persistently(lambda: self._try("remove", lambda: self._store.delete(RECORD)))
+    def _remove(self, intent: Submission) -> None:
+        """The claim goes first: once the intent is gone, others may claim. An intent of another's stays."""
+        self._try("remove", lambda: self._store.delete(CLAIM))
+        there = self._get(INTENT)
+        if isinstance(there, dict) and there.get("token") == intent.token:
+            self._try("remove", lambda: self._store.delete(INTENT))
 
-    def _unclaim(self) -> None:
-        """The claim has done its work. One that stays does no harm."""
-        with contextlib.suppress(VeoJournalError):
-            self._try("remove", lambda: self._store.delete(CLAIM))
+    def _get(self, name: str) -> Any:
+        return self._try("read", lambda: self._store.get(name))
 
     def _write(self, name: str, value: dict[str, Any]) -> None:
         self._try("write", lambda: self._store.set(name, value))
@@ -166,8 +195,7 @@ class Journal:
     def _give_way(self) -> NoReturn:
         raise VeoJournalError(
             "Another process is submitting for this same task instance: Airflow started it again while it was still "
-            f"running. This one sent nothing. The next try sees what became of the other's request; it is on record: "
-            f"{self.where}."
+            "running. This one sent nothing. The next try sees what became of the other's request."
         )
 
 

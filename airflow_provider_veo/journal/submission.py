@@ -37,7 +37,8 @@ class Submission:
     :param intended_at: when it was about to be sent, as ISO 8601 text in UTC.
     :param accepted_at: when the relay accepted it, as ISO 8601 text in UTC; ``None`` where that isn't known.
     :param veo_task_id: the id that the relay gave; ``None`` where that isn't known.
-    :param token: tells the processes apart that run one task instance.
+    :param token: tells it from all others, also of processes that run the same task instance.
+    :param replaces: the token of what was on record when it was decided to submit this.
     """
 
     account: str
@@ -48,6 +49,7 @@ class Submission:
     accepted_at: str | None = None
     veo_task_id: str | None = None
     token: str = field(default_factory=lambda: uuid4().hex)
+    replaces: str | None = None
 
     @classmethod
     def of(cls, body: Mapping[str, Any], *, conn_id: str, base_url: str, try_number: int = 1) -> Submission:
@@ -108,6 +110,7 @@ class Submission:
             "request": dict(self.request),
             "digests": dict(self.digests),
             "token": self.token,
+            "replaces": self.replaces,
         }
 
     @classmethod
@@ -140,6 +143,7 @@ class Submission:
         texts = (self.account, self.token, self.intended_at)
         right = {
             "account, token or intended_at": all(isinstance(text, str) and text for text in texts),
+            "replaces": self.replaces is None or isinstance(self.replaces, str),
             "veo_task_id": self.veo_task_id is None or (isinstance(self.veo_task_id, str) and bool(self.veo_task_id)),
             "accepted_at": (self.accepted_at is None) == (self.veo_task_id is None),
             "try_number": isinstance(self.try_number, int),

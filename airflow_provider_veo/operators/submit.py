@@ -80,8 +80,7 @@ class Submitter:
         recorded = self.journal.read()
         if recorded is not None and (found := self._recorded(recorded, self._submission(body))):
             return found
-        intent = self._submission(body)
-        self.journal.intend(intent, instead_of=recorded)
+        intent = self.journal.intend(self._submission(body), instead_of=recorded)
         video = self._send(body, intent)
         self.log.info("Accepted: video %s, status %s", video.id, video.status)
         return Submitted(video, self.journal.accept(intent, video.id).submitted)
@@ -183,17 +182,17 @@ class Submitter:
                 raise error.adding(next_try, final=False) from error.__cause__
             raise error.adding(self._ways_on(intent)) from error.__cause__
         except VeoError:
-            self._forget()
+            self._forget(intent)
             raise
 
-    def _forget(self) -> None:
+    def _forget(self, intent: Submission) -> None:
         try:
-            self.journal.forget()
+            self.journal.forget(intent)
         except VeoJournalError as error:
             self.log.warning(
                 "The relay refused the request, but the record that it was sent could not be removed. A next try can't "
                 "know that it was refused. Remove the record first: %s.\n%s",
-                self.journal.where,
+                self.journal.where_intent,
                 error,
             )
 
@@ -215,7 +214,7 @@ class Submitter:
     def _ways_on(self, intent: Submission) -> str:
         again = "set on_ambiguous_submit='resubmit'"
         if self.journal.survives:
-            again = f"remove the record that it was sent ({self.journal.where}), or {again},"
+            again = f"remove the record that it was sent ({self.journal.where_intent}), or {again},"
         return (
             f"It was sent at about {intent.intended_at}, if at all:\n{intent.describe()}\n"
             "  - If it is there: set existing_veo_task_id to its id, and clear this task. It goes on with that video, "

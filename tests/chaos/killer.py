@@ -99,7 +99,7 @@ def _code(name: str) -> CodeType | None:
     try:
         function = functools.reduce(getattr, path.split("."), sys.modules[module])
     except (KeyError, AttributeError):
-        return None  # its module is not there yet
+        return None  # its module is not there yet, or not all of it
     return inspect.unwrap(function).__code__
 
 

@@ -15,7 +15,16 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from tests.chaos.killer import MANNERS, Strike
-from tests.chaos.points import AROUND_THE_SUBMIT, IN_EXECUTE, IN_THE_STORE, MODES, POINTS, STORES
+from tests.chaos.points import (
+    AROUND_THE_SUBMIT,
+    FREEZES,
+    IN_EXECUTE,
+    IN_THE_STORE,
+    MODES,
+    POINTS,
+    STORE_CLASSES,
+    STORES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,12 +32,14 @@ if TYPE_CHECKING:
 
     from tests.chaos.points import Point
 
+FREEZE = "freeze"
 GENERATION_SECONDS = 2
 READ_TIMEOUT = 3
 DEATHS = 0.8, 0.45, 0.3
 """How likely the first tries are to be struck; later ones are left alone, so that each run ends."""
-CALLS_IN_EXECUTE = 60_000
-CALLS_AROUND_THE_SUBMIT = 6_000
+ONE_OF_MANY_CALLS = {IN_EXECUTE: 8_000, AROUND_THE_SUBMIT: 5_000}
+CALLS_IN_STORE = 500
+"""About as many Python calls as there are."""
 
 # Faults of one request each; the first or the second for the prompt.
 REFUSED = ("status=503:model_not_found", "rate-limit=1", "status=500", "envelope=system_busy:503", "rate-limit")
@@ -94,6 +105,8 @@ class Plan:
 @cache
 def plan(seed: str) -> Plan:
     """Draw the plan of a run from its seed, which names what keeps its journal."""
+    if seed.startswith(f"{FREEZE}-"):
+        return _freeze(seed)
     chance = random.Random(seed)
     store = store_of(seed)
     mode = chance.choice(list(MODES))
@@ -109,6 +122,19 @@ def plan(seed: str) -> Plan:
 def seeds(master: str, store: str, count: int) -> list[str]:
     """Return the seeds of so many runs whose journal is kept in this store."""
     return [f"{master}-{store}-{number}" for number in range(count)]
+
+
+def freezes(store: str) -> list[str]:
+    """Return the seeds of the runs whose first try is frozen until Airflow has begun another one."""
+    return seeds(FREEZE, store, len(FREEZES))
+
+
+def _freeze(seed: str) -> Plan:
+    store, number = store_of(seed), int(seed.rpartition("-")[2])
+    name, point = FREEZES[number]
+    if name == IN_THE_STORE:
+        point = point._replace(function=f"{STORE_CLASSES[store]}.{point.function}")
+    return Plan(seed, list(MODES)[number % len(MODES)], "mapped", {1: Strike(name, point, "freeze")}, ())
 
 
 def store_of(seed: str) -> str:
@@ -127,16 +153,16 @@ def _strike(chance: random.Random, mode: str, store: str) -> Strike:
 
 
 def _point(chance: random.Random, name: str, store: str) -> Point:
-    if name == IN_THE_STORE:
-        return chance.choice(STORES[store])._replace(nth=chance.choice((1, 1, 2, 3)))
+    point = chance.choice(STORES[store]) if name == IN_THE_STORE else POINTS[name]
+    if name in ONE_OF_MANY_CALLS or not point.function:
+        most, share = ONE_OF_MANY_CALLS.get(name, CALLS_IN_STORE), chance.random()
+        # Anywhere, but half of the time among the first ones: they are nearer to what matters.
+        return point._replace(nth=1 + int(chance.choice((most * share, most**share))))
+    if name in (IN_THE_STORE, "in a synchronous wait"):
+        return point._replace(nth=chance.choice((1, 1, 2, 3)))
     if name == "after the send, before the answer":
-        return POINTS[name]._replace(seconds=chance.choice((0, 0.01, 0.3)))
-    if name == "in a synchronous wait":
-        return POINTS[name]._replace(nth=chance.choice((1, 2, 3)))
-    if name in (IN_EXECUTE, AROUND_THE_SUBMIT):
-        most = CALLS_IN_EXECUTE if name == IN_EXECUTE else CALLS_AROUND_THE_SUBMIT
-        return POINTS[name]._replace(nth=int(most ** chance.random()))
-    return POINTS[name]
+        return point._replace(seconds=chance.choice((0, 0.01, 0.3)))
+    return point
 
 
 def _faults(chance: random.Random) -> list[str]:

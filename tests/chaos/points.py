@@ -7,6 +7,7 @@ task runs is not there before.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 _JOURNAL = "airflow_provider_veo.journal:Journal"
@@ -52,24 +53,39 @@ POINTS = {
 }
 """The points in a task's process, by name. Those that are drawn from have their details from the plan of a run."""
 
-_STORES = "airflow_provider_veo.journal.stores"
 
-
-def _in_store(name: str) -> tuple[Point, ...]:
-    methods = [f"{_STORES}:{name}.{method}" for method in ("get", "set", "set", "delete")]
-    return tuple(Point(method, event) for method in methods for event in ("call", "return"))
-
+STORE_CLASSES = {
+    store: f"airflow_provider_veo.journal.stores:{name}"
+    for store, name in {"state": "TaskStateStore", "file": "ObjectStorage", "memory": "ObjectStorage"}.items()
+}
+"""What keeps the journal: Airflow's task state store, local files, an object storage in memory."""
 
 STORES = {
-    "state": (
-        *_in_store("TaskStateStore"),
-        # The supervisor is told, and writes, though the task is dead.
-        Point("airflow.sdk.execution_time.comms:CommsDecoder._get_response", after=f"{_JOURNAL}.intend"),
-    ),
-    "file": (*_in_store("ObjectStorage"), Point("os:fsync"), Point(f"{_STORES}:_replace_file", "return")),
-    "memory": _in_store("ObjectStorage"),
+    store: (
+        *(Point(f"{cls}.{method}", event) for method in ("get", "set", "delete") for event in ("call", "return")),
+        *[Point(after=f"{cls}.set")] * 4,
+    )
+    for store, cls in STORE_CLASSES.items()
 }
-"""The points in what keeps the journal: Airflow's task state store, local files, an object storage in memory."""
+"""The points in it."""
+
+FREEZES = (
+    *(
+        (name, POINTS[name])
+        for name in (
+            BEFORE_THE_INTENT,
+            "between intent and send",
+            "after the send, before the answer",
+            "after the answer, before the record",
+            "after the record, before XCom",
+        )
+    ),
+    *(
+        (IN_THE_STORE, Point(method, event, nth=nth))
+        for (method, event), nth in product((("get", "return"), ("set", "call"), ("set", "return")), (1, 2, 3))
+    ),
+)
+"""Where a worker is frozen that Airflow then thinks dead: at each step of a submission. A method is the store's."""
 
 MODES = {
     "no wait": {},

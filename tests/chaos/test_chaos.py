@@ -16,7 +16,7 @@ import pytest
 
 from tests.chaos import harness, killer
 from tests.chaos.journals import JOURNALS
-from tests.chaos.plans import plan, seeds, store_of, tasks
+from tests.chaos.plans import freezes, plan, seeds, store_of, tasks
 from tests.chaos.points import IN_THE_STORE, POINTS, WHILE_DEFERRED
 from tests.chaos.verdict import REPORTED, SUCCEEDED, Run, show, table
 from tests.conftest import CANARY
@@ -42,7 +42,7 @@ class Chaos(NamedTuple):
 @pytest.fixture(scope="module", params=RUNS)
 def chaos(request, migrated_home, tmp_path_factory):
     store = request.param
-    ours = seeds(MASTER_SEED, store, RUNS[store])
+    ours = [*freezes(store), *seeds(MASTER_SEED, store, RUNS[store])]
     if SINGLE:
         ours = [seed for seed in SINGLE.split(",") if store_of(seed) == store]
     if not ours:

@@ -12,7 +12,7 @@ from airflow_provider_veo.journal import Journal, Submission, open_journal
 from airflow_provider_veo.journal.stores import ThisTry
 from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
 
-STEPS = 4
+STEPS = 5
 """Reads and writes of the store in one ``intend``."""
 
 
@@ -70,7 +70,9 @@ class TakingTurns:
 
 def race(order, recorded=None):
     """Let the processes that an order names intend at once, and return who got through, and the store."""
-    values = {} if recorded is None else {"veo_submission": recorded.to_dict()}
+    values = (
+        {} if recorded is None else {f"veo_submission{'' if recorded.veo_task_id else '_intent'}": recorded.to_dict()}
+    )
     store = TakingTurns(values, order)
     through = []
 
@@ -116,7 +118,7 @@ def submit_until_accepted(journal, number, relay, draw):
     for _ in range(3):
         if (recorded := journal.read()) is not None:
             return
-        journal.intend(wanted := submission(number), instead_of=recorded)
+        intent = journal.intend(submission(number), instead_of=recorded)
         relay["in flight"] += 1
         relay["most in flight"] = max(relay["most in flight"], relay["in flight"])
         accepted = draw.random() < 0.5
@@ -124,9 +126,9 @@ def submit_until_accepted(journal, number, relay, draw):
         relay["in flight"] -= 1
         if accepted:
             relay["accepted"] += 1
-            journal.accept(wanted, f"veo3:{number}")
+            journal.accept(intent, f"veo3:{number}")
             return
-        journal.forget()
+        journal.forget(intent)
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -151,6 +153,10 @@ def test_no_two_requests_are_on_their_way_at_once_and_one_is_accepted_at_most(se
         thread.join(60)
     assert relay["most in flight"] <= 1
     assert relay["accepted"] <= 1
+    # Whoever came late: what was accepted is on record.
+    store = TakingTurns(store._values, [])
+    on_record = Journal(store.of(0)).read()
+    assert relay["accepted"] == (on_record is not None and on_record.state == "accepted")
 
 
 @pytest.mark.parametrize("steps", range(STEPS + 1))
@@ -158,7 +164,7 @@ def test_a_process_that_died_on_its_way_to_send_leaves_at_most_one_sender(steps)
     """The first does so many steps and then none for as long as the second is at it."""
     through, values = race([0] * steps + [1] * STEPS)
     assert len(through) <= 1
-    assert values["veo_submission"]["state"] == "intended"
+    assert values["veo_submission_intent"]["state"] == "intended"
 
 
 def test_a_single_process_always_gets_through():
@@ -193,12 +199,43 @@ class Broken(ThisTry):
             raise ConnectionError("the store is down")
 
 
-@pytest.mark.parametrize("name", ["veo_submission", "veo_submission_claim"])
+@pytest.mark.parametrize("name", ["veo_submission_intent", "veo_submission_claim"])
 @pytest.mark.parametrize("what", ["get", "set"])
 def test_nothing_is_sent_when_the_store_is_down(what, name):
     with pytest.raises(VeoJournalError, match="the store is down") as caught:
         Journal(Broken(fails=[(what, name)])).intend(submission(), instead_of=None)
     assert not caught.value.final
+
+
+def test_nothing_is_sent_when_the_accepted_videos_can_not_be_read():
+    with pytest.raises(VeoJournalError, match="the store is down"):
+        Journal(Broken(fails=[("get", "veo_submission")])).intend(submission(), instead_of=None)
+
+
+def test_a_process_that_comes_late_does_not_overwrite_an_id():
+    """It was frozen just before it would write its intent, until another had submitted in its place."""
+    through, values = race([0] * 3 + [1] * STEPS + [0] * 2)
+    assert through == [1]
+    journal = Journal(TakingTurns(values, []).of(0))
+    accepted = journal.accept(submission(1), "veo3:1")
+    values["veo_submission_intent"] = submission(0).to_dict()
+    assert journal.read() == accepted
+
+
+def test_an_intent_of_another_process_is_not_removed():
+    journal = Journal(Broken())
+    journal.intend(submission(1), instead_of=None)
+    journal.forget(submission(2))
+    assert journal.read().try_number == 1
+
+
+def test_an_id_stays_on_record_when_another_submission_is_refused():
+    journal = Journal(Broken())
+    accepted = journal.accept(journal.intend(submission(1), instead_of=None), "veo3:1")
+    intent = journal.intend(submission(2), instead_of=accepted)
+    assert journal.read() == intent
+    journal.forget(intent)
+    assert journal.read() == accepted
 
 
 def test_nothing_is_sent_when_the_store_forgets_what_it_was_given():
@@ -220,6 +257,15 @@ def test_an_id_is_recorded_when_the_store_is_down_for_a_moment():
     threading.Timer(0.5, lambda: setattr(store, "fails", ())).start()
     Journal(store).accept(submission(), "veo3:1")
     assert Journal(store).read().veo_task_id == "veo3:1"
+
+
+def test_a_video_that_is_adopted_takes_the_place_of_the_intent():
+    store = Broken()
+    journal = Journal(store)
+    journal.intend(submission(1), instead_of=None)
+    journal.adopt(submission(2), "veo3:1")
+    store.delete("veo_submission")
+    assert journal.read() is None
 
 
 def test_a_video_that_is_adopted_again_was_submitted_when_it_was():

@@ -24,16 +24,16 @@ def test_a_record_is_found_by_the_next_try(journal_of):
     first = journal_of()
     assert first.survives
     assert first.read() is None
-    first.intend(WANTED, instead_of=None)
-    assert journal_of().read() == WANTED
-    accepted = first.accept(WANTED, "veo3:1")
-    assert journal_of().read() == accepted
-    journal_of().forget()
+    intent = first.intend(WANTED, instead_of=None)
+    assert journal_of().read() == intent == WANTED
+    journal_of().forget(intent)
     assert first.read() is None
+    accepted = first.accept(first.intend(WANTED, instead_of=None), "veo3:1")
+    assert journal_of().read() == accepted
 
 
 def test_forgetting_what_is_not_there_is_no_error(journal):
-    journal.forget()
+    journal.forget(WANTED)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ def test_a_file_says_whose_it_is(journal, files):
 
 
 def test_no_other_file_is_left(journal, files):
-    journal.intend(WANTED, instead_of=None)
-    journal.accept(WANTED, "veo3:1")
-    assert [name.rpartition("/")[2] for name in files()] == ["-1.veo_submission.json"]
-    journal.forget()
+    intent = journal.intend(WANTED, instead_of=None)
+    journal.forget(intent)
     assert files() == {}
+    journal.accept(journal.intend(WANTED, instead_of=None), "veo3:1")
+    assert [name.rpartition("/")[2] for name in files()] == ["-1.veo_submission.json"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b'"x"', b"\xff\xfe\x00", b'{"format": 1}'])

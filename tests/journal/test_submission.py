@@ -51,6 +51,7 @@ def test_a_video_that_an_older_version_submitted_is_recognized():
         },
         "request": {"prompt": "shown to people only"},
         "token": "de5153c82f234dfe8c32c64135816bd7",
+        "replaces": None,
     }
     body = payload.build(
         "牛飞上天了",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+RECORD, INTENT = "veo_submission", "veo_submission_intent"
+
 
 @dataclass
 class Round:
@@ -90,12 +92,15 @@ class Story:
 
     def records(self):
         rows = self._services.airflow.query(
-            "SELECT task_id, map_index, value FROM task_state_store WHERE dag_id = ? AND run_id = ? AND key = ?",
+            "SELECT task_id, map_index, value FROM task_state_store WHERE dag_id = ? AND run_id = ? AND key IN (?, ?)",
             self.dag_id,
             self.run_id,
-            "veo_submission",
+            RECORD,
+            INTENT,
         )
-        return {task if index < 0 else f"{task}[{index}]": json.loads(value) for task, index, value in rows}
+        found = {task if index < 0 else f"{task}[{index}]": json.loads(value) for task, index, value in rows}
+        assert len(found) == len(rows), "a task has both a video and an intent"
+        return found
 
     def clear(self, *task_ids):
         """Let tasks run again, whatever became of them."""
@@ -106,12 +111,12 @@ class Story:
     def overwrite(self, task_id, record):
         ask(self._services, "PUT", self._path(task_id), {"value": record})
 
-    def remove(self, task_id):
-        ask(self._services, "DELETE", self._path(task_id))
+    def remove(self, task_id, key=RECORD):
+        ask(self._services, "DELETE", self._path(task_id, key))
 
-    def _path(self, task_id):
+    def _path(self, task_id, key=RECORD):
         task_instance = f"dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{task_id}"
-        return f"/api/v2/{task_instance}/state-store/veo_submission"
+        return f"/api/v2/{task_instance}/state-store/{key}"
 
 
 def ask(services, method, path, document=None):

@@ -17,7 +17,7 @@ from airflow_provider_veo import sandbox
 from tests.conftest import CANARY
 from tests.system.conftest import make_airflow
 from tests.system.dags_journal.veo_journal import IMAGE
-from tests.system.journal_rounds import Story, ask
+from tests.system.journal_rounds import INTENT, Story, ask
 from tests.system.services import Services
 
 pytestmark = pytest.mark.timeout(600)
@@ -77,7 +77,7 @@ def clear_after_changes(services, main):
     main.clear(*unchanged, *CHANGED_TASKS, *records, "not_durable", "answer_lost", "looked_up")
     main.end()
 
-    main.remove("answer_lost")
+    main.remove("answer_lost", INTENT)
     main.remove("object_on_record")
     ask(services, "DELETE", "/api/v2/variables/looked_up.existing_veo_task_id")
     set_variables(services, {"text_on_record.existing_veo_task_id": ids["text_on_record"]})
@@ -201,7 +201,7 @@ def test_a_lost_answer_fails_the_task_for_good_and_the_message_says_all_that_hel
         "images: 1 with sha256 ",
         "set existing_veo_task_id to its id",
         "set on_ambiguous_submit='resubmit'",
-        f"remove the record that it was sent ({WHERE})",
+        f"remove the record that it was sent ({WHERE.replace('veo_submission', INTENT)})",
     ):
         assert detail in lost.only_try
 

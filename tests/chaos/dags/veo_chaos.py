@@ -13,11 +13,12 @@ from airflow_provider_veo.operators import VeoCreateVideoOperator
 from tests.chaos import killer
 from tests.chaos.plans import Plan, plan, prompt, seed_of, tasks
 
-PLANS = [plan(seed) for seed in json.loads(os.environ["VEO_CHAOS_SEEDS"])]
+PLANS = [plan(seed) for seed in json.loads(os.environ.get("VEO_CHAOS_SEEDS", "[]"))]
 WAITING = {
     "no wait": {"wait_for_completion": False},
     "synchronous": {"wait_for_completion": True, "deferrable": False},
-    "deferrable": {"wait_for_completion": True, "deferrable": True},
+    # First asked for after four of them, so that there is something in the triggerer when it is killed.
+    "deferrable": {"wait_for_completion": True, "deferrable": True, "poll_interval": 1.5},
 }
 
 
@@ -30,7 +31,6 @@ def arm(context) -> None:
 
 ARGUMENTS = {
     "model": "veo3-fast",
-    "poll_interval": 0.5,
     "timeout": 300,
     "retries": 7,
     "retry_delay": timedelta(0),
@@ -47,7 +47,7 @@ def decorated(**arguments):
 
 
 def make(task_id: str, runs: list[Plan]) -> None:
-    arguments = {**ARGUMENTS, **WAITING[runs[0].mode], "task_id": task_id}
+    arguments = {"poll_interval": 0.5, **ARGUMENTS, **WAITING[runs[0].mode], "task_id": task_id}
     prompts = [prompt(run.seed) for run in runs]
     match runs[0].form:
         case "mapped":
