@@ -73,7 +73,7 @@ with DAG(
     default_args={"retries": 2, "retry_delay": timedelta(0)},
 ):
     arguments = {"model": "veo3-fast", "wait_for_completion": True, **WAIT}
-    CreateWithABrokenTrigger(task_id="trigger_breaks", prompt="trigger breaks", **arguments)
+    CreateWithABrokenTrigger(task_id="trigger_breaks", prompt="trigger breaks", **{**arguments, "retries": 1})
     VeoCreateVideoOperator(task_id="user_ends_it", prompt="user ends it", **arguments)
 
 
