@@ -41,6 +41,7 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         },
+        "extra-links": ["airflow_provider_veo.links.VideoLink"],
         "connection-types": [
             {
                 "connection-type": "veo",

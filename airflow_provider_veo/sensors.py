@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_veo.links import VideoLink
 from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoTimeoutError
 from airflow_provider_veo.protocol.errors import from_dict
 from airflow_provider_veo.protocol.waiting import Wait
@@ -55,6 +56,7 @@ class VeoVideoSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("veo_task_id", "veo_conn_id")
+    operator_extra_links = (VideoLink(),)
     ui_color = "#e8eaf6"
 
     def __init__(
@@ -93,7 +95,7 @@ class VeoVideoSensor(BaseSensorOperator):
         if self._why_not_from_trigger:
             self.log.info("start_from_trigger is not possible: %s. Began in a worker.", self._why_not_from_trigger)
         try:
-            return self._there(super().execute(context))
+            return self._there(context, super().execute(context))
         finally:
             self.hook.close()
 
@@ -115,9 +117,10 @@ class VeoVideoSensor(BaseSensorOperator):
         """Go on where the trigger ended: with the video, or with the reason why there is none."""
         if "error" in event:
             raise _for_airflow(from_dict(event["error"]))
-        return self._there(event["video"])
+        return self._there(context, event["video"])
 
-    def _there(self, video: dict[str, Any]) -> dict[str, Any]:
+    def _there(self, context: Context, video: dict[str, Any]) -> dict[str, Any]:
+        VideoLink.persist(context, video)
         self.log.info("Video %s is there: %s", video["id"], video["video_url"])
         return video
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_veo.links import VideoLink
 from airflow_provider_veo.protocol import VeoError, VeoValidationError
 from airflow_provider_veo.protocol.coerce import is_nothing
 from airflow_provider_veo.protocol.waiting import Wait, log_answer, log_no_answer
@@ -160,14 +161,15 @@ class VeoVideoTrigger(BaseTrigger):
 
         ti = self._runtime_task_instance()
         # Pushed here, for XComs that are given to the event arrive as texts of JSON.
-        await XCom.aset(
-            key="return_value",
-            value=video.to_dict(),
-            dag_id=ti.dag_id,
-            task_id=ti.task_id,
-            run_id=ti.run_id,
-            map_index=-1 if ti.map_index is None else ti.map_index,
-        )
+        for key, value in ("return_value", video.to_dict()), (VideoLink().xcom_key, video.video_url):
+            await XCom.aset(
+                key=key,
+                value=value,
+                dag_id=ti.dag_id,
+                task_id=ti.task_id,
+                run_id=ti.run_id,
+                map_index=-1 if ti.map_index is None else ti.map_index,
+            )
         return TaskSuccessEvent()
 
     def _runtime_task_instance(self) -> Any:

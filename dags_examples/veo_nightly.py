@@ -1,7 +1,8 @@
-"""Every night at two: a file of prompts becomes a batch of videos, and a list of where they are.
+"""Every night at two: a file of prompts becomes a folder of videos, and a list of what is in it.
 
 The prompts stand in ``veo_nightly_prompts.jsonl`` beside this file, one JSON object a line, with the arguments of
-``VeoCreateVideoOperator``. ``{date}`` in a prompt becomes the night's logical date.
+``VeoCreateVideoOperator``. ``{date}`` in a prompt becomes the night's logical date. The files go where the Airflow
+variable ``veo_destination`` says, e.g. ``s3://aws_default@my-bucket/videos/``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from airflow.providers.common.compat.sdk import dag, task
 
-from airflow_provider_veo.operators import VeoCreateVideoOperator
+from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoDownloadVideoOperator
 from airflow_provider_veo.sensors import VeoVideoSensor
 
 PROMPTS = Path(__file__).with_name("veo_nightly_prompts.jsonl")
@@ -37,12 +38,18 @@ def veo_nightly():
     # Submitting and waiting are tasks of their own: one that waits can be cleared, or tried again, at no cost.
     wait = VeoVideoSensor.partial(task_id="wait", deferrable=True).expand(veo_task_id=create.output)
 
-    @task
-    def list_videos(videos: list[dict]) -> None:
-        for video in videos:
-            print(f"{video['id']}: {video['video_url']}")
+    store = VeoDownloadVideoOperator.partial(
+        task_id="store",
+        destination="{{ var.value.get('veo_destination', 'file:///tmp/veo-videos/') }}",
+        max_active_tis_per_dagrun=4,
+    ).expand(veo_video=wait.output)
 
-    list_videos(wait.output)
+    @task
+    def list_files(files: list[dict]) -> None:
+        for file in files:
+            print(f"{file['uri']}: {file['bytes']} bytes, {file.get('duration_seconds')} s")
+
+    list_files(store.output)
 
 
 veo_nightly()

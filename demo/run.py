@@ -18,9 +18,10 @@ import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import av
-import requests
 from rich.console import Console
 from rich.table import Table
 
@@ -76,6 +77,7 @@ def run_airflow(connection: str) -> None:
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags_examples"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_CONN_VEO_DEFAULT": connection,
+        "AIRFLOW_VAR_VEO_DESTINATION": f"{VIDEOS.as_uri()}/",
         "NO_PROXY": "127.0.0.1",
     }
     say("airflow", f"preparing its database in {HOME}")
@@ -120,27 +122,28 @@ def airflow(*arguments: str, environment: dict[str, str]) -> Iterator[str]:
         raise subprocess.CalledProcessError(process.returncode, command)
 
 
-def read_result() -> list[tuple[dict, dict]]:
-    """Return each video as it was submitted and as it ended, from the XComs that the DAG left."""
+def read_result() -> list[tuple[dict, dict, dict]]:
+    """Return each video as it was submitted and as it ended, and its file, from the XComs that the DAG left."""
     with contextlib.closing(sqlite3.connect(HOME / "airflow.db")) as database:
 
         def xcoms(task: str, key: str) -> list:
             query = "SELECT value FROM xcom WHERE task_id = ? AND key = ? ORDER BY map_index"
             return [json.loads(value) for (value,) in database.execute(query, (task, key))]
 
-        return list(zip(xcoms("create", "veo_video"), xcoms("wait", "return_value"), strict=True))
+        kinds = ("create", "veo_video"), ("wait", "return_value"), ("store", "return_value")
+        return list(zip(*(xcoms(*kind) for kind in kinds), strict=True))
 
 
-def show(result: list[tuple[dict, dict]], stats: dict) -> None:
-    """Fetch and play the files, and end with the table."""
+def show(result: list[tuple[dict, dict, dict]], stats: dict) -> None:
+    """Play the files, and end with the table."""
     table = Table(title="What the night made", show_lines=True)
     table.add_column("prompt", ratio=4)
     table.add_column("id", ratio=3, overflow="fold")
     table.add_column("status", ratio=2, overflow="fold")
     table.add_column("video URL", ratio=5, overflow="fold")
     table.add_column("seconds", justify="right", min_width=7)
-    for before, after in result:
-        file = fetch(after["id"], after["video_url"])
+    for before, after, stored in result:
+        file = Path(url2pathname(urlsplit(stored["uri"]).path))
         say("file", f"{file} ({play(file)})")
         took = datetime.fromisoformat(after["updated_at"]) - datetime.fromisoformat(before["updated_at"])
         seconds = f"{took.total_seconds():.1f}"
@@ -148,15 +151,6 @@ def show(result: list[tuple[dict, dict]], stats: dict) -> None:
     console.print(table)
     twice = len(stats["paid_twice"])
     say("relay", f"{stats['accepted']} videos accepted, {twice} of them twice; {stats['requests']['query']} polls")
-
-
-def fetch(veo_task_id: str, url: str) -> Path:
-    """Fetch a video file."""
-    answer = requests.get(url, timeout=60, proxies={"http": ""})
-    answer.raise_for_status()
-    path = VIDEOS / f"{re.sub(r'[^A-Za-z0-9._-]', '_', veo_task_id)}.mp4"
-    path.write_bytes(answer.content)
-    return path
 
 
 def play(path: Path) -> str:

@@ -24,6 +24,7 @@ RIGHT = {"task_id": "make_video", "prompt": "a cow"}
         ({"extra_body": ["seed"]}, "extra_body: expected an object"),
         ({"on_ambiguous_submit": "retry"}, "on_ambiguous_submit: expected 'fail' or 'resubmit', got 'retry'"),
         ({"poll_interval": 0}, "poll_interval: expected a number of seconds above 0, got 0"),
+        ({"download_to": "file:///tmp/"}, "download_to: there is a file to store only after waiting"),
         ({"timeout": "1h"}, "timeout: expected a number of seconds above 0, got '1h'"),
     ],
 )
@@ -62,7 +63,8 @@ def test_an_xcomarg_is_not_judged():
     with DAG("veo", schedule=None):
         upstream = VeoCreateVideoOperator(task_id="upstream", prompt="a cow")
         fields = dict.fromkeys(VeoCreateVideoOperator.template_fields, upstream.output)
-        assert VeoCreateVideoOperator(task_id="downstream", **fields).upstream_task_ids == {"upstream"}
+        downstream = VeoCreateVideoOperator(task_id="downstream", wait_for_completion=True, **fields)
+        assert downstream.upstream_task_ids == {"upstream"}
 
 
 def test_everything_that_the_interface_calls_templated_is():
@@ -76,4 +78,5 @@ def test_everything_that_the_interface_calls_templated_is():
         "extra_body",
         "veo_conn_id",
         "existing_veo_task_id",
+        "download_to",
     }

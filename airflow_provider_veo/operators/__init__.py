@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from airflow_provider_veo.operators.create import VeoCreateVideoOperator
+from airflow_provider_veo.operators.download import VeoDownloadVideoOperator
 
-__all__ = ["VeoCreateVideoOperator"]
+__all__ = ["VeoCreateVideoOperator", "VeoDownloadVideoOperator"]

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_veo.journal import UNPROTECTED, open_journal
+from airflow_provider_veo.links import VideoLink
+from airflow_provider_veo.operators.files import Download, announce
+from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.operators.submit import Submitter, shortened
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
@@ -49,7 +52,7 @@ _IMAGE_CHARACTERS_PUSHED = 2048
 """An image may be a ``data:`` URI of megabytes: the metadata database is no place for it."""
 
 
-class VeoCreateVideoOperator(BaseOperator):
+class VeoCreateVideoOperator(FileLineage, BaseOperator):
     """
     Submit a video to Veo, and return the id that the relay gave.
 
@@ -58,8 +61,9 @@ class VeoCreateVideoOperator(BaseOperator):
 
     XComs: ``return_value``, the id, always a string; ``veo_video``, a dict of the
     :class:`~airflow_provider_veo.protocol.VideoTask` with the request's model, prompt, images and aspect ratio; after
-    waiting also ``video_url``. Id and ``veo_video`` are there as soon as the relay has accepted the video, also when
-    the wait fails.
+    waiting also ``video_url``, and with ``download_to`` also ``veo_file``: what
+    :class:`~airflow_provider_veo.operators.VeoDownloadVideoOperator` returns. Id and ``veo_video`` are there as soon as
+    the relay has accepted the video, also when the wait fails.
 
     :param prompt: what the video shows (templated; a name ending in ``.prompt`` or ``.j2`` is a template file). Veo
         reads English; ``enhance_prompt`` translates.
@@ -81,11 +85,14 @@ class VeoCreateVideoOperator(BaseOperator):
     :param on_ambiguous_submit: what to do when it can't be known whether a request was accepted, since the answer was
         lost or the worker died: ``"fail"`` for good, or ``"resubmit"``: submit it again, which may pay twice.
     :param existing_veo_task_id: attach to this video instead of paying for one (templated).
+    :param download_to: after waiting, store the file here (templated); see ``destination`` of
+        :class:`~airflow_provider_veo.operators.VeoDownloadVideoOperator`.
     """
 
-    template_fields: Sequence[str] = (*_REQUEST_FIELDS, "veo_conn_id", "existing_veo_task_id")
+    template_fields: Sequence[str] = (*_REQUEST_FIELDS, "veo_conn_id", "existing_veo_task_id", "download_to")
     template_ext: Sequence[str] = (".prompt", ".j2")
     template_fields_renderers = {"images": "json", "extra_body": "json"}  # noqa: RUF012  as Airflow declares it
+    operator_extra_links = (VideoLink(),)
     ui_color = "#e8eaf6"
 
     def __init__(
@@ -106,6 +113,7 @@ class VeoCreateVideoOperator(BaseOperator):
         durable: bool = True,
         on_ambiguous_submit: Literal["fail", "resubmit"] = "fail",
         existing_veo_task_id: str | None = None,
+        download_to: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -124,6 +132,7 @@ class VeoCreateVideoOperator(BaseOperator):
         self.durable = durable
         self.on_ambiguous_submit = on_ambiguous_submit
         self.existing_veo_task_id = existing_veo_task_id
+        self.download_to = download_to
         self._veo_task_id: str | None = None
         if not getattr(self, "_BaseOperator__from_mapped", False):
             # A mapped task is made anew in the worker, of values that were rendered: execute checks those.
@@ -162,7 +171,10 @@ class VeoCreateVideoOperator(BaseOperator):
             raise from_dict(event["error"])
         submitted = self._pushed(context) or {}
         asked_for = {name: submitted[name] for name in _ASKED_FOR if name in submitted}
-        return self._finish(context, {**event["video"], **asked_for})
+        try:
+            return self._finish(context, {**event["video"], **asked_for})
+        finally:
+            self.hook.close()
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Airflow's own; but what goes wrong after a submit, in Airflow too, must not become another submit."""
@@ -197,6 +209,8 @@ class VeoCreateVideoOperator(BaseOperator):
 
     def _submit(self, journal: Journal, context: Context) -> tuple[dict[str, Any], Submitted]:
         """Return what was asked for, and the video: a new one, the one on record, or the one that is given."""
+        if mistakes := self._download_mistakes():
+            raise VeoValidationError("Nothing was sent, nothing is paid.", mistakes)
         try_number = context["ti"].try_number
         submitter = Submitter(self.hook, journal, self.on_ambiguous_submit, self.log, try_number)
         if not self._is_attaching:
@@ -277,6 +291,7 @@ class VeoCreateVideoOperator(BaseOperator):
     def _push(self, context: Context, veo_video: dict[str, Any]) -> None:
         ti = context["ti"]
         ti.xcom_push(key="veo_video", value=veo_video)
+        VideoLink.persist(context, veo_video)
         if self.do_xcom_push:
             ti.xcom_push(key="return_value", value=veo_video["id"])
 
@@ -288,13 +303,23 @@ class VeoCreateVideoOperator(BaseOperator):
         self._push(context, veo_video)
         context["ti"].xcom_push(key="video_url", value=veo_video["video_url"])
         self.log.info("Video %s is there: %s", veo_video["id"], veo_video["video_url"])
+        if not coerce.is_nothing(self.download_to):
+            self._download(context, veo_video)
         return veo_video["id"]
+
+    def _download(self, context: Context, veo_video: dict[str, Any]) -> None:
+        download = Download(self.hook, str(self.download_to), self.log)
+        stored = download.run(context, veo_video["video_url"], veo_video["id"]).to_dict()
+        context["ti"].xcom_push(key="veo_file", value=stored)
+        self.report_lineage(veo_video.get("images", ()), stored)
+        announce(context, self.outlets, stored)
 
     def _fail_on_mistakes_in_the_dag_file(self) -> None:
         from airflow_provider_veo.protocol import payload
 
         literals = {name: value for name in _REQUEST_FIELDS if self._is_literal(value := getattr(self, name))}
         mistakes = payload.literal_mistakes(literals)
+        mistakes += self._download_mistakes()
         if self.on_ambiguous_submit not in ("fail", "resubmit"):
             mistakes.append(f"on_ambiguous_submit: expected 'fail' or 'resubmit', got {self.on_ambiguous_submit!r}")
         for name in ("poll_interval", "timeout"):
@@ -303,6 +328,11 @@ class VeoCreateVideoOperator(BaseOperator):
                 mistakes.append(f"{name}: expected a number of seconds above 0, got {seconds!r}")
         if mistakes:
             raise VeoValidationError(f"The arguments of task {self.task_id!r} are not valid.", mistakes)
+
+    def _download_mistakes(self) -> list[str]:
+        if self.wait_for_completion or coerce.is_nothing(self.download_to):
+            return []
+        return ["download_to: there is a file to store only after waiting: set wait_for_completion=True"]
 
     def _is_literal(self, value: Any) -> bool:
         if isinstance(value, str):

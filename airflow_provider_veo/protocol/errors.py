@@ -153,9 +153,13 @@ class VeoTimeoutError(VeoError):
 
 
 class VeoDownloadError(VeoError):
-    """The video exists, and its file could not be fetched whole."""
+    """The video exists, and its file could not be fetched whole, or not stored."""
 
     final = False
+
+
+class VeoDownloadRefusedError(VeoError):
+    """A file that is not fetched or not stored: a forbidden address, no video, too large, or another file is there."""
 
 
 def from_dict(fields: Mapping[str, Any]) -> VeoError:

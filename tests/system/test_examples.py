@@ -140,7 +140,7 @@ def test_the_demo_can_be_stopped_and_then_run():
     assert "4 videos accepted, 0 of them twice" in done.stdout
     assert not processes_of_the_demo()
     assert not (folder / "airflow").exists()
-    files = sorted((folder / "videos").glob("*.mp4"))
+    files = sorted((folder / "videos").rglob("*.mp4"))
     sizes = set()
     for file in files:
         with av.open(str(file)) as video:

@@ -1,0 +1,163 @@
+"""Store a video that is ready: whole, verified, under its name only when it is complete."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
+
+from airflow_provider_veo.links import VideoLink
+from airflow_provider_veo.operators.files import (
+    MAX_BYTES,
+    OVERWRITES,
+    TIMEOUT_SECONDS,
+    Download,
+    announce,
+)
+from airflow_provider_veo.operators.lineage import FileLineage
+from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoValidationError, coerce
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_veo.hooks import VeoHook
+    from airflow_provider_veo.storage import StoredVideo
+
+_SOURCES = ("veo_task_id", "video_url", "veo_video")
+
+
+class VeoDownloadVideoOperator(FileLineage, BaseOperator):
+    """
+    Store the file of a video in local or object storage.
+
+    It is streamed with bounded memory, resumed where it breaks off, and checked: its length, that it is an MP4, MOV or
+    WebM by its own bytes, its checksum. It appears under its name only when it is complete.
+
+    XCom ``return_value``: ``{"uri", "bytes", "sha256", "content_type", "width", "height", "duration_seconds",
+    "veo_task_id"}``; the picture's size and duration where PyAV is installed. The same facts are the ``extra`` of the
+    events of the task's ``outlets``; an ``AssetAlias`` among them gets the file's own asset.
+
+    Give one of ``veo_task_id``, ``video_url`` and ``veo_video``.
+
+    :param destination: where to (templated): a URI as ``ObjectStoragePath`` takes it, e.g.
+        ``s3://aws_default@bucket/film.mp4``. One that ends in ``/`` is a folder, and the file becomes
+        ``{dag_id}/{date of the run}/{id}.mp4`` below it.
+    :param veo_task_id: the id that create returned (templated). The relay is asked for a fresh URL, so that one that
+        has expired doesn't matter.
+    :param video_url: where the video is (templated).
+    :param veo_video: a ``veo_video`` dict of a create task, or what a sensor returned (templated): its URL is used, and
+        asked for anew if it has expired.
+    :param destination_conn_id: Airflow connection of the storage (templated), where the URI names none.
+    :param veo_conn_id: id of a connection of type ``veo`` (templated).
+    :param overwrite: ``"never"``: a finished file of the same video is verified and reused, another one is an error;
+        or ``"always"``.
+    :param max_bytes: the largest file that is stored.
+    :param timeout: seconds in all.
+    """
+
+    template_fields: Sequence[str] = (*_SOURCES, "destination", "destination_conn_id", "veo_conn_id")
+    template_fields_renderers = {"veo_video": "json"}  # noqa: RUF012  as Airflow declares it
+    operator_extra_links = (VideoLink(),)
+    ui_color = "#e8eaf6"
+
+    def __init__(
+        self,
+        *,
+        destination: str,
+        veo_task_id: str | dict[str, Any] | None = None,
+        video_url: str | None = None,
+        veo_video: dict[str, Any] | None = None,
+        destination_conn_id: str | None = None,
+        veo_conn_id: str = "veo_default",
+        overwrite: Literal["never", "always"] = "never",
+        max_bytes: int = MAX_BYTES,
+        timeout: float = TIMEOUT_SECONDS,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.destination = destination
+        self.veo_task_id = veo_task_id
+        self.video_url = video_url
+        self.veo_video = veo_video
+        self.destination_conn_id = destination_conn_id
+        self.veo_conn_id = veo_conn_id
+        self.overwrite = overwrite
+        self.max_bytes = max_bytes
+        self.timeout = timeout
+        if not getattr(self, "_BaseOperator__from_mapped", False):
+            self._fail_on_mistakes()
+
+    @cached_property
+    def hook(self) -> VeoHook:
+        """The hook to the relay."""
+        from airflow_provider_veo.hooks import VeoHook
+
+        return VeoHook(self.veo_conn_id)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Store the video, and return what is known of its file."""
+        try:
+            self._fail_on_mistakes()
+            stored = self._store(context).to_dict()
+        except VeoError as error:
+            if error.final or isinstance(error, VeoGenerationFailedError):
+                raise AirflowFailException(str(error)) from error
+            raise
+        finally:
+            self.hook.close()
+        self.report_lineage(self._images_asked_for(), stored)
+        announce(context, self.outlets, stored)
+        return stored
+
+    def _store(self, context: Context) -> StoredVideo:
+        download = Download(
+            self.hook,
+            self.destination,
+            self.log,
+            None if coerce.is_nothing(self.destination_conn_id) else self.destination_conn_id,
+            self.overwrite,
+            self.max_bytes,
+            self.timeout,
+        )
+        veo_task_id, url = self._source()
+        url = url or download.url_of(veo_task_id or "")
+        VideoLink.persist(context, {"video_url": url})
+        return download.run(context, url, veo_task_id)
+
+    def _images_asked_for(self) -> list[str]:
+        return list(self.veo_video.get("images") or ()) if isinstance(self.veo_video, dict) else []
+
+    def _source(self) -> tuple[str | None, str | None]:
+        """Return the id of the video and its URL, as far as they are given."""
+        from airflow_provider_veo.triggers import the_id
+
+        if not coerce.is_nothing(self.veo_task_id):
+            return the_id(self.veo_task_id), None
+        if not coerce.is_nothing(self.video_url):
+            return None, str(self.video_url)
+        return the_id(self.veo_video), (self.veo_video or {}).get("video_url")
+
+    def _fail_on_mistakes(self) -> None:
+        mistakes = []
+        given = [name for name in _SOURCES if not coerce.is_nothing(getattr(self, name))]
+        if len(given) != 1:
+            mistakes.append(f"expected one of {', '.join(_SOURCES)}, got {' and '.join(given) or 'none of them'}")
+        if coerce.is_nothing(self.destination):
+            mistakes.append("destination: expected the URI of a file, or of a folder that ends in /")
+        mistakes += file_mistakes(self.overwrite, self.max_bytes, self.timeout)
+        if mistakes:
+            raise VeoValidationError(f"The arguments of task {self.task_id!r} are not valid.", mistakes)
+
+
+def file_mistakes(overwrite: Any, max_bytes: Any, timeout: Any) -> list[str]:
+    """Name what is wrong with how a file shall be stored."""
+    mistakes = []
+    if overwrite not in OVERWRITES:
+        mistakes.append(f"overwrite: expected 'never' or 'always', got {overwrite!r}")
+    for name, value in ("max_bytes", max_bytes), ("timeout", timeout):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            mistakes.append(f"{name}: expected a number above 0, got {value!r}")
+    return mistakes

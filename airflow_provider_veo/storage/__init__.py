@@ -1,0 +1,40 @@
+"""A video's URL becomes a verified file in local or object storage.
+
+A file stands under its name only when it is whole: until then it is somewhere else, and after a failure nowhere.
+requests and tenacity load when the first video is stored, not with this package.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_veo.storage.names import destination_for, safe_name, video_name
+    from airflow_provider_veo.storage.store import DEFAULT_MAX_BYTES, DEFAULT_TIMEOUT, StoredVideo, store_video
+
+__all__ = [
+    "DEFAULT_MAX_BYTES",
+    "DEFAULT_TIMEOUT",
+    "StoredVideo",
+    "destination_for",
+    "safe_name",
+    "store_video",
+    "video_name",
+]
+
+_MODULES = {
+    "DEFAULT_MAX_BYTES": "store",
+    "DEFAULT_TIMEOUT": "store",
+    "StoredVideo": "store",
+    "destination_for": "names",
+    "safe_name": "names",
+    "store_video": "store",
+    "video_name": "names",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,133 @@
+"""Which addresses no video is fetched from: pure functions over addresses, no lookup, no socket.
+
+Private networks and metadata services hold what the outside must not reach, and a URL comes from the outside. An
+address is judged by what it means, in whatever form it comes: mapped, NAT64 and 6to4 forms by the IPv4 within.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+METADATA = "the address of a cloud's metadata service, which holds credentials"
+_METADATA_SERVICES = frozenset(
+    ipaddress.ip_address(address)
+    for address in (
+        "169.254.169.254",  # AWS, Azure, Google and most others
+        "169.254.170.2",  # AWS ECS: credentials of a task
+        "169.254.170.23",  # AWS EKS: credentials of a pod
+        "100.100.100.200",  # Alibaba
+        "168.63.129.16",  # Azure's own, on a public address
+        "192.0.0.192",  # Oracle
+        "fd00:ec2::254",  # AWS
+        "fd00:ec2::23",  # AWS EKS
+        "fd20:ce::254",  # Google
+    )
+)
+"""No video is there, and credentials are."""
+
+# IANA's registries of special-purpose addresses. Written out, since what Python calls global differs by version.
+_SPECIAL_V4 = tuple(
+    (ipaddress.IPv4Network(network), meaning)
+    for network, meaning in (
+        ("0.0.0.0/8", "an address of this very network"),
+        ("10.0.0.0/8", "a private address"),
+        ("100.64.0.0/10", "a carrier's private address (CGNAT)"),
+        ("127.0.0.0/8", "a loopback address"),
+        ("169.254.0.0/16", "a link-local address"),
+        ("172.16.0.0/12", "a private address"),
+        ("192.0.0.0/24", "a reserved address"),
+        ("192.0.2.0/24", "an address for documentation"),
+        ("192.88.99.0/24", "a reserved address (6to4 relays)"),
+        ("192.168.0.0/16", "a private address"),
+        ("198.18.0.0/15", "an address for benchmarks"),
+        ("198.51.100.0/24", "an address for documentation"),
+        ("203.0.113.0/24", "an address for documentation"),
+        ("224.0.0.0/4", "a multicast address"),
+        ("240.0.0.0/4", "a reserved address"),
+    )
+)
+_SPECIAL_V6 = tuple(
+    (ipaddress.IPv6Network(network), meaning)
+    for network, meaning in (
+        ("::/128", "the unspecified address"),
+        ("::1/128", "a loopback address"),
+        ("64:ff9b:1::/48", "a local NAT64 address"),
+        ("2001::/23", "a reserved address (Teredo and other protocols)"),
+        ("2001:db8::/32", "an address for documentation"),
+        ("3fff::/20", "an address for documentation"),
+        ("fc00::/7", "a private address"),
+        ("fe80::/10", "a link-local address"),
+        ("fec0::/10", "a site-local address"),
+        ("ff00::/8", "a multicast address"),
+    )
+)
+_UNICAST_V6 = ipaddress.IPv6Network("2000::/3")
+"""All that was ever given out of the IPv6 space for use on the Internet."""
+
+_EMBEDDING_V6 = tuple(
+    (ipaddress.IPv6Network(network), shift)
+    for network, shift in (
+        ("::ffff:0:0/96", 0),  # IPv4-mapped
+        ("64:ff9b::/96", 0),  # NAT64
+        ("2002::/16", 80),  # 6to4
+    )
+)
+"""Networks whose addresses stand for the IPv4 address that they hold, and where in them it is."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """
+    Which addresses a connection lets videos be fetched from.
+
+    :param allow_private: private, loopback and other special addresses, too; metadata services never.
+    :param own_host: the relay's own host name, which may be private whatever the others must be; ``None`` where that
+        doesn't count.
+    """
+
+    allow_private: bool
+    own_host: str | None
+
+    def refusal(self, host: str, address: str) -> str | None:
+        """
+        Say why a host with this address is not asked, or ``None``.
+
+        :param host: as the URL names it.
+        :param address: numeric, IPv4 or IPv6.
+        """
+        ip = plain(address)
+        if ip in _METADATA_SERVICES:
+            return METADATA
+        if self.allow_private or (self.own_host and same_host(host, self.own_host)):
+            return None
+        return special(ip)
+
+
+def plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the address that is meant: without a zone, and the IPv4 address where an IPv6 one stands for it."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        for network, shift in _EMBEDDING_V6:
+            if ip in network:
+                return ipaddress.IPv4Address((int(ip) >> shift) & 0xFFFFFFFF)
+        if (int(ip) >> 32) & 0xFDFFFFFF == 0x5EFE:  # ISATAP: the second half is ::5efe:a.b.c.d
+            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip
+
+
+def special(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str | None:
+    """Say what kind of address this is, unless it is an ordinary one of the Internet."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return next((meaning for network, meaning in _SPECIAL_V4 if ip in network), None)
+    meaning = next((meaning for network, meaning in _SPECIAL_V6 if ip in network), None)
+    return meaning or (None if ip in _UNICAST_V6 else "a reserved address")
+
+
+def same_host(one: str, other: str) -> bool:
+    """Whether two URLs name the same host."""
+    return _bare(one) == _bare(other)
+
+
+def _bare(host: str) -> str:
+    return host.strip("[]").rstrip(".").lower()

@@ -1,0 +1,251 @@
+"""What a file's own bytes say: which container it is, whether it ends where it says, and how it plays.
+
+A server's word counts for none of this. A server that announces a wrong length sends a file that is cut off and looks
+complete to HTTP; its boxes then don't add up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+
+HEAD_BYTES = 64
+"""Enough to tell the containers apart, by ISO 14496-12 and RFC 8794."""
+_QUOTED_BYTES = 4096
+_EBML = b"\x1a\x45\xdf\xa3"
+_SEGMENT = b"\x18\x53\x80\x67"
+_NOT_VIDEO_BRANDS = frozenset(
+    (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"M4A ", b"M4B ")
+)
+"""Pictures and sounds in the container that MP4 uses."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A kind of file that is stored."""
+
+    name: str
+    content_type: str
+    demuxer: str
+    """FFmpeg's name for it. Named to FFmpeg, so that it doesn't take the file for a playlist, and opens others."""
+
+
+MP4 = Container("MP4", "video/mp4", "mov")
+MOV = Container("MOV", "video/quicktime", "mov")
+WEBM = Container("WebM", "video/webm", "matroska")
+
+
+class NotVideoError(Exception):
+    """
+    The bytes are no video.
+
+    :param head: the first of them. ``is_text`` says that they are a page in place of the file, as servers send for now.
+    """
+
+    def __init__(self, head: bytes) -> None:
+        super().__init__()
+        self.head = head
+        self.is_text = _looks_like_text(head)
+
+
+class Inspector:
+    """Looks at a file while it passes by, in pieces of any size. Holds a few kilobytes of it at most."""
+
+    def __init__(self) -> None:
+        self.container: Container | None = None
+        self._head = bytearray()
+        self._walk: _Walk | None = None
+
+    def feed(self, data: bytes) -> None:
+        """
+        Take the next piece.
+
+        :raises NotVideoError: it is none.
+        """
+        if self._walk:
+            self._walk.feed(data)
+            return
+        self._head += data[:_QUOTED_BYTES]
+        if len(self._head) < HEAD_BYTES:
+            return
+        self._decide()
+        rest = data[_QUOTED_BYTES:]
+        if rest and self._walk:
+            self._walk.feed(rest)
+
+    def finish(self) -> str | None:
+        """
+        Say what is missing at the end of the file, or ``None``.
+
+        :raises NotVideoError: it is none.
+        """
+        if not self._walk:
+            self._decide()
+        return self._walk.missing() if self._walk else None
+
+    def _decide(self) -> None:
+        head = bytes(self._head)
+        self.container = container_of(head)
+        if self.container is None:
+            raise NotVideoError(head)
+        self._walk = _Elements() if self.container is WEBM else _Boxes()
+        self._walk.feed(head)
+
+
+def container_of(head: bytes) -> Container | None:
+    """
+    Return what a file is that begins so.
+
+    :param head: the first 64 bytes or more; all of them, if there are fewer.
+    """
+    if head[4:8] == b"ftyp":
+        size = int.from_bytes(head[:4], "big")
+        if size < 16 or size % 4 or size > 4096 or head[8:12] in _NOT_VIDEO_BRANDS:
+            return None
+        return MOV if head[8:12] == b"qt  " else MP4
+    if head[:4] == _EBML and b"\x42\x82\x84webm" in head[:HEAD_BYTES]:
+        return WEBM
+    return None
+
+
+def _looks_like_text(head: bytes) -> bool:
+    try:
+        text = head.decode("utf-8", "strict") if len(head) < _QUOTED_BYTES else head[:-4].decode("utf-8", "ignore")
+    except UnicodeDecodeError:
+        text = head.decode("latin-1") if head.lstrip()[:1] == b"<" else "\0"
+    return bool(text.strip()) and not any(ord(character) < 32 and character not in "\t\r\n\f" for character in text)
+
+
+class _Walk:
+    """Follows the outermost parts of a file: reads their headers, skips what is in them."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.next = 0
+        """Where the next byte of a header is."""
+        self.open_end = False
+        """The present part goes on to the end of the file, wherever that is."""
+        self.lacks: set[bytes] = set()
+        """Parts that every file of this kind has, and that did not come yet."""
+        self._header = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        end = self.position + len(data)
+        while not self.open_end and self.next < end:
+            start = self.next - self.position
+            piece = data[start : start + self._needed(self._header) - len(self._header)]
+            self._header += piece
+            self.next += len(piece)
+            if len(self._header) == self._needed(self._header):
+                self.next += self._skipped(bytes(self._header))
+                self._header.clear()
+        self.position = end
+
+    def missing(self) -> str | None:
+        """Say what is missing at the end, or ``None``."""
+        if not self.open_end and self._header:
+            return "it ends within the header of a part"
+        if not self.open_end and self.position < self.next:
+            return f"its last part needs {self.next - self.position} bytes more"
+        return f"there is no {min(self.lacks).decode('latin-1')} part in it" if self.lacks else None
+
+    def _needed(self, header: bytearray) -> int:
+        """Return the length of a header that begins so; of more than that beginning, if it is too short to tell."""
+        raise NotImplementedError
+
+    def _skipped(self, header: bytes) -> int:
+        """Return how many bytes are between this header and the next one."""
+        raise NotImplementedError
+
+
+class _Boxes(_Walk):
+    """ISO-BMFF: size, type. A size of 1 means that 64 bits of it follow, of 0 that the box is all the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lacks = {b"moov", b"mdat"}  # the index, and what is played
+
+    def _needed(self, header: bytearray) -> int:
+        return 16 if header[:4] == b"\0\0\0\1" else 8
+
+    def _skipped(self, header: bytes) -> int:
+        size = int.from_bytes(header[8:] or header[:4], "big")
+        self.lacks.discard(header[4:8])
+        # Sizes of 2 to 7 are none: what follows can't be followed, and may be padding.
+        self.open_end = size < len(header)
+        return size - len(header)
+
+
+class _Elements(_Walk):
+    """EBML (RFC 8794): an id and a size, each with its own length in its first bits; all ones: not known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lacks = {b"Segment"}
+
+    def _needed(self, header: bytearray) -> int:
+        if not header:
+            return 1
+        id_bytes = _vint_bytes(header[0])
+        return id_bytes + (_vint_bytes(header[id_bytes]) if len(header) > id_bytes else 1)
+
+    def _skipped(self, header: bytes) -> int:
+        id_bytes = _vint_bytes(header[0])
+        bits = 7 * (len(header) - id_bytes)
+        size = int.from_bytes(header[id_bytes:], "big") & ((1 << bits) - 1)
+        if header[:id_bytes] == _SEGMENT:
+            self.lacks.clear()
+        self.open_end = size == (1 << bits) - 1 or header[:id_bytes] not in (_EBML, _SEGMENT)
+        return size
+
+
+def _vint_bytes(first: int) -> int:
+    """Return the length of a number that begins with this byte: its leading zero bits, and one."""
+    return min(8, 9 - first.bit_length())
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How a video plays; a field is ``None`` where that can't be told."""
+
+    width: int | None = None
+    height: int | None = None
+    duration_seconds: float | None = None
+
+
+def probe(open_file: Callable[[], IO[bytes]], container: Container, log: logging.Logger) -> Picture:
+    """
+    Read how a video plays with PyAV, where that is installed. Reads its index, and holds no more than that.
+
+    :param open_file: opens the file, for reading and seeking.
+    """
+    try:
+        import av
+    except ImportError:
+        return Picture()
+    try:
+        with open_file() as file, av.open(_Readable(file), "r", format=container.demuxer) as video:
+            streams = video.streams.video
+            duration = video.duration / av.time_base if video.duration else None
+            return Picture(
+                width=streams[0].width if streams else None,
+                height=streams[0].height if streams else None,
+                duration_seconds=round(duration, 3) if duration else None,
+            )
+    except Exception as error:
+        # The file is what the server holds, and whole; that FFmpeg doesn't know it is no reason to lose it.
+        log.warning("Width, height and duration are not known: PyAV can't read the file: %s", error)
+        return Picture()
+
+
+class _Readable:
+    """All that FFmpeg gets of a file: no name, so that it can't open another one."""
+
+    def __init__(self, file: Any) -> None:
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell

@@ -1,0 +1,46 @@
+"""A person looks at the video before it is published: Airflow 3.1 and later.
+
+The approval waits on the *Required Actions* page, without a worker, and shows the link to the video. Approved, the file
+is stored where the Airflow variable ``veo_destination`` says; rejected, it isn't, and the run ends well.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from airflow.providers.common.compat.sdk import dag, task
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+
+from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoDownloadVideoOperator
+from airflow_provider_veo.sensors import VeoVideoSensor
+
+
+@dag(schedule=None, start_date=datetime(2026, 1, 1), catchup=False, tags=["veo"])
+def veo_approval():
+    create = VeoCreateVideoOperator(
+        task_id="create",
+        prompt="A lighthouse keeper waves to the night train, handheld",
+        model="veo3-fast",
+    )
+    wait = VeoVideoSensor(task_id="wait", veo_task_id=create.output, deferrable=True)
+    approve = ApprovalOperator(
+        task_id="approve",
+        subject="Publish the video of {{ ds }}?",
+        body="{{ ti.xcom_pull(task_ids='wait')['video_url'] }}",
+        execution_timeout=timedelta(hours=12),
+    )
+    store = VeoDownloadVideoOperator(
+        task_id="store",
+        veo_task_id=create.output,  # its URL is asked for anew: approvals may take longer than a URL lives
+        destination="{{ var.value.get('veo_destination', 'file:///tmp/veo-videos/') }}",
+    )
+
+    @task
+    def publish(file: dict) -> None:
+        print(f"Publishing {file['uri']}")
+
+    wait >> approve >> store
+    publish(store.output)
+
+
+veo_approval()

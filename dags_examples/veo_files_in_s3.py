@@ -1,0 +1,48 @@
+"""The file goes to S3 in the task that made the video, and DAGs that wait for it start.
+
+``veo_files_in_s3`` makes a video and stores it. ``veo_publish_files`` runs when it has: its schedule is the alias under
+which the first DAG announces each file. The facts about the file (where it is, its size, checksum, duration …) come
+with the event.
+
+The storage is where the Airflow variable ``veo_destination`` says, e.g. ``s3://aws_default@my-bucket/videos/``. The
+part before the ``@`` is an Airflow connection. Any storage of an installed provider will do: ``gs://``, ``abfs://``, …
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.providers.common.compat.sdk import AssetAlias, dag, task
+
+from airflow_provider_veo.operators import VeoCreateVideoOperator
+
+FILES = AssetAlias("veo-files")
+
+
+@dag(schedule=None, start_date=datetime(2026, 1, 1), catchup=False, tags=["veo"])
+def veo_files_in_s3():
+    VeoCreateVideoOperator(
+        task_id="create",
+        prompt="A paper boat drifts down a canal at dawn, slow dolly shot, soft mist",
+        model="veo3-fast",
+        wait_for_completion=True,
+        deferrable=True,
+        download_to="{{ var.value.get('veo_destination', 'file:///tmp/veo-videos/') }}",
+        outlets=[FILES],
+    )
+
+
+@dag(schedule=[FILES], start_date=datetime(2026, 1, 1), catchup=False, tags=["veo"])
+def veo_publish_files():
+    @task(inlets=[FILES])
+    def publish(inlet_events=None) -> list[dict]:
+        files = [event.extra for event in inlet_events[FILES]]
+        for file in files:
+            print(f"{file['uri']}: {file['bytes']} bytes, {file.get('duration_seconds')} s")
+        return files
+
+    publish()
+
+
+veo_files_in_s3()
+veo_publish_files()
