@@ -52,6 +52,8 @@ class Ended:
 def ended(request, migrated_home, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
     with harness.running(migrated_home, folder, {"VEO_CHAOS_EACH": str(EACH)}) as place:
+        # So long that a task on a busy machine still finds it running, and can die while it waits.
+        place.relay.configure(generation_seconds=15)
         place.relay.set_faults(IN_FLIGHT)
         kill_the_triggerer(place)
         place.relay.set_faults()
