@@ -18,7 +18,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_veo.links import VideoLink
 from airflow_provider_veo.protocol import VeoError, VeoValidationError
-from airflow_provider_veo.protocol.coerce import is_nothing
+from airflow_provider_veo.protocol.coerce import is_nothing, mapping
 from airflow_provider_veo.protocol.waiting import Wait, log_answer, log_no_answer
 
 if TYPE_CHECKING:
@@ -192,6 +192,7 @@ def the_id(given: Any) -> str:
 
     :raises VeoValidationError: there is none.
     """
+    given = mapping(given)
     found = given.get("id") if isinstance(given, dict) else given
     if is_nothing(found) or not isinstance(found, (str, int)):
         raise VeoValidationError(

@@ -25,7 +25,7 @@ def veo_approval():
     wait = VeoVideoSensor(task_id="wait", veo_task_id=create.output, deferrable=True)
     approve = ApprovalOperator(
         task_id="approve",
-        subject="Publish the video of {{ ds }}?",
+        subject="Publish the video of {{ dag_run.run_after | ds }}?",
         body="{{ ti.xcom_pull(task_ids='wait')['video_url'] }}",
         execution_timeout=timedelta(hours=12),
     )

@@ -34,9 +34,9 @@ def veo_files_in_s3():
 
 @dag(schedule=[FILES], start_date=datetime(2026, 1, 1), catchup=False, tags=["veo"])
 def veo_publish_files():
-    @task(inlets=[FILES])
-    def publish(inlet_events=None) -> list[dict]:
-        files = [event.extra for event in inlet_events[FILES]]
+    @task
+    def publish(triggering_asset_events=None) -> list[dict]:  # Airflow 2.11: triggering_dataset_events
+        files = [event.extra for event in triggering_asset_events[FILES]]
         for file in files:
             print(f"{file['uri']}: {file['bytes']} bytes, {file.get('duration_seconds')} s")
         return files

@@ -128,7 +128,8 @@ class VeoDownloadVideoOperator(FileLineage, BaseOperator):
         return download.run(context, url, veo_task_id)
 
     def _images_asked_for(self) -> list[str]:
-        return list(self.veo_video.get("images") or ()) if isinstance(self.veo_video, dict) else []
+        video = coerce.mapping(self.veo_video)
+        return list(video.get("images") or ()) if isinstance(video, dict) else []
 
     def _source(self) -> tuple[str | None, str | None]:
         """Return the id of the video and its URL, as far as they are given."""
@@ -138,7 +139,12 @@ class VeoDownloadVideoOperator(FileLineage, BaseOperator):
             return the_id(self.veo_task_id), None
         if not coerce.is_nothing(self.video_url):
             return None, str(self.video_url)
-        return the_id(self.veo_video), (self.veo_video or {}).get("video_url")
+        video = coerce.mapping(self.veo_video)
+        if not isinstance(video, dict):
+            raise VeoValidationError(
+                "There is no video to store.", [f"veo_video: expected a veo_video dict, got {video!r:.200}"]
+            )
+        return the_id(video), video.get("video_url")
 
     def _fail_on_mistakes(self) -> None:
         mistakes = []

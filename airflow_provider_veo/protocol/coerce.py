@@ -51,6 +51,11 @@ def images(value: Any) -> Any:
     return [item.strip() if isinstance(item, str) else item for item in value] or None
 
 
+def mapping(value: Any) -> Any:
+    """Read a string that holds a JSON or Python mapping: what a template makes of a dict that it pulls."""
+    return _parsed(value.strip()) if isinstance(value, str) and value.strip().startswith("{") else value
+
+
 def extra_body(value: Any) -> tuple[dict[str, Any], list[str]]:
     """Read a mapping, or a string that holds a JSON or Python one. Return it, and what is wrong with it."""
     if is_nothing(value):

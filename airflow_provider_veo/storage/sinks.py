@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_veo.storage.digests import Digests
 
-PART_BYTES = 8 * 1024 * 1024
+PART_BYTES = 5 * 1024 * 1024
 """A part of an upload, which is held in memory. S3 takes at least 5 MiB and at most 10,000 of them."""
 _LOCK_SECONDS = 0.2
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
