@@ -78,8 +78,7 @@ class Story:
             xcoms={
                 key: value
                 for (task, key, index), value in xcoms.items()
-                # Airflow pushes an empty text for a link that a task doesn't know.
-                if (task, index) == row[:2] and (key, value) != ("_link_VideoLink", "")
+                if (task, index) == row[:2] and key != "_link_VideoLink"  # empty while a task doesn't know the URL
             },
             sent=sum(self._is_about(name, create["prompt"]) for create in creates),
             accepted=self.accepted(name),
