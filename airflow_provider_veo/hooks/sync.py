@@ -13,7 +13,6 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import requests
 import tenacity
 import urllib3
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseHook, mask_secret
@@ -31,9 +30,12 @@ from airflow_provider_veo.protocol import (
     responses,
 )
 from airflow_provider_veo.protocol.waiting import Wait, log_answer, log_no_answer
+from airflow_provider_veo.transport import TRANSPORT_ERRORS, Bearer, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    import requests
 
 
 _MAX_ATTEMPTS = 5
@@ -41,7 +43,6 @@ _MAX_SECONDS = 60.0
 """How often, and for how long in all, one call sends a request that is safe to send again."""
 
 _CHUNK_BYTES = 65536
-_TRANSPORT_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 _T = TypeVar("_T")
 
 
@@ -82,7 +83,7 @@ class VeoHook(BaseHook):
     @cached_property
     def _session(self) -> requests.Session:
         connection.refuse_plain_http_to_the_public(self.settings)
-        session = _Session()
+        session = Session()
         session.headers.update(connection.HEADERS)
         return session
 
@@ -192,7 +193,7 @@ class VeoHook(BaseHook):
             if body.was_read:
                 # Whatever it was: the request may have gone out, and nobody knows what became of it.
                 raise self._no_answer(VeoAmbiguousSubmitError, "POST", url, error) from error
-            if isinstance(error, _TRANSPORT_ERRORS):
+            if isinstance(error, TRANSPORT_ERRORS):
                 raise self._no_answer(VeoUnavailableError, "POST", url, error) from error
             raise
 
@@ -207,7 +208,7 @@ class VeoHook(BaseHook):
         url = f"{self.settings.base_url}{path}"
         try:
             return self._exchange("GET", url, params=params)
-        except _TRANSPORT_ERRORS as error:
+        except TRANSPORT_ERRORS as error:
             raise self._no_answer(VeoUnavailableError, "GET", url, error) from error
 
     def _exchange(self, method: str, url: str, **request: Any) -> _Reply:
@@ -218,7 +219,7 @@ class VeoHook(BaseHook):
             url,
             # An auth object, for without one requests takes ~/.netrc's word over ours. Proxy and CA bundle are given
             # with each request, for the environment's go before those of a session.
-            auth=_Bearer(settings.api_key),
+            auth=Bearer(settings.api_key),
             proxies={"http": settings.proxy, "https": settings.proxy} if settings.proxy else None,
             verify=settings.ca_bundle or True,
             timeout=(settings.connect_timeout, settings.read_timeout),
@@ -263,24 +264,6 @@ class VeoHook(BaseHook):
         from airflow_provider_veo.form import ui_field_behaviour
 
         return ui_field_behaviour()
-
-
-class _Session(requests.Session):
-    """A session that sees no redirects: even where it doesn't follow one, requests would read all of its body."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
-
-
-class _Bearer(requests.auth.AuthBase):
-    """Adds the key to a request at the last moment. It is in no representation of this object."""
-
-    def __init__(self, api_key: str) -> None:
-        self._api_key = api_key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._api_key}"
-        return request
 
 
 class _Outgoing(io.BytesIO):

@@ -18,6 +18,8 @@ from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+from airflow_provider_veo.local_files import is_local, sync_folder
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -121,7 +123,7 @@ class ObjectStorage:
         """Write a value, whole or not at all."""
         path = self._path(name)
         content = json.dumps({**value, "task_instance": self._task_instance}, indent=1).encode()
-        if _is_local(path):
+        if is_local(path):
             _replace_file(Path(path.path), content)
             return
         try:
@@ -179,12 +181,6 @@ def _file_name(name: str) -> str:
     return f"{safe[: _NAME_CHARACTERS - 33]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
-def _is_local(path: ObjectStoragePath) -> bool:
-    from fsspec.implementations.local import LocalFileSystem
-
-    return isinstance(path.fs, LocalFileSystem)
-
-
 def _replace_file(path: Path, content: bytes) -> None:
     """Write a file so that it is there in full or not at all, also when the machine loses its power."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,8 +193,4 @@ def _replace_file(path: Path, content: bytes) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

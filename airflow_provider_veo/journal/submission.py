@@ -63,7 +63,7 @@ class Submission:
         :param try_number: the try that sends it.
         """
         digests = {name: _digest(value) for name, value in sorted(body.items())}
-        request = {name: _readable(name, value) for name, value in sorted(body.items())}
+        request = {name: _readable(name, value, digests[name]) for name, value in sorted(body.items())}
         return cls(f"{conn_id} at {base_url}", digests, request, try_number)
 
     def accepted(self, veo_task_id: str) -> Submission:
@@ -165,9 +165,9 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARACTERS]
 
 
-def _readable(name: str, value: Any) -> str:
+def _readable(name: str, value: Any, digest: str) -> str:
     if name not in _SHOWN:
         how_many = f"{len(value)} with " if isinstance(value, (list, tuple)) else ""
-        return f"{how_many}sha256 {_digest(value)}"
+        return f"{how_many}sha256 {digest}"
     text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}… (sha256 {_digest(value)})"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}… (sha256 {digest})"

@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
+from airflow_provider_veo import storage
 from airflow_provider_veo.links import VideoLink
-from airflow_provider_veo.operators.files import (
-    MAX_BYTES,
-    OVERWRITES,
-    TIMEOUT_SECONDS,
-    Download,
-    announce,
-)
+from airflow_provider_veo.operators.files import OVERWRITES, Download, announce
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoValidationError, coerce
 
@@ -73,8 +68,8 @@ class VeoDownloadVideoOperator(FileLineage, BaseOperator):
         destination_conn_id: str | None = None,
         veo_conn_id: str = "veo_default",
         overwrite: Literal["never", "always"] = "never",
-        max_bytes: int = MAX_BYTES,
-        timeout: float = TIMEOUT_SECONDS,
+        max_bytes: int = storage.DEFAULT_MAX_BYTES,
+        timeout: float = storage.DEFAULT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from airflow_provider_veo.storage import StoredVideo
 
 OVERWRITES = ("never", "always")
-MAX_BYTES = 2 * 1024**3
-TIMEOUT_SECONDS = 1800.0
 _DIGEST_CHARACTERS = 12
 
 
@@ -49,8 +47,8 @@ class Download:
     log: Logger
     conn_id: str | None = None
     overwrite: Literal["never", "always"] = "never"
-    max_bytes: int = MAX_BYTES
-    timeout: float = TIMEOUT_SECONDS
+    max_bytes: int = storage.DEFAULT_MAX_BYTES
+    timeout: float = storage.DEFAULT_TIMEOUT
 
     def run(self, context: Context, url: str, veo_task_id: str | None = None) -> StoredVideo:
         """
@@ -63,7 +61,7 @@ class Download:
         """
         path = storage.destination_for(
             self.destination,
-            conn_id=self.conn_id or None,
+            conn_id=self.conn_id,
             veo_task_id=veo_task_id or _name_of(url),
             dag_id=context["ti"].dag_id,
             run_date=run_date(context),

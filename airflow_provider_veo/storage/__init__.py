@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_veo.storage.names import destination_for, safe_name, video_name
-    from airflow_provider_veo.storage.store import DEFAULT_MAX_BYTES, DEFAULT_TIMEOUT, StoredVideo, store_video
+    from airflow_provider_veo.storage.store import StoredVideo, store_video
 
 __all__ = [
     "DEFAULT_MAX_BYTES",
@@ -23,9 +23,11 @@ __all__ = [
     "video_name",
 ]
 
+DEFAULT_MAX_BYTES = 2 * 1024**3
+DEFAULT_TIMEOUT = 1800.0
+"""Seconds in all."""
+
 _MODULES = {
-    "DEFAULT_MAX_BYTES": "store",
-    "DEFAULT_TIMEOUT": "store",
     "StoredVideo": "store",
     "destination_for": "names",
     "safe_name": "names",

@@ -7,6 +7,8 @@ import os
 from importlib import import_module
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from airflow_provider_veo.local_files import is_local
+
 if TYPE_CHECKING:
     import logging
 
@@ -15,13 +17,6 @@ if TYPE_CHECKING:
 _READ_AHEAD_BYTES = 1024 * 1024
 _WITH_UPLOADS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 """Storages by their fsspec protocol in which an object is there when its upload is completed, and not before."""
-
-
-def is_local(path: ObjectStoragePath) -> bool:
-    """Whether this is a file of this machine."""
-    from fsspec.implementations.local import LocalFileSystem
-
-    return isinstance(path.fs, LocalFileSystem)
 
 
 def has_uploads(fs: Any) -> bool:

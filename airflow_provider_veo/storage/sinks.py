@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
 from uuid import uuid4
 
+from airflow_provider_veo.local_files import is_local, sync_folder
 from airflow_provider_veo.storage import remote
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def open_sink(path: ObjectStoragePath, deadline: float, log: logging.Logger) -> 
     :param deadline: on the monotonic clock, for another process that is storing it to be ready.
     :raises BusyError: it still is.
     """
-    if remote.is_local(path):
+    if is_local(path):
         return LocalFile(Path(path.path), deadline)
     return Upload(path, log) if remote.has_uploads(path.fs) else RenamedFile(path)
 
@@ -161,11 +162,7 @@ class LocalFile(Sink):
         os.replace(self._part, self._path)
         self._opened.close()
         self._file = None
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self._path.parent)
 
     def discard(self) -> None:
         """Remove it, as long as the lock says that it is ours."""

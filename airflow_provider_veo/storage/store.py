@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_veo.protocol import VeoDownloadError, VeoDownloadRefusedError, VeoError, envelope
-from airflow_provider_veo.storage import media, remote
+from airflow_provider_veo.storage import DEFAULT_MAX_BYTES, DEFAULT_TIMEOUT, media, remote
 from airflow_provider_veo.storage.comparison import Comparison, DifferentError, SameError
 from airflow_provider_veo.storage.sinks import BusyError, Sink, open_sink
 from airflow_provider_veo.storage.transfer import Order, Received, Transfer
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_veo.connection import VeoConnection
 
-DEFAULT_MAX_BYTES = 2 * 1024**3
-DEFAULT_TIMEOUT = 1800.0
 Overwrite = Literal["never", "always"]
 
 

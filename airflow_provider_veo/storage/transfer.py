@@ -18,7 +18,8 @@ import tenacity
 from airflow_provider_veo.protocol import VeoDownloadError, VeoDownloadRefusedError, VeoError, envelope
 from airflow_provider_veo.storage.digests import Digests
 from airflow_provider_veo.storage.media import Container, Inspector, NotVideoError
-from airflow_provider_veo.storage.web import TRANSPORT_ERRORS, UrlRefusedError, shown
+from airflow_provider_veo.storage.web import UrlRefusedError, shown
+from airflow_provider_veo.transport import TRANSPORT_ERRORS
 
 if TYPE_CHECKING:
     import logging

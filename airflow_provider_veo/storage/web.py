@@ -26,13 +26,13 @@ from urllib3.util.connection import create_connection
 from airflow_provider_veo import connection
 from airflow_provider_veo.protocol import envelope
 from airflow_provider_veo.storage.addresses import METADATA, Policy, same_host
+from airflow_provider_veo.transport import TRANSPORT_ERRORS, Bearer, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 MAX_REDIRECTS = 5
 CHUNK_BYTES = 1024 * 1024
-TRANSPORT_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 _MAX_ADDRESSES = 8
 """That are tried of one name, each for as long as the connect timeout."""
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -107,7 +107,7 @@ class Web:
     def __init__(self, settings: connection.VeoConnection, veo_task_id: str | None = None) -> None:
         self._settings = settings
         self._veo_task_id = veo_task_id
-        self._session = _Session()
+        self._session = Session()
         # A connection for each request: none is taken over from a time when other addresses were allowed.
         own = {"User-Agent": connection.HEADERS["User-Agent"], "Accept": "*/*", "Connection": "close"}
         self._session.headers.update(own)
@@ -163,8 +163,7 @@ class Web:
         settings = self._settings
         if with_key:
             connection.refuse_plain_http_to_the_public(settings)
-        # An auth object in any case: without one requests takes the word of ~/.netrc.
-        auth = _Authorization(f"Bearer {settings.api_key}" if with_key else None)
+        auth = Bearer(settings.api_key if with_key else None)
         try:
             request = self._session.prepare_request(requests.Request("GET", url, headers=dict(headers), auth=auth))
         except (requests.exceptions.RequestException, urllib3.exceptions.LocationParseError):
@@ -247,26 +246,6 @@ def _check_addresses(policy: Policy, host: str, addresses: Iterable[str]) -> Non
         if reason := policy.refusal(host, address):
             which = address if same_host(host, address) else f"{host} is {address}, and that"
             raise UrlRefusedError(f"{which} is {reason}", _HINTS.get(reason, _PRIVATE_HINT))
-
-
-class _Session(requests.Session):
-    """A session that sees no redirects: even where it doesn't follow one, requests would read all of its body."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
-
-
-class _Authorization(requests.auth.AuthBase):
-    """Says who asks, or makes sure that nobody does. The value is in no representation of this object."""
-
-    def __init__(self, value: str | None) -> None:
-        self._value = value
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.pop("Authorization", None)
-        if self._value:
-            request.headers["Authorization"] = self._value
-        return request
 
 
 class _CheckingAdapter(requests.adapters.HTTPAdapter):
