@@ -1,34 +1,36 @@
-"""The trigger that waits for a video without a worker.
+"""The triggers that wait for videos without a worker.
 
-It only asks. A triggerer starts its triggers anew at will, and two triggerers may run the same one for a while: a
+They only ask. A triggerer starts its triggers anew at will, and two triggerers may run the same one for a while: a
 request that costs money has no place here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
-import random
 import time
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_veo.asking import at_pace, until_ready
+from airflow_provider_veo.batch.progress import SECONDS_BETWEEN, Progress
 from airflow_provider_veo.links import VideoLink
-from airflow_provider_veo.protocol import VeoError, VeoValidationError
+from airflow_provider_veo.pace import Pace
+from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoValidationError
 from airflow_provider_veo.protocol.coerce import is_nothing, mapping
-from airflow_provider_veo.protocol.waiting import Wait, log_answer, log_no_answer
+from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from airflow_provider_veo.asking import Ask
     from airflow_provider_veo.protocol import VideoTask
 
 
-TICK_SECONDS = 0.25
-"""Questions are sent at multiples of this, up to so much later than they are due."""
 GRACE_SECONDS = 600.0
 """So much later than a wait's own deadline is the one that is set for Airflow, which ends a trigger without a word."""
 
@@ -114,23 +116,9 @@ class VeoVideoTrigger(BaseTrigger):
     async def _wait(self, veo_task_id: str) -> VideoTask:
         from airflow_provider_veo.hooks import VeoAsyncHook
 
-        now = time.time()
-        wait = Wait(veo_task_id, self._started(now), self.timeout, self.poll_interval, self.due)
+        wait = Wait(veo_task_id, self._started(time.time()), self.timeout, self.poll_interval, self.due)
         async with VeoAsyncHook(self.veo_conn_id) as hook:
-            await _sleep(wait.seconds_to_first(now, random.random()))  # noqa: S311  it spreads, it hides nothing
-            while True:
-                before = wait.last
-                try:
-                    video = await hook.get_video(veo_task_id)
-                except VeoError as error:
-                    if wait.trouble is None:
-                        log_no_answer(self.log, veo_task_id, error)
-                    wait.got_no_answer(error, time.time())
-                else:
-                    log_answer(self.log, before, video)
-                    if wait.answered(video):
-                        return video
-                await _sleep(wait.seconds_to_next(time.time(), random.random()))  # noqa: S311
+            return await until_ready(wait, hook.get_video, self.log)
 
     def _started(self, now: float) -> float:
         if self.started is not None:
@@ -180,10 +168,136 @@ class VeoVideoTrigger(BaseTrigger):
         return self.task_instance
 
 
-async def _sleep(seconds: float) -> None:
-    """Sleep until the next tick after so many seconds: waits that are due together then wake the loop only once."""
-    now = asyncio.get_running_loop().time()
-    await asyncio.sleep(math.ceil((now + seconds) / TICK_SECONDS) * TICK_SECONDS - now)
+class VeoVideoBatchTrigger(BaseTrigger):
+    """
+    Wait for many submitted videos at once, and wake the worker when that is worth a process.
+
+    It asks for each as :class:`VeoVideoTrigger` does. One event is fired: when all have ended; when ``enough`` of them
+    have; ``linger`` seconds after the first one that has; or at ``wake_at``. It is ``{"outcomes": {…}, …}``,
+    with ``{"video": {…}}`` or ``{"error": {…}}`` for the id of each that has ended.
+
+    :param videos: when each was submitted, in epoch seconds, by the id that create returned.
+    :param veo_conn_id: id of a connection of type ``veo``. The key itself is never an argument.
+    :param timeout: seconds for a video, from its submission.
+    :param poll_interval: seconds between two questions for a video.
+    :param enough: so many are worth waking the worker; 0: all of them.
+    :param linger: seconds; ``None``: as long as it takes.
+    :param wake_at: epoch seconds at which the worker is woken in any case.
+    :param requests_per_minute: the most questions a minute.
+    :param refused_since: handed on to the event.
+    :param progress: how far the batch is, see :class:`~airflow_provider_veo.batch.progress.Progress`.
+    :param told_at: epoch seconds when that was told last.
+    """
+
+    def __init__(
+        self,
+        videos: dict[str, float],
+        veo_conn_id: str = "veo_default",
+        timeout: float = 3600,
+        poll_interval: float = 15,
+        enough: int = 0,
+        linger: float | None = None,
+        wake_at: float | None = None,
+        requests_per_minute: float | None = None,
+        refused_since: float | None = None,
+        progress: dict[str, Any] | None = None,
+        told_at: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.videos = videos
+        self.veo_conn_id = veo_conn_id
+        self.timeout = timeout
+        self.poll_interval = poll_interval
+        self.enough = enough
+        self.linger = linger
+        self.wake_at = wake_at
+        self.requests_per_minute = requests_per_minute
+        self.refused_since = refused_since
+        self.progress = progress
+        self.told_at = told_at
+        self._pace = Pace(requests_per_minute)
+        self._outcomes: dict[str, dict[str, Any]] = {}
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what makes this trigger anew in another process. There is no secret in it."""
+        names = inspect.signature(type(self)).parameters
+        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Ask until there is enough to tell, and tell it once."""
+        from airflow_provider_veo.hooks import VeoAsyncHook
+
+        async with VeoAsyncHook(self.veo_conn_id) as hook:
+            ask = at_pace(self._pace, hook.get_video)
+            waits = {asyncio.ensure_future(self._watch(ask, *video)) for video in self.videos.items()}
+            telling = asyncio.ensure_future(self._tell())
+            try:
+                await self._until_enough(waits)
+            finally:
+                for task in (telling, *waits):
+                    task.cancel()
+        handed_on = {"refused_since": self.refused_since, "told_at": self.told_at}
+        yield TriggerEvent({"outcomes": self._outcomes, **handed_on})
+
+    async def on_kill(self) -> None:
+        """Say what goes on being billed: the API has no way to cancel a video."""
+        self.log.warning(
+            "The wait was ended by a user. %d videos go on being generated, and are billed: the API has no cancel. "
+            "They are on record: the task goes on with them when it is cleared.",
+            len(self.videos) - len(self._outcomes),
+        )
+
+    async def _until_enough(self, waits: set[asyncio.Task[None]]) -> None:
+        if not waits:
+            await asyncio.sleep(max(0.0, (self.wake_at or 0.0) - time.time()))
+        wake_at = self.wake_at or math.inf
+        enough = self.enough or len(waits)
+        while len(self._outcomes) < enough and waits and (seconds := wake_at - time.time()) > 0:
+            timeout = None if seconds == math.inf else seconds
+            done, waits = await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if self._outcomes and self.linger is not None:
+                wake_at = min(wake_at, time.time() + self.linger)
+
+    async def _watch(self, ask: Ask, veo_task_id: str, submitted: float) -> None:
+        due = submitted + FIRST_LOOK_INTERVALS * self.poll_interval
+        wait = Wait(veo_task_id, submitted, self.timeout, self.poll_interval, due)
+        try:
+            self._outcomes[veo_task_id] = {"video": (await until_ready(wait, ask)).to_dict()}
+        except VeoGenerationFailedError:
+            self._outcomes[veo_task_id] = {"video": cast("VideoTask", wait.last).to_dict()}
+        except VeoError as error:
+            self._outcomes[veo_task_id] = {"error": error.to_dict()}
+
+    async def _tell(self) -> None:
+        if self.progress is None:
+            return
+        before = Progress(**self.progress)
+        while True:
+            await asyncio.sleep(max(0.0, self.told_at + SECONDS_BETWEEN - time.time()))
+            self.told_at = time.time()
+            succeeded = sum(outcome.get("video", {}).get("state") == "succeeded" for outcome in self._outcomes.values())
+            progress = before.with_ended(succeeded, len(self._outcomes) - succeeded)
+            self.log.info(progress.line(time.time()))
+            await self._publish(progress)
+
+    async def _publish(self, progress: Progress) -> None:
+        """Push how far it is, where a trigger can."""
+        ti = self.task_instance
+        if ti is None or not hasattr(XCom, "aset"):
+            return
+        try:
+            await XCom.aset(
+                key="progress",
+                value=progress.to_dict(),
+                dag_id=ti.dag_id,
+                task_id=ti.task_id,
+                run_id=ti.run_id,
+                map_index=-1 if ti.map_index is None else ti.map_index,
+            )
+        except Exception as error:  # nothing that a night of paid videos may end for
+            self.log.debug("The progress could not be pushed: %s", error)
 
 
 def the_id(given: Any) -> str:

@@ -10,15 +10,13 @@ import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
 
-import aiohttp
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
 from airflow_provider_veo import connection
+from airflow_provider_veo.hooks.exchange import TRANSPORT_ERRORS, Exchange
 from airflow_provider_veo.protocol import (
     VeoAuthenticationError,
     VeoError,
@@ -28,7 +26,6 @@ from airflow_provider_veo.protocol import (
 )
 
 if TYPE_CHECKING:
-    import ssl
     from types import TracebackType
 
 log = logging.getLogger(__name__)
@@ -103,16 +100,11 @@ class _Client:
         self._veo_conn_id = veo_conn_id
         self._settings: connection.VeoConnection | None = None
         self._looked_up_at = 0.0
-        self._ssl: ssl.SSLContext | bool = True
-        self._proxy: str | None = None
-        self._session: aiohttp.ClientSession | None = None
         self._looking_up = asyncio.Lock()
-        # Bounds what is on the way. A bounded pool would do, were the time in its queue not part of aiohttp's timeout.
-        self._turn = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._exchange = Exchange(MAX_CONNECTIONS)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._exchange.close()
 
     async def settings(self, not_before: float | None = None) -> connection.VeoConnection:
         """
@@ -141,8 +133,7 @@ class _Client:
             settings = connection.read(await get_async_connection(self._veo_conn_id, hook=BaseHook))
             for secret in settings.secrets:
                 await asyncio.to_thread(mask_secret, secret)
-            await asyncio.to_thread(connection.refuse_plain_http_to_the_public, settings)
-            self._ssl = await asyncio.to_thread(_ssl_context, settings.ca_bundle) if settings.ca_bundle else True
+            await asyncio.to_thread(self._exchange.prepare, settings)
         except VeoError:
             raise
         except Exception as error:
@@ -150,69 +141,16 @@ class _Client:
             raise VeoUnavailableError(
                 f"The connection {self._veo_conn_id!r} can't be looked up: {type(error).__name__}: {error}"
             ) from error
-        # Not with each question: it reads all of the environment, twice.
-        self._proxy = settings.proxy or _proxy_of_the_environment(settings.base_url)
         return settings
 
     async def ask(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
         """Send one question, and understand its answer."""
-        url = f"{settings.base_url}{responses.QUERY_PATH}"
         try:
-            async with self._turn:
-                status, headers, body = await self._exchange(settings, url, {"id": veo_task_id})
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            reply = await self._exchange.send(settings, "GET", responses.QUERY_PATH, params={"id": veo_task_id})
+        except TRANSPORT_ERRORS as error:
+            url = f"{settings.base_url}{responses.QUERY_PATH}"
             raise responses.no_answer(VeoUnavailableError, "GET", url, error, settings.secrets) from error
-        return responses.parse_query(
-            status, headers, body, veo_task_id=veo_task_id, secrets=settings.secrets, now=time.time()
-        )
-
-    async def _exchange(
-        self, settings: connection.VeoConnection, url: str, params: dict[str, str]
-    ) -> tuple[int, dict[str, str], bytes]:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
-                headers=connection.HEADERS,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                # Not trust_env: ~/.netrc would take the place of the key.
-                trust_env=False,
-            )
-        async with self._session.get(
-            url,
-            params=params,
-            headers={"Authorization": f"Bearer {settings.api_key}"},
-            allow_redirects=False,
-            proxy=self._proxy,
-            ssl=self._ssl,
-            timeout=aiohttp.ClientTimeout(
-                total=settings.connect_timeout + 2 * settings.read_timeout,
-                sock_connect=settings.connect_timeout,
-                sock_read=settings.read_timeout,
-            ),
-        ) as response:
-            return response.status, dict(response.headers), await _read(response)
+        return responses.parse_query(*reply, veo_task_id=veo_task_id, secrets=settings.secrets, now=time.time())
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Client]] = WeakKeyDictionary()
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read an answer's body as far as it comes, and one byte more than is allowed at most."""
-    body = bytearray()
-    try:
-        while len(body) <= responses.MAX_BODY_BYTES and (chunk := await response.content.readany()):
-            body += chunk
-    except aiohttp.ClientPayloadError:
-        pass  # It is cut off. The status is known, and decides what that means.
-    return bytes(body)
-
-
-def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
-    import ssl
-
-    return ssl.create_default_context(cafile=ca_bundle)
-
-
-def _proxy_of_the_environment(url: str) -> str | None:
-    parts = urlsplit(url)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)

@@ -29,6 +29,7 @@ from airflow_provider_veo.protocol import (
     payload,
     responses,
 )
+from airflow_provider_veo.protocol.text import first_line
 from airflow_provider_veo.protocol.waiting import Wait, log_answer, log_no_answer
 from airflow_provider_veo.transport import TRANSPORT_ERRORS, Bearer, Session
 
@@ -79,6 +80,23 @@ class VeoHook(BaseHook):
         for secret in settings.secrets:
             mask_secret(secret)
         return settings
+
+    def look_up_again(self) -> None:
+        """
+        Read the connection anew: its key may have been rotated. Where that can't be done, it stays as it was.
+
+        :raises VeoValidationError: there is one, and it is not valid.
+        """
+        before = self.__dict__.pop("settings", None)
+        try:
+            self.settings  # noqa: B018  it is read, and kept
+        except (
+            Exception
+        ) as error:  # whatever a secrets backend raises; to Airflow, one that is down lacks the connection
+            if before is None or isinstance(error, VeoValidationError):
+                raise
+            self.log.warning("Going on with the connection as it was: %s", error)
+            self.__dict__["settings"] = before
 
     @cached_property
     def _session(self) -> requests.Session:
@@ -168,12 +186,12 @@ class VeoHook(BaseHook):
         except VeoValidationError as error:
             return False, str(error)
         except VeoAuthenticationError as error:
-            return False, f"The relay answers, but does not accept the API key. {_first_line(error)}"
+            return False, f"The relay answers, but does not accept the API key. {first_line(error)}"
         except VeoUnavailableError as error:
-            return False, f"{self.settings.base_url} can't be reached. {_first_line(error)} Check host, port and proxy."
+            return False, f"{self.settings.base_url} can't be reached. {first_line(error)} Check host, port and proxy."
         except VeoError as error:
             return False, (
-                f"{self.settings.base_url} answers, but not as a Veo relay does. {_first_line(error)} Check the host."
+                f"{self.settings.base_url} answers, but not as a Veo relay does. {first_line(error)} Check the host."
             )
         finally:
             self.close()
@@ -248,7 +266,7 @@ class VeoHook(BaseHook):
             state.attempt_number,
             _MAX_ATTEMPTS,
             state.upcoming_sleep,
-            _first_line(error),
+            first_line(error),
         )
 
     @classmethod
@@ -310,7 +328,3 @@ def _seconds_to_wait(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked_for = getattr(error, "retry_after", None) or 0.0
     return max(asked_for, _backoff(state))
-
-
-def _first_line(error: BaseException | None) -> str:
-    return str(error).partition("\n")[0]

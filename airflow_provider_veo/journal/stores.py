@@ -9,16 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
-from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_veo.local_files import is_local, sync_folder
+from airflow_provider_veo.local_files import is_local, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,7 +122,7 @@ class ObjectStorage:
         path = self._path(name)
         content = json.dumps({**value, "task_instance": self._task_instance}, indent=1).encode()
         if is_local(path):
-            _replace_file(Path(path.path), content)
+            replace_file(Path(path.path), content)
             return
         try:
             path.fs.pipe_file(path.path, content)
@@ -179,18 +177,3 @@ def _file_name(name: str) -> str:
     if len(safe) <= _NAME_CHARACTERS:
         return safe
     return f"{safe[: _NAME_CHARACTERS - 33]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that it is there in full or not at all, also when the machine loses its power."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    sync_folder(path.parent)

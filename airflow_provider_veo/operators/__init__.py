@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from airflow_provider_veo.operators.batch import VeoVideoBatchOperator
 from airflow_provider_veo.operators.create import VeoCreateVideoOperator
 from airflow_provider_veo.operators.download import VeoDownloadVideoOperator
 
-__all__ = ["VeoCreateVideoOperator", "VeoDownloadVideoOperator"]
+__all__ = ["VeoCreateVideoOperator", "VeoDownloadVideoOperator", "VeoVideoBatchOperator"]

@@ -16,9 +16,10 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 
 from airflow_provider_veo.journal import UNPROTECTED, open_journal
 from airflow_provider_veo.links import VideoLink
+from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number_mistakes
 from airflow_provider_veo.operators.files import Download, announce
 from airflow_provider_veo.operators.lineage import FileLineage
-from airflow_provider_veo.operators.submit import Submitter, shortened
+from airflow_provider_veo.operators.submit import Submitter
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoError,
@@ -28,6 +29,7 @@ from airflow_provider_veo.protocol import (
     coerce,
 )
 from airflow_provider_veo.protocol.errors import from_dict
+from airflow_provider_veo.protocol.text import shortened
 from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, raise_if_failed
 
 if TYPE_CHECKING:
@@ -320,12 +322,9 @@ class VeoCreateVideoOperator(FileLineage, BaseOperator):
         literals = {name: value for name in _REQUEST_FIELDS if self._is_literal(value := getattr(self, name))}
         mistakes = payload.literal_mistakes(literals)
         mistakes += self._download_mistakes()
-        if self.on_ambiguous_submit not in ("fail", "resubmit"):
-            mistakes.append(f"on_ambiguous_submit: expected 'fail' or 'resubmit', got {self.on_ambiguous_submit!r}")
+        mistakes += choice_mistakes("on_ambiguous_submit", self.on_ambiguous_submit, AMBIGUOUS)
         for name in ("poll_interval", "timeout"):
-            seconds = getattr(self, name)
-            if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
-                mistakes.append(f"{name}: expected a number of seconds above 0, got {seconds!r}")
+            mistakes += number_mistakes(name, getattr(self, name))
         if mistakes:
             raise VeoValidationError(f"The arguments of task {self.task_id!r} are not valid.", mistakes)
 

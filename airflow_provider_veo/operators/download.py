@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperat
 
 from airflow_provider_veo import storage
 from airflow_provider_veo.links import VideoLink
+from airflow_provider_veo.operators.arguments import choice_mistakes, number_mistakes
 from airflow_provider_veo.operators.files import OVERWRITES, Download, announce
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoValidationError, coerce
@@ -155,10 +156,8 @@ class VeoDownloadVideoOperator(FileLineage, BaseOperator):
 
 def file_mistakes(overwrite: Any, max_bytes: Any, timeout: Any) -> list[str]:
     """Name what is wrong with how a file shall be stored."""
-    mistakes = []
-    if overwrite not in OVERWRITES:
-        mistakes.append(f"overwrite: expected 'never' or 'always', got {overwrite!r}")
-    for name, value in ("max_bytes", max_bytes), ("timeout", timeout):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-            mistakes.append(f"{name}: expected a number above 0, got {value!r}")
-    return mistakes
+    return [
+        *choice_mistakes("overwrite", overwrite, OVERWRITES),
+        *number_mistakes("max_bytes", max_bytes),
+        *number_mistakes("timeout", timeout),
+    ]

@@ -117,6 +117,30 @@ def announce(context: Context, outlets: Iterable[Any], stored: Mapping[str, Any]
             event.extra.update(stored)
 
 
+def announce_batch(
+    context: Context, outlets: Iterable[Any], summary: Mapping[str, Any], files: Iterable[Mapping[str, Any]]
+) -> None:
+    """
+    Put what is known of many files on the asset events that the task emits.
+
+    :param context: of the task.
+    :param outlets: the task's. An ``AssetAlias`` gets an asset for each file; an ``Asset``'s event has the summary.
+    :param summary: of all of them.
+    :param files: what is known of each.
+    """
+    outlets, files = list(outlets), list(files)
+    announce(context, [outlet for outlet in outlets if not isinstance(outlet, AssetAlias)], summary)
+    aliases = [outlet for outlet in outlets if isinstance(outlet, AssetAlias)]
+    for stored in files:
+        announce(context, aliases, stored)
+
+
+def batch_file_name(key: str | None, veo_task_id: str) -> str:
+    """Return the name of a file among many: the job's key, where it has one, and the video's id."""
+    name = storage.video_name(veo_task_id)
+    return f"{storage.safe_name(f'{key}-{name}') if key else name}.mp4"
+
+
 def _name_of(url: str) -> str:
     """Return a name for a video of which only the URL is known: its file name, and a digest of where it is."""
     where = urlsplit(url)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from airflow.providers.common.compat.openlineage.facet import OutputDataset
     from airflow.providers.openlineage.extractors import OperatorLineage
 
 _FACTS = ("sha256", "content_type", "width", "height", "duration_seconds", "veo_task_id")
@@ -18,59 +19,63 @@ _FACTS = ("sha256", "content_type", "width", "height", "duration_seconds", "veo_
 
 class FileLineage:
     """
-    A task that stores a file, and says what it was made of: images in, file out.
+    A task that stores files, and says what they were made of: images in, files out.
 
-    Airflow's collector is told when the file is there. OpenLineage asks when the task has ended: of what the collector
+    Airflow's collector is told when a file is there. OpenLineage asks when the task has ended: of what the collector
     knows it takes neither URLs nor what is known of the file, so it gets its datasets from here.
     """
 
     _images: Sequence[str] = ()
-    _stored: Mapping[str, Any] | None = None
+    _stored: Sequence[Mapping[str, Any]] = ()
 
     def report_lineage(self, images: Sequence[str], stored: Mapping[str, Any]) -> None:
         """
-        Tell Airflow's hook lineage collector of the file, and keep it for OpenLineage.
+        Tell Airflow's hook lineage collector of a file, and keep it for OpenLineage.
 
         :param images: as they were sent; those that are ``data:`` URIs are nothing that others could know.
         :param stored: what is known of the file.
         """
         from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
-        self._images = [bare for image in images if (bare := _without_secrets(image))]
-        self._stored = stored
+        bare_images = [bare for image in images if (bare := _without_secrets(image))]
         collector = get_hook_lineage_collector()
-        for image in self._images:
+        for image in bare_images:
             collector.add_input_asset(context=self, uri=image)
         collector.add_output_asset(context=self, uri=stored["uri"])
+        self._images = list(dict.fromkeys([*self._images, *bare_images]))
+        self._stored = [*self._stored, stored]
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
         """
         Return the datasets of this task; OpenLineage calls it, and nothing else does.
 
-        The file has the facets ``outputStatistics`` (its size) and ``veo_file``: checksum, content type, the picture's
+        Each file has the facets ``outputStatistics`` (its size) and ``veo_file``: checksum, content type, the picture's
         size, duration and the relay's id.
 
         :param task_instance: that has ended.
         """
-        from airflow.providers.common.compat.openlineage.facet import (
-            DatasetFacet,
-            InputDataset,
-            OutputDataset,
-            OutputStatisticsOutputDatasetFacet,
-        )
+        from airflow.providers.common.compat.openlineage.facet import InputDataset
         from airflow.providers.openlineage.extractors import OperatorLineage
 
-        if self._stored is None:
-            return OperatorLineage()
-        facts = {name: self._stored[name] for name in _FACTS if name in self._stored}
-        file = OutputDataset(
-            *_dataset_name(self._stored["uri"]),
-            facets={"veo_file": DatasetFacet().with_additional_properties(**facts)},
-            outputFacets={
-                "outputStatistics": OutputStatisticsOutputDatasetFacet(size=self._stored["bytes"], fileCount=1)
-            },
+        return OperatorLineage(
+            inputs=[InputDataset(*_dataset_name(image)) for image in self._images],
+            outputs=[_output(stored) for stored in self._stored],
         )
-        return OperatorLineage(inputs=[InputDataset(*_dataset_name(image)) for image in self._images], outputs=[file])
+
+
+def _output(stored: Mapping[str, Any]) -> OutputDataset:
+    from airflow.providers.common.compat.openlineage.facet import (
+        DatasetFacet,
+        OutputDataset,
+        OutputStatisticsOutputDatasetFacet,
+    )
+
+    facts = {name: stored[name] for name in _FACTS if name in stored}
+    return OutputDataset(
+        *_dataset_name(stored["uri"]),
+        facets={"veo_file": DatasetFacet().with_additional_properties(**facts)},
+        outputFacets={"outputStatistics": OutputStatisticsOutputDatasetFacet(size=stored["bytes"], fileCount=1)},
+    )
 
 
 def _without_secrets(image: str) -> str | None:

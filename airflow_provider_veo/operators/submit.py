@@ -27,6 +27,7 @@ from airflow_provider_veo.protocol import (
     VeoNotFoundError,
     VideoTask,
 )
+from airflow_provider_veo.protocol.text import shortened
 from airflow_provider_veo.protocol.waiting import NOT_FOUND_SECONDS
 
 if TYPE_CHECKING:
@@ -222,8 +223,3 @@ class Submitter:
             f"  - If it isn't: {again} and clear this task. It is submitted again, and paid for twice if it was there "
             "after all."
         )
-
-
-def shortened(text: str, characters: int) -> str:
-    """Cut a text that is longer than so many characters, and say so."""
-    return text if len(text) <= characters else f"{text[: characters - 1]}… ({len(text)} characters)"

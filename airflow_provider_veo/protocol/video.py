@@ -78,6 +78,12 @@ class VideoTask:
         fields["updated_at"] = self.updated_at.isoformat() if self.updated_at else None
         return fields
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> VideoTask:
+        """Make it again of what :meth:`to_dict` returned."""
+        updated_at = fields.get("updated_at")
+        return cls(**{**fields, "updated_at": datetime.fromisoformat(updated_at) if updated_at else None})
+
     @property
     def warning(self) -> str | None:
         """What a person should know of this status, beyond what it means."""

@@ -17,6 +17,7 @@ from airflow_provider_veo.protocol.errors import (
     VeoTimeoutError,
     VeoUnavailableError,
 )
+from airflow_provider_veo.protocol.text import first_line
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -63,7 +64,7 @@ def log_answer(log: Logger, before: VideoTask | None, video: VideoTask) -> None:
 
 def log_no_answer(log: Logger, veo_task_id: str, error: VeoError) -> None:
     """Log that a question failed, and that the wait goes on."""
-    log.warning("Asking for video %s goes on: %s", veo_task_id, str(error).partition("\n")[0])
+    log.warning("Asking for video %s goes on: %s", veo_task_id, first_line(error))
 
 
 @dataclass

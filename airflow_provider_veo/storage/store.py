@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_veo.protocol import VeoDownloadError, VeoDownloadRefusedError, VeoError, envelope
+from airflow_provider_veo.protocol.text import first_line
 from airflow_provider_veo.storage import DEFAULT_MAX_BYTES, DEFAULT_TIMEOUT, media, remote
 from airflow_provider_veo.storage.comparison import Comparison, DifferentError, SameError
 from airflow_provider_veo.storage.sinks import BusyError, Sink, open_sink
@@ -171,7 +172,7 @@ class _Store:
         except VeoDownloadError as error:
             if not self._is_named_for_it():
                 raise
-            self._log.warning("Reusing %s for its name: it can't be compared. %s", self._path, _first_line(error))
+            self._log.warning("Reusing %s for its name: it can't be compared. %s", self._path, first_line(error))
         with self._storing():
             return comparison.looked_at()
 
@@ -229,7 +230,3 @@ class _Store:
             f"{meaning} Nothing half-written is left under that name.",
             veo_task_id=self._order.veo_task_id,
         )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import tenacity
 
 from airflow_provider_veo.protocol import VeoDownloadError, VeoDownloadRefusedError, VeoError, envelope
+from airflow_provider_veo.protocol.text import first_line
 from airflow_provider_veo.storage.digests import Digests
 from airflow_provider_veo.storage.media import Container, Inspector, NotVideoError
 from airflow_provider_veo.storage.web import UrlRefusedError, shown
@@ -375,7 +376,7 @@ class Transfer:
         if isinstance(last, _Again) and not last.at_once:
             self._log.warning(
                 "%s Trying again in %.1f s, from byte %d on",
-                str(last.error).partition("\n")[0],
+                first_line(last.error),
                 state.upcoming_sleep,
                 self._size if self._validator else 0,
             )

@@ -122,7 +122,7 @@ def test_waits_share_a_client_and_it_is_closed_after_the_last(relay, veo_task_id
         async with VeoAsyncHook() as first, VeoAsyncHook() as second:
             await asyncio.gather(*(hook.get_video(veo_task_id) for hook in (first, second) for _ in range(20)))
             (client,) = asynchronous._clients[loop].values()
-            session = client._session
+            session = client._exchange._session
         assert session.closed
         assert not asynchronous._clients[loop]
 

@@ -1,0 +1,63 @@
+"""What a batch may spend, and what it has spent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_veo.batch.entry import INTENDED
+from airflow_provider_veo.protocol import VeoError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_veo.batch.entry import Entry
+    from airflow_provider_veo.batch.jobs import Job
+    from airflow_provider_veo.connection import VeoConnection
+
+_ROUNDING = 1e-9
+
+
+class Budget:
+    """
+    Counts the price of everything that was accepted, in all tries, and of what may have been.
+
+    :param settings: the connection, with its prices.
+    :param max_cost: the most that may be spent; ``None``: anything.
+    """
+
+    def __init__(self, settings: VeoConnection, max_cost: float | None = None) -> None:
+        self.account = f"{settings.conn_id} at {settings.base_url}"
+        """Who is billed. A key that is rotated is still the same account."""
+        self._prices = settings.prices
+        self._max_cost = max_cost
+        self._committed = 0.0
+
+    def begin(self, jobs: Iterable[Job], entries: Iterable[Entry]) -> None:
+        """Count what is on record."""
+        prices = {job.key: self.price(job) or 0.0 for job in jobs}
+        for entry in entries:
+            self._committed += entry.cost or 0.0
+            if entry.state == INTENDED:
+                self._committed += prices.get(entry.key, 0.0)
+
+    def price(self, job: Job) -> float | None:
+        """Return what a job costs; ``None`` where nobody has said."""
+        return self._prices.get(job.body["model"])
+
+    def commit(self, job: Job) -> None:
+        """
+        Set the price of a job aside, before it is sent.
+
+        :raises VeoError: there is not enough left for it.
+        """
+        price = self.price(job) or 0.0
+        if self._max_cost is not None and self._committed + price > self._max_cost * (1 + _ROUNDING):
+            raise VeoError(
+                f"It costs {price:g}, and {self._committed:g} of max_cost={self._max_cost:g} are spent already. "
+                "Raise max_cost and clear this task to have it made."
+            )
+        self._committed += price
+
+    def release(self, job: Job) -> None:
+        """Give the price of a job back that was not accepted."""
+        self._committed -= self.price(job) or 0.0

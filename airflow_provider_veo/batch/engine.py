@@ -1,0 +1,375 @@
+"""
+The work on a batch: submit what was never sent, wait for what was accepted, store what is ready.
+
+It is one event loop in one worker process. Nothing is sent before :class:`~airflow_provider_veo.batch.scribe.Scribe`
+says that the intent is on record, and each answer goes to the scribe at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow_provider_veo.asking import TICK_SECONDS, at_pace, until_ready
+from airflow_provider_veo.batch.entry import REFUSED, SUCCEEDED, UNSENT, Entry
+from airflow_provider_veo.batch.plan import Step, next_step
+from airflow_provider_veo.batch.scribe import LATER, SOON
+from airflow_provider_veo.protocol import (
+    VeoAmbiguousSubmitError,
+    VeoAuthenticationError,
+    VeoError,
+    VeoGenerationFailedError,
+    VeoQuotaError,
+    VeoRateLimitError,
+    VeoUnavailableError,
+    VideoTask,
+)
+from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, PATIENCE_SECONDS, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from logging import Logger
+
+    from airflow_provider_veo.batch.budget import Budget
+    from airflow_provider_veo.batch.jobs import Job
+    from airflow_provider_veo.batch.options import Options
+    from airflow_provider_veo.batch.scribe import Scribe
+    from airflow_provider_veo.hooks.batch import VeoBatchHook
+    from airflow_provider_veo.pace import Pace
+
+MAX_GROUP = 32
+"""At most so many requests are sent together. Should the process die, so many at most may be unknown."""
+DOWNLOADS = 4
+"""So many files are stored at a time."""
+RESUBMISSIONS = 2
+"""So often one try submits a job again whose request may have been accepted, where it is asked to."""
+PATIENCE_IN_A_WORKER = 60.0
+"""So long a worker waits for a relay that refuses everything, where it can wait without one."""
+_SETTLE_SECONDS = 60.0
+
+
+class Engine:
+    """
+    Works on the jobs of a batch.
+
+    :param jobs: all of them, in their order.
+    :param entries: what is on record of them, by key. It is kept up to date.
+    :param options: how to go about it.
+    :param hook: to the relay.
+    :param scribe: records what happens.
+    :param pace: of the requests.
+    :param budget: what may be spent.
+    :param store: stores the file of a job, in a thread, and returns what is known of it.
+    :param log: the task's.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        entries: dict[str, Entry],
+        options: Options,
+        *,
+        hook: VeoBatchHook,
+        scribe: Scribe,
+        pace: Pace,
+        budget: Budget,
+        store: Callable[[Job, Entry], Mapping[str, Any]],
+        log: Logger,
+    ) -> None:
+        self.entries = entries
+        self.in_flight: dict[str, Job] = {}
+        """Jobs whose videos are generated, or are just being submitted, by key."""
+        self.queue: deque[Job] = deque()
+        """Jobs to submit."""
+        self.refused_since: float | None = None
+        """Epoch seconds since when the relay has taken nothing, for reasons that may pass."""
+        self.stopped: VeoError | None = None
+        """Why nothing more is submitted in this try."""
+        self._refused_here_since: float | None = None
+        self._last_refusal: VeoError = VeoUnavailableError("The relay has taken no video for half an hour.")
+        self._jobs = {job.key: job for job in jobs}
+        self._options = options
+        self._hook = hook
+        self._scribe = scribe
+        self._pace = pace
+        self._ask = at_pace(pace, hook.get_video)
+        self._budget = budget
+        self._store_file = store
+        self._log = log
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._creates: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._fatal: BaseException | None = None
+        self._waiting_for_slots_since: float | None = None
+        self._resubmissions: dict[str, int] = {}
+        self._downloads = asyncio.Semaphore(DOWNLOADS)
+        self._threads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="veo-download")
+
+    def begin(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
+        """
+        Find out what is to be done for each job.
+
+        :param outcomes: what a trigger has seen, by id: ``{"video": {…}}`` or ``{"error": {…}}``.
+        """
+        for job in self._jobs.values():
+            entry = self.entries.get(job.key)
+            step = next_step(job, entry, self._budget.account, self._options)
+            if step is Step.ADOPT:
+                entry = self._keep(Entry.adopt(job, self._budget.account, entry))
+            if step is Step.SUBMIT:
+                self.queue.append(job)
+            elif step in (Step.WAIT, Step.ADOPT) and entry is not None:
+                self.in_flight[job.key] = job
+                self._go_on(job, entry, outcomes.get(str(entry.veo_task_id)))
+            elif step is Step.STORE:
+                self._spawn(self._store(job))
+        self.stopped = self.stopped or _what_stopped(self.entries.values(), self._options.try_number)
+
+    def stop(self, error: VeoError) -> None:
+        """Submit nothing more; what is under way goes on."""
+        self.stopped = self.stopped or error
+        self._changed.set()
+
+    def kill(self, error: BaseException) -> None:
+        """End the work: :meth:`run` raises this."""
+        self._fatal = self._fatal or error
+        self._changed.set()
+
+    async def run(self) -> None:
+        """
+        Work until there is nothing to do: without a trigger, until all has ended.
+
+        :raises VeoError: the work can't go on; what was sent is on record.
+        """
+        while True:
+            if self._fatal:
+                raise self._fatal
+            if self._may_submit():
+                await self._submit(self._next_jobs())
+                continue
+            if not self._tasks:
+                return
+            self._changed.clear()
+            await self._something_happens()
+
+    async def settle(self) -> None:
+        """Wait for the answers to what was sent, and for nothing else."""
+        self.queue.clear()
+        if self._creates:
+            await asyncio.wait(self._creates, timeout=_SETTLE_SECONDS)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def must_pause(self) -> bool:
+        """Whether there is more to submit, and the relay wants none for longer than a worker should wait."""
+        if not self._options.deferrable or not self.queue or self.stopped:
+            return False
+        refused_for = time.monotonic() - self._refused_here_since if self._refused_here_since else 0.0
+        return max(self._pace.seconds_held, refused_for) > PATIENCE_IN_A_WORKER
+
+    def _go_on(self, job: Job, entry: Entry, outcome: Mapping[str, Any] | None) -> None:
+        """Take in what a trigger has seen, or wait here, or leave it to the trigger."""
+        from airflow_provider_veo.protocol.errors import from_dict
+
+        if outcome and "video" in outcome:
+            self._ended(job, VideoTask.from_dict(outcome["video"]))
+        elif outcome and "error" in outcome:
+            self._gave_up(job, from_dict(outcome["error"]))
+        elif entry.trouble is None and not self._options.deferrable:
+            self._spawn(self._wait(job))
+
+    def _may_submit(self) -> bool:
+        options = self._options
+        room = options.max_in_flight - len(self.in_flight)
+        if self.stopped or not self.queue or room <= 0:
+            self._waiting_for_slots_since = None
+            return False
+        if self.refused_since and time.time() - self.refused_since > PATIENCE_SECONDS:
+            self.stop(self._last_refusal)
+            return False
+        if self.must_pause:
+            return False
+        if options.deferrable or room >= min(options.enough_slots, len(self.queue)):
+            return True
+        # A slot alone is not worth a write: others become free soon.
+        now = time.monotonic()
+        self._waiting_for_slots_since = self._waiting_for_slots_since or now
+        return now - self._waiting_for_slots_since >= options.poll_interval
+
+    async def _something_happens(self) -> None:
+        since = self._waiting_for_slots_since
+        left = None if since is None else max(0.0, since + self._options.poll_interval - time.monotonic())
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), left)
+
+    def _next_jobs(self) -> list[Job]:
+        room = self._options.max_in_flight - len(self.in_flight)
+        return [self.queue[index] for index in range(min(room, MAX_GROUP, len(self.queue)))]
+
+    async def _submit(self, jobs: list[Job]) -> None:
+        self._waiting_for_slots_since = None
+        count = await self._pace.turn(len(jobs))
+        intents = [entry for job in jobs[:count] if (entry := self._intent(self.queue.popleft()))]
+        if intents:
+            await self._scribe.intend(intents)
+        for entry in intents:
+            self.entries[entry.key] = entry
+            if self.stopped or self._fatal:  # meanwhile
+                self._not_accepted(self._jobs[entry.key], replace(entry, state=UNSENT))
+                continue
+            self._creates.add(task := self._spawn(self._create(self._jobs[entry.key], entry)))
+            task.add_done_callback(self._creates.discard)
+
+    def _intent(self, job: Job) -> Entry | None:
+        before = self.entries.get(job.key)
+        try:
+            self._budget.commit(job)
+        except VeoError as error:
+            self._log.warning("Job %s (%s) is not submitted. %s", job.key, job.source, error)
+            # What is on record of it stays: an earlier video may have failed, and been paid for.
+            entry = before or Entry.intend(job, self._budget.account, None).not_accepted(UNSENT, error, 0)
+            self._keep(entry.troubled(error, self._options.try_number))
+            return None
+        self.in_flight[job.key] = job
+        return Entry.intend(job, self._budget.account, before)
+
+    async def _create(self, job: Job, entry: Entry) -> None:
+        sent_at = time.monotonic()
+        try:
+            video = await self._hook.create_video(job.body)
+        except VeoAmbiguousSubmitError as error:
+            self._unknown(job, entry, error)
+        except (VeoRateLimitError, VeoUnavailableError) as error:
+            self._not_now(job, entry, error, sent_at)
+        except (VeoQuotaError, VeoAuthenticationError) as error:
+            self._log.error("Nothing more is submitted. %s", error)
+            self.stop(error)
+            self._not_accepted(job, entry.not_accepted(UNSENT, error, self._options.try_number))
+        except VeoError as error:
+            self._log.error("Job %s (%s) is refused. %s", job.key, job.source, error)
+            self._not_accepted(job, entry.not_accepted(REFUSED, error, self._options.try_number))
+        else:
+            self._accepted(job, entry.accepted(video, self._budget.price(job)), video)
+
+    def _accepted(self, job: Job, entry: Entry, video: VideoTask) -> None:
+        self._pace.went_well()
+        self.refused_since = self._refused_here_since = None
+        self._keep(entry)
+        if video.state == "failed" or video.video_url:
+            self._ended(job, video)
+        elif not self._options.deferrable:
+            self._spawn(self._wait(job))
+
+    def _unknown(self, job: Job, entry: Entry, error: VeoError) -> None:
+        self._leave(job, entry.troubled(error, self._options.try_number))
+        done = self._resubmissions.get(job.key, 0)
+        if self._options.on_ambiguous_submit == "resubmit" and done < RESUBMISSIONS:
+            self._resubmissions[job.key] = done + 1
+            self._log.warning(
+                "Job %s (%s) is submitted again, and may be paid for twice. %s", job.key, job.source, error
+            )
+            self.queue.append(job)
+        else:
+            self._log.error("Job %s (%s): %s", job.key, job.source, error)
+
+    def _not_now(self, job: Job, entry: Entry, error: VeoError, sent_at: float) -> None:
+        if self._refused_here_since is None:
+            self._log.warning("The relay takes no more for now, and is asked more slowly. %s", error)
+            self._refused_here_since = time.monotonic()
+        self.refused_since = self.refused_since or time.time()
+        self._last_refusal = error
+        self._pace.slow_down(sent_at, error.retry_after)
+        self._not_accepted(job, entry.not_accepted(UNSENT, error, 0))
+        self.queue.appendleft(job)
+
+    async def _wait(self, job: Job) -> None:
+        entry, options = self.entries[job.key], self._options
+        due = entry.submitted + FIRST_LOOK_INTERVALS * options.poll_interval
+        wait = Wait(str(entry.veo_task_id), entry.submitted, options.timeout, options.poll_interval, due)
+        tick = min(TICK_SECONDS, options.poll_interval / 10)
+        try:
+            self._ended(job, await until_ready(wait, self._ask, tick=tick))
+        except VeoGenerationFailedError:
+            self._ended(job, cast("VideoTask", wait.last))
+        except VeoError as error:
+            self._gave_up(job, error)
+
+    def _ended(self, job: Job, video: VideoTask) -> None:
+        entry = self.entries[job.key].ended(video)
+        self._leave(job, entry, LATER)
+        if entry.state == SUCCEEDED:
+            if self._options.download:
+                self._spawn(self._store(job))
+            return
+        self._log.warning("Job %s (%s), video %s: generation failed: %s", job.key, job.source, video.id, video.error)
+        if entry.attempt < self._options.attempts_per_video:
+            self.queue.append(job)
+
+    def _gave_up(self, job: Job, error: VeoError) -> None:
+        self._log.error("Job %s (%s): the wait has ended. %s", job.key, job.source, error)
+        self._leave(job, self.entries[job.key].troubled(error, self._options.try_number), LATER)
+        if isinstance(error, VeoAuthenticationError):
+            self.stop(error)
+
+    async def _store(self, job: Job) -> None:
+        async with self._downloads:
+            entry = self.entries[job.key]
+            try:
+                running = asyncio.get_running_loop().run_in_executor(self._threads, self._store_file, job, entry)
+                file = await running
+            except VeoError as error:
+                self._log.error("Job %s (%s): %s", job.key, job.source, error)
+                self._keep(entry.troubled(error, self._options.try_number), LATER)
+            else:
+                self._keep(entry.stored(file), LATER)
+
+    def _not_accepted(self, job: Job, entry: Entry) -> None:
+        self._budget.release(job)
+        self._leave(job, entry)
+
+    def _keep(self, entry: Entry, within: float = SOON) -> Entry:
+        self.entries[entry.key] = entry
+        self._scribe.note(entry, within)
+        return entry
+
+    def _leave(self, job: Job, entry: Entry, within: float = SOON) -> None:
+        """Record something, and give the job's slot back."""
+        self._keep(entry, within)
+        self.in_flight.pop(job.key, None)
+        self._changed.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self.kill(error)
+        self._changed.set()
+
+
+def _what_stopped(entries: Any, try_number: int) -> VeoError | None:
+    """Return what has made an earlier process of this very try submit nothing more."""
+    from airflow_provider_veo.protocol.errors import from_dict
+
+    kinds = {VeoQuotaError.__name__, VeoAuthenticationError.__name__}
+    for entry in entries:
+        trouble = dict(entry.trouble or {})
+        if trouble.pop("try_number", None) == try_number and trouble.get("kind") in kinds:
+            return from_dict(trouble)
+    return None

@@ -1,0 +1,185 @@
+"""What is on record of one job of a batch: its last submission, and what became of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from airflow_provider_veo.batch.jobs import Job
+    from airflow_provider_veo.protocol import VeoError, VideoTask
+
+INTENDED, UNSENT, REFUSED, ACCEPTED, FAILED, SUCCEEDED, STORED = (
+    "intended",
+    "unsent",
+    "refused",
+    "accepted",
+    "failed",
+    "succeeded",
+    "stored",
+)
+"""The states of a submission.
+
+``intended``: about to be sent; nobody knows more. ``unsent``: certainly not accepted, and may be sent again.
+``refused``: the relay refuses this very request. ``accepted``: it is generated, and billed. ``failed``, ``succeeded``:
+how the generation ended. ``stored``: its file is in the user's storage.
+"""
+
+_RANK = {INTENDED: 0, UNSENT: 1, REFUSED: 1, ACCEPTED: 2, FAILED: 3, SUCCEEDED: 3, STORED: 4}
+_DIGEST_CHARACTERS = 32
+
+
+@dataclass(frozen=True)
+class Entry:
+    """
+    The last submission of a job. It never changes: what happens makes a new one.
+
+    :param key: the job's.
+    :param digest: of account and request: what was submitted is the same where this is.
+    :param state: see :data:`INTENDED`.
+    :param token: tells this submission from all others.
+    :param attempt: the how many-th submission of the job that the relay has accepted, or is asked to accept.
+    :param cost: price of all its submissions that were accepted; ``None`` where one of them has no price.
+    :param intended_at: when it was about to be sent, as ISO 8601 text in UTC.
+    :param accepted_at: when the relay accepted it, likewise.
+    :param veo_task_id: the id that the relay gave.
+    :param earlier: ids of the job's submissions that were accepted before this one.
+    :param ended_at: when it was seen that the generation has ended, as ISO 8601 text in UTC.
+    :param video: a :class:`~airflow_provider_veo.protocol.VideoTask` as a dict.
+    :param file: what is known of the stored file.
+    :param trouble: why a try of the task has given up on this job: a :class:`VeoError` as a dict, and ``try_number``.
+    """
+
+    key: str
+    digest: str
+    state: str = INTENDED
+    token: str = field(default_factory=lambda: uuid4().hex)
+    attempt: int = 1
+    cost: float | None = 0.0
+    intended_at: str = field(default_factory=lambda: now())
+    accepted_at: str | None = None
+    veo_task_id: str | None = None
+    earlier: tuple[str, ...] = ()
+    ended_at: str | None = None
+    video: Mapping[str, Any] | None = None
+    file: Mapping[str, Any] | None = None
+    trouble: Mapping[str, Any] | None = None
+
+    @classmethod
+    def intend(cls, job: Job, account: str, before: Entry | None) -> Entry:
+        """
+        Record that a job is about to be sent.
+
+        :param job: the job.
+        :param account: who is billed for it.
+        :param before: what is on record of it.
+        """
+        digest = digest_of(job, account)
+        if before is None:
+            return cls(job.key, digest)
+        if before.veo_task_id is None:
+            return cls(job.key, digest, attempt=before.attempt, cost=before.cost, earlier=before.earlier)
+        return cls(
+            job.key,
+            digest,
+            attempt=before.attempt + 1 if before.digest == digest else 1,
+            cost=before.cost,
+            earlier=(*before.earlier, before.veo_task_id),
+        )
+
+    @classmethod
+    def adopt(cls, job: Job, account: str, before: Entry | None) -> Entry:
+        """Record a video that was submitted elsewhere, which costs nothing here, in place of what is on record."""
+        intent = cls.intend(job, account, before)
+        return replace(intent, state=ACCEPTED, veo_task_id=job.existing_veo_task_id, accepted_at=now())
+
+    def accepted(self, video: VideoTask, price: float | None) -> Entry:
+        """Return it as what the relay has accepted, at this price."""
+        cost = None if self.cost is None or price is None else self.cost + price
+        return replace(
+            self,
+            state=ACCEPTED,
+            veo_task_id=video.id,
+            accepted_at=now(),
+            cost=cost,
+            video=video.to_dict(),
+            trouble=None,
+        )
+
+    def not_accepted(self, state: str, error: VeoError, try_number: int) -> Entry:
+        """Return it as ``unsent`` or ``refused``."""
+        return replace(self, state=state).troubled(error, try_number)
+
+    def ended(self, video: VideoTask) -> Entry:
+        """Return it as what has succeeded or failed."""
+        state = FAILED if video.state == "failed" else SUCCEEDED
+        # Only who submits is told the prompt that the relay has made of it, at some relays.
+        enhanced = video.enhanced_prompt or (self.video or {}).get("enhanced_prompt")
+        shown = {**video.to_dict(), "enhanced_prompt": enhanced}
+        return replace(self, state=state, video=shown, ended_at=now(), trouble=None)
+
+    def stored(self, file: Mapping[str, Any]) -> Entry:
+        """Return it as what is in the user's storage."""
+        return replace(self, state=STORED, file=file, trouble=None)
+
+    def troubled(self, error: VeoError, try_number: int) -> Entry:
+        """Return it as what this try of the task has given up on; a later one doesn't."""
+        return replace(self, trouble={**error.to_dict(), "try_number": try_number})
+
+    def of_try(self, try_number: int) -> Entry:
+        """Return it without the trouble of other tries; a refusal stays one."""
+        if self.trouble is None or self.state == REFUSED or self.trouble.get("try_number") == try_number:
+            return self
+        return replace(self, trouble=None)
+
+    def newer(self, other: Entry) -> Entry:
+        """
+        Return the one that holds, of this record and one that was written after it.
+
+        Of one submission it is the one that knows more: what a process that was thought dead has learned of its
+        submission may be read before what others have concluded meanwhile.
+        """
+        return self if self.token == other.token and _RANK[self.state] > _RANK[other.state] else other
+
+    @property
+    def submitted(self) -> float:
+        """When it was submitted, in epoch seconds."""
+        return datetime.fromisoformat(self.accepted_at or self.intended_at).timestamp()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON knows it, without what is not known."""
+        known = {name: value for name, value in vars(self).items() if value is not None and value != ()}
+        return {**known, "cost": self.cost}
+
+    @classmethod
+    def from_dict(cls, record: Any) -> Entry:
+        """
+        Make it again of what :meth:`to_dict` returned.
+
+        :raises ValueError: that is no such record. Nothing is guessed.
+        """
+        if not isinstance(record, Mapping):
+            raise ValueError(f"expected a JSON object, got {record!r:.200}")
+        known = {each.name for each in fields(cls)}
+        missing = [name for name in ("key", "digest", "state", "token", "intended_at") if not record.get(name)]
+        if missing or not known.issuperset(record) or record["state"] not in _RANK:
+            raise ValueError(f"it is no record of a submission: {record!r:.200}")
+        if (_RANK[record["state"]] >= _RANK[ACCEPTED]) != bool(record.get("veo_task_id")):
+            raise ValueError(f"it is a record of a submission whose id and state don't go together: {record!r:.200}")
+        return cls(**{**record, "earlier": tuple(record.get("earlier", ()))})
+
+
+def digest_of(job: Job, account: str) -> str:
+    """Return what tells a request from others. It must be the same in every version of this package."""
+    text = json.dumps([account, job.body, job.existing_veo_task_id], ensure_ascii=True, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+
+
+def now() -> str:
+    """Return the time as ISO 8601 text in UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,136 @@
+"""Where the jobs of a batch come from: the task's arguments at first, and what they were when it is tried again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+from airflow_provider_veo.batch import jobs as batch_jobs
+from airflow_provider_veo.batch import manifest
+from airflow_provider_veo.batch.jobs import Job
+from airflow_provider_veo.protocol import VeoError, VeoValidationError, coerce
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from logging import Logger
+
+    from airflow_provider_veo.batch.ledger import Ledger
+    from airflow_provider_veo.connection import VeoConnection
+
+JOBS = "jobs.jsonl"
+
+
+@dataclass(frozen=True)
+class Given:
+    """
+    What a task was given to make.
+
+    :param jobs: prompts, or dicts of a request's fields; or
+    :param manifest: the URI of a file of them.
+    :param defaults: the request's fields for all jobs.
+    :param max_videos: at most so many.
+    :param max_cost: at most so much for all of them.
+    :param render: renders a prompt of a manifest that is a template; ``None``: prompts are taken as they are.
+    """
+
+    jobs: Any
+    manifest: str | None
+    defaults: Mapping[str, Any]
+    max_videos: int | None = None
+    max_cost: float | None = None
+    render: Callable[[str], str] | None = None
+
+    def read(self, ledger: Ledger, settings: VeoConnection, log: Logger) -> tuple[list[Job], str]:
+        """
+        Return the jobs, and what tells this input from others.
+
+        Where an earlier try was given the very same, its jobs are returned: a prompt that would be rendered to
+        something else now, by a date or a random number, is not another job, to be paid for again.
+
+        :param ledger: of the batch.
+        :param settings: the connection.
+        :raises VeoValidationError: naming every mistake in all jobs.
+        """
+        content = None if coerce.is_nothing(self.manifest) else self._content()
+        same = self._digest(content)
+        recorded = ledger.load(JOBS)
+        if recorded and recorded[0] == {"input": same}:
+            log.info("%d jobs, as in the try before", len(recorded) - 1)
+            return [Job.from_dict(record) for record in recorded[1:]], same
+        if recorded:
+            log.warning("The jobs are not those of the try before: jobs that are the same are not submitted again")
+        rows = (
+            manifest.of_jobs(self._listed()) if content is None else manifest.read(content, _name(str(self.manifest)))
+        )
+        made = batch_jobs.make(
+            rows,
+            defaults=self.defaults,
+            settings=settings,
+            max_videos=self.max_videos,
+            max_cost=self.max_cost,
+            render=None if content is None else self.render,
+        )
+        log.info("%d jobs, all of them valid", len(made))
+        return made, same
+
+    def _listed(self) -> Any:
+        """What a mapped task has pushed comes as a sequence that is read bit by bit."""
+        is_sequence = isinstance(self.jobs, Sequence) and not isinstance(self.jobs, str)
+        return list(self.jobs) if is_sequence else self.jobs
+
+    def _content(self) -> bytes:
+        uri = str(self.manifest)
+        try:
+            path = ObjectStoragePath(uri)
+            return bytes(path.fs.cat_file(path.path))
+        except FileNotFoundError:
+            raise VeoValidationError(
+                "There is nothing to make. Nothing was sent, nothing is paid.", [f"manifest: there is no file {uri!r}"]
+            ) from None
+        except Exception as error:  # of any storage library
+            raise UnreadableManifestError(
+                f"Tried to read the manifest {uri}, and could not: {type(error).__name__}: {error}\n"
+                "Nothing was sent, nothing is paid. See that the storage works and may be read, then try again."
+            ) from error
+
+    def _digest(self, content: bytes | None) -> str:
+        jobs = self._listed() if content is None else None
+        given = json.dumps([jobs, dict(self.defaults), self.render is not None], default=str)
+        return hashlib.sha256(given.encode() + b"\0" + (content or b"")).hexdigest()
+
+
+class UnreadableManifestError(VeoError):
+    """The manifest could not be read, for a reason that may pass."""
+
+    final = False
+
+
+def recorded(ledger: Ledger) -> list[Job]:
+    """
+    Return the jobs of a batch that goes on.
+
+    :raises VeoValidationError: there are none: somebody has removed them.
+    """
+    lines = ledger.load(JOBS)
+    if lines is None:
+        raise VeoValidationError(
+            "The batch can't go on: its jobs were there when it began to wait, and are gone.",
+            [f"result_path: {ledger.where} was removed or emptied. What it had submitted goes on being billed"],
+        )
+    return [Job.from_dict(record) for record in lines[1:]]
+
+
+def keep(ledger: Ledger, jobs: list[Job], same: str) -> None:
+    """Record the jobs, for later tries and for the processes of this one."""
+    ledger.save(JOBS, [{"input": same}, *(job.to_dict() for job in jobs)])
+
+
+def _name(uri: str) -> str:
+    """Return the name of a file, without what else is in its URI."""
+    return urlsplit(uri).path.rpartition("/")[2] or uri

@@ -1,0 +1,252 @@
+"""From rows to jobs: all that can be known to be wrong is known before the first video is paid for.
+
+A job's key is what later tries know it by. The key of one that was given none is made of its request, and of nothing
+else: :func:`derived_key` is the same in every version of this package, or videos would be paid for again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_veo.batch.manifest import REQUEST_FIELDS, Mistake, short
+from airflow_provider_veo.protocol import VeoValidationError, coerce, payload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from airflow_provider_veo.batch.manifest import Row, Rows
+    from airflow_provider_veo.connection import VeoConnection
+
+_DERIVED = "auto-"
+_KEY_CHARACTERS = 200
+_SOURCES_LISTED = 20
+_JINJA = re.compile(r"\{[{%#]")
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+_PLACE = re.compile(r"(?P<file>.*), line (?P<line>\d+)|jobs\[(?P<index>\d+)\]", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    One video of a batch.
+
+    :param key: tells it from all others of the batch, in every try.
+    :param body: the validated body of the create request.
+    :param source: where it was written down, for people: ``prompts.csv, line 7`` or ``jobs[6]``.
+    :param named: whether the key was given.
+    :param existing_veo_task_id: go on with this video instead of paying for one.
+    """
+
+    key: str
+    body: dict[str, Any]
+    source: str
+    named: bool
+    existing_veo_task_id: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the job as JSON knows it. See :meth:`from_dict`."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Job:
+        """Make the job again that :meth:`to_dict` was asked of."""
+        return cls(
+            key=record["key"],
+            body=record["body"],
+            source=record["source"],
+            named=record["named"],
+            existing_veo_task_id=record["existing_veo_task_id"],
+        )
+
+
+def make(
+    rows: Rows,
+    *,
+    defaults: Mapping[str, Any],
+    settings: VeoConnection,
+    max_videos: int | None = None,
+    max_cost: float | None = None,
+    render: Callable[[str], str] | None = None,
+) -> list[Job]:
+    """
+    Make a job of each row, in their order.
+
+    A row without a key gets one that is made of its request (see :func:`derived_key`): rows that are put above it, or
+    taken away, between two tries don't change it. Where several rows ask for the very same, their keys end in ``-2``,
+    ``-3`` … from the second on.
+
+    :param rows: what was read, and what was found wrong on the way.
+    :param defaults: the task's own arguments: what a row leaves out, or has as ``None``, ``""``, ``"None"`` or
+        ``"null"``, is taken from here as a whole. ``False``, ``0`` and ``[]`` are given.
+    :param settings: the connection, for its models, prices and ``default_model``.
+    :param max_videos: at most so many jobs.
+    :param max_cost: at most so much for all videos, in the currency of the connection's ``prices``. A video that is
+        there already costs nothing.
+    :param render: renders a row's prompt that holds Jinja. It is asked for no other, and not for the default prompt.
+    :raises VeoValidationError: naming every mistake of all rows, those of reading them included, each text once.
+    """
+    given = _given_defaults(defaults, settings)
+    drafts = [_Draft(row, given, settings, render) for row in rows.rows]
+    _refuse_shared_keys(drafts)
+    mistakes = [*rows.mistakes, *(Mistake(each.row.source, text) for each in drafts for text in each.mistakes)]
+    limits = [*_too_many(drafts, max_videos), *_too_expensive(drafts, settings.prices, max_cost)]
+    if mistakes or limits:
+        raise VeoValidationError(_title(rows, mistakes), [*_together(mistakes), *limits])
+    return list(_jobs(drafts))
+
+
+def derived_key(body: Mapping[str, Any]) -> str:
+    """Return the key of a request that was given none: ``auto-`` and 16 hexadecimal digits of its SHA-256."""
+    text = json.dumps(body, sort_keys=True, ensure_ascii=True)
+    return _DERIVED + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class _Draft:
+    """A row on its way to a job, and what is wrong with it."""
+
+    def __init__(
+        self, row: Row, defaults: Mapping[str, Any], settings: VeoConnection, render: Callable[[str], str] | None
+    ) -> None:
+        self.row = row
+        self.mistakes: list[str] = []
+        self.key = self._checked("key", lambda: _key(row.fields.get("key")))
+        self.existing = self._checked("existing_veo_task_id", lambda: _id(row.fields.get("existing_veo_task_id")))
+        self.body = self._checked("the request", lambda: self._body(defaults, settings, render))
+
+    def _checked(self, name: str, convert: Callable[[], Any]) -> Any:
+        try:
+            return convert()
+        except VeoValidationError as error:
+            self.mistakes += error.mistakes
+        except (ValueError, RecursionError) as error:
+            self.mistakes.append(f"{name}: {error}")
+        return None
+
+    def _body(
+        self, defaults: Mapping[str, Any], settings: VeoConnection, render: Callable[[str], str] | None
+    ) -> dict[str, Any]:
+        fields = {**self.row.fields, "prompt": self._rendered(self.row.fields.get("prompt"), render)}
+        own = {name: fields[name] for name in REQUEST_FIELDS if not coerce.is_nothing(fields.get(name))}
+        body = payload.build(**{**defaults, **own}, catalog=settings.catalog)
+        if _NO_TEXT.search(body["prompt"]):
+            self.mistakes.append("prompt: it holds a NUL, or half of a character (a lone surrogate): that is no text")
+        # What JSON doesn't have, such as numbers as keys of a mapping, becomes what will be sent and read again.
+        body.update(json.loads(json.dumps({name: body[name] for name in body if name not in REQUEST_FIELDS})))
+        return body
+
+    def _rendered(self, prompt: Any, render: Callable[[str], str] | None) -> Any:
+        if render is None or not isinstance(prompt, str) or not _JINJA.search(prompt):
+            return prompt
+        try:
+            return render(prompt)
+        except Exception as error:
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self.mistakes.append(f"prompt: can't be rendered: {text:.200}")
+            return prompt
+
+
+def _given_defaults(defaults: Mapping[str, Any], settings: VeoConnection) -> dict[str, Any]:
+    # Images may come as what can be gone through only once, or slowly.
+    meant = {**defaults, "images": coerce.images(defaults.get("images"))}
+    given = {name: meant[name] for name in REQUEST_FIELDS if not coerce.is_nothing(meant.get(name))}
+    return {"prompt": None, "model": settings.default_model, **given}
+
+
+def _key(value: Any) -> str | None:
+    if coerce.is_nothing(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError(f"expected a text or a number, got {short(value)}")
+    key = str(coerce.text(value))
+    if len(key) > _KEY_CHARACTERS or not key.isprintable():
+        raise ValueError(f"expected 1 to {_KEY_CHARACTERS} printable characters, got {short(key)} ({len(key)})")
+    if key.startswith(_DERIVED):
+        raise ValueError(f"{_DERIVED}… is what the keys of rows without one begin with; choose another")
+    return key
+
+
+def _id(value: Any) -> str | None:
+    if coerce.is_nothing(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip().isprintable():
+        raise ValueError(f"expected the id of a video, got {short(value)}")
+    return str(value).strip()
+
+
+def _refuse_shared_keys(drafts: Sequence[_Draft]) -> None:
+    counts = Counter(draft.key for draft in drafts if draft.key is not None)
+    for draft in drafts:
+        if (count := counts[draft.key]) > 1:
+            draft.mistakes.append(f"key: {count:,} rows have the key {draft.key!r}, and each needs one of its own")
+
+
+def _too_many(drafts: Sequence[_Draft], max_videos: int | None) -> Iterator[str]:
+    if max_videos is not None and len(drafts) > max_videos:
+        yield f"max_videos: expected at most {max_videos:,} jobs, got {len(drafts):,}"
+
+
+def _too_expensive(drafts: Iterable[_Draft], prices: Mapping[str, float], max_cost: float | None) -> Iterator[str]:
+    if max_cost is None:
+        return
+    counts = Counter(draft.body["model"] for draft in drafts if draft.body and draft.existing is None)
+    for model, count in counts.items():
+        if model not in prices:
+            example = f'"prices": {json.dumps({model: 0.4})}'
+            yield f"max_cost: {model} has no price in the connection's extra, as in {example}; jobs with it: {count:,}"
+    priced = {model: _exact(prices[model]) for model in counts if model in prices}
+    total = sum((price * counts[model] for model, price in priced.items()), Decimal(0))
+    if total > _exact(max_cost):
+        each = ", ".join(f"{counts[model]:,} of {model} for {price:f} each" for model, price in priced.items())
+        yield f"max_cost: expected at most {_exact(max_cost):f}, got {total.normalize():f}: {each}"
+
+
+def _exact(amount: float) -> Decimal:
+    """Take an amount as it is written: 0.1 is a tenth."""
+    return Decimal(str(amount)).normalize()
+
+
+def _jobs(drafts: Iterable[_Draft]) -> Iterator[Job]:
+    made: Counter[str] = Counter()
+    for draft in drafts:
+        key = draft.key
+        if key is None:
+            key = derived_key(draft.body)
+            made[key] += 1
+            key += f"-{made[key]}" * (made[key] > 1)
+        yield Job(key, draft.body, draft.row.source, draft.key is not None, draft.existing)
+
+
+def _title(rows: Rows, mistakes: Iterable[Mistake]) -> str:
+    wrong = {mistake.source for mistake in mistakes if _PLACE.fullmatch(mistake.source)}
+    total = len(wrong.union(row.source for row in rows.rows))
+    count = f": {len(wrong):,} of {total:,} rows {'is' if len(wrong) == 1 else 'are'} wrong" if wrong else ""
+    return f"The batch is not valid{count}. Nothing was sent, nothing is paid."
+
+
+def _together(mistakes: Iterable[Mistake]) -> Iterator[str]:
+    """Say each text once, with all places where it holds, in the order of the first ones."""
+    sources: dict[str, dict[str, None]] = {}
+    for mistake in sorted(mistakes, key=_position):
+        sources.setdefault(mistake.text, {})[mistake.source] = None
+    for text, places in sources.items():
+        yield f"{text} ({_listed(list(places))})" if len(places) > 1 else f"{next(iter(places))}: {text}"
+
+
+def _position(mistake: Mistake) -> int:
+    place = _PLACE.fullmatch(mistake.source)
+    return int(place["line"] or place["index"]) if place else -1
+
+
+def _listed(sources: Sequence[str]) -> str:
+    shown, before = list(sources[:_SOURCES_LISTED]), ""
+    lines = [place["line"] for source in shown if (place := _PLACE.fullmatch(source)) and place["line"]]
+    if len(lines) == len(shown):
+        shown, before = lines, f"{shown[0].rpartition(', line ')[0]}, lines "
+    last = f"{len(sources) - _SOURCES_LISTED:,} more" if len(sources) > _SOURCES_LISTED else shown.pop()
+    return f"{before}{', '.join(shown)} and {last}"

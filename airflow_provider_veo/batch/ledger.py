@@ -1,0 +1,223 @@
+"""
+What a batch has submitted, remembered across tries, wake-ups, processes and machines.
+
+It is a folder of small files, each written once and whole: object storages can't append. A file holds a group of
+records, so that many jobs cost few writes. The invariants are those of the journal of a single video:
+
+- An intent is on record before its request is sent, and the id soon after it is known. An intent without an id means
+  that nobody knows whether the request was accepted; it never means that it was not sent.
+- "The records could not be read" is never "there are none": it raises, and nothing is sent.
+- Of several processes that run one task instance at once (a worker that was thought dead), the newest one sends.
+
+For the last one each process has a number, one above all that it found, and a token; its first file claims them. It
+then reads what the others have written, and makes sure before each group that it sends, after the group's intents are
+on record, that there is no newer process. Of two processes that do so, at least one sees the other: the newer one sees
+the older one's intents, or the older one sees the newer one's claim and sends nothing (T. Dekker's way; storages must
+list what was written before, as S3, GCS, Azure and file systems do).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from uuid import uuid4
+
+from airflow_provider_veo.batch.entry import Entry
+from airflow_provider_veo.protocol import VeoError, VeoJournalError, VeoJournalRecordError
+from airflow_provider_veo.storage import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from logging import Logger
+
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+FORMAT = 1
+"""Of the files. It rises with any change that an older version would misunderstand."""
+MAX_FILES = 64
+"""A process that finds more of them writes one in their place: every later one reads it whole."""
+_TRIES_TO_READ = 5
+_NAME = re.compile(r"(\d{6,})-([0-9a-f]{32})-(\d{6,})\.jsonl")
+_T = TypeVar("_T")
+
+
+class SupersededError(VeoJournalError):
+    """A newer process works on the same batch."""
+
+
+class _Place(NamedTuple):
+    """Where a file stands among the others: in this order they were written, as far as that matters."""
+
+    process: int
+    token: str
+    number: int
+
+    @classmethod
+    def of(cls, name: str) -> _Place | None:
+        found = _NAME.fullmatch(name)
+        return cls(int(found[1]), found[2], int(found[3])) if found else None
+
+    @property
+    def name(self) -> str:
+        return f"{self.process:06d}-{self.token}-{self.number:06d}.jsonl"
+
+
+class Ledger:
+    """
+    The records of one batch.
+
+    :param folder: where they are: a folder that only this task instance uses.
+    :param owner: the task instance: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
+    :param log: the task's.
+    """
+
+    def __init__(self, folder: ObjectStoragePath, owner: Mapping[str, Any], log: Logger) -> None:
+        self._folder = folder
+        self._owner = dict(owner)
+        self._log = log
+        self._token = uuid4().hex
+        self._process = 0
+        self._numbers = itertools.count()
+
+    def begin(self) -> dict[str, Entry]:
+        """
+        Claim the batch for this process, and return what is on record, by the jobs' keys.
+
+        :raises VeoJournalError: the storage can't be read or written, or a newer process is at it.
+        :raises VeoJournalRecordError: the records can't be understood, or belong to another task instance.
+        """
+        self._process = max((place.process for place in self._places()), default=0) + 1
+        self._write([])
+        self._give_way_to_the_newer()
+        for _ in range(_TRIES_TO_READ):
+            places = self._places()
+            try:
+                entries = self._read(places)
+            except FileNotFoundError:
+                continue  # another process has just written one file in the place of many
+            if len(places) > MAX_FILES:
+                self._tidy(places, entries)
+            return entries
+        raise VeoJournalError(self._trouble("read", "its files vanish while they are read"))
+
+    def write(self, entries: Iterable[Entry]) -> None:
+        """
+        Record what happened.
+
+        :raises VeoJournalError: it could not be recorded.
+        """
+        self._write([entry.to_dict() for entry in entries])
+
+    def intend(self, entries: Iterable[Entry]) -> None:
+        """
+        Record what is about to be sent. Only who returns from here may send it.
+
+        :raises VeoJournalError: it could not be recorded, or a newer process is at it.
+        """
+        self.write(entries)
+        self._give_way_to_the_newer()
+
+    def load(self, name: str) -> list[Any] | None:
+        """
+        Return the lines of a file beside the records, without the first one, which says whose it is.
+
+        ``None``: there is no such file.
+
+        :raises VeoJournalError: it can't be read.
+        :raises VeoJournalRecordError: it can't be understood, or belongs to another task instance.
+        """
+        content = self._try("read", lambda: whole.read(self._folder / name))
+        return None if content is None else self._lines(name, content)
+
+    def save(self, name: str, lines: Iterable[Any]) -> None:
+        """
+        Write such a file.
+
+        :raises VeoJournalError: it could not be written.
+        """
+        self._try("write", lambda: whole.write(self._folder / name, self._content(lines)))
+
+    @property
+    def where(self) -> str:
+        """Where a person finds the records."""
+        return str(self._folder)
+
+    def _write(self, records: Iterable[Any]) -> None:
+        place = _Place(self._process, self._token, next(self._numbers))
+        self._try("write", lambda: whole.write(self._folder / place.name, self._content(records)))
+
+    def _content(self, records: Iterable[Any]) -> bytes:
+        head = {"format": FORMAT, "task_instance": self._owner}
+        return "".join(f"{json.dumps(each, allow_nan=False)}\n" for each in itertools.chain([head], records)).encode()
+
+    def _places(self) -> list[_Place]:
+        names = self._try("read", lambda: whole.names(self._folder))
+        return sorted(place for name in names if (place := _Place.of(name)))
+
+    def _read(self, places: list[_Place]) -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
+        paths = [self._folder / place.name for place in places]
+        contents = self._try("read", lambda: whole.read_all(paths), passing=FileNotFoundError)
+        for place, content in zip(places, contents, strict=True):
+            records = self._lines(place.name, content)
+            for entry in self._understood(place.name, partial(_entries, records)):
+                entries[entry.key] = entries[entry.key].newer(entry) if entry.key in entries else entry
+        return entries
+
+    def _lines(self, name: str, content: bytes) -> list[Any]:
+        lines = self._understood(name, lambda: [json.loads(line) for line in content.decode().splitlines()])
+        head = lines[0] if lines and isinstance(lines[0], dict) else {}
+        if head.get("format") != FORMAT:
+            self._refuse(name, f"it has format {head.get('format')!r}, and this version knows format {FORMAT}")
+        if head.get("task_instance") != self._owner:
+            self._refuse(name, f"it belongs to another task instance: {head.get('task_instance')!r:.300}")
+        return lines[1:]
+
+    def _tidy(self, places: list[_Place], entries: Mapping[str, Entry]) -> None:
+        self.write(entries.values())
+        old = [place for place in places if place.process < self._process]
+        self._log.info("Taking together %d files of the journal %s", len(old), self._folder)
+        whole.remove([self._folder / place.name for place in old])
+
+    def _give_way_to_the_newer(self) -> None:
+        mine = (self._process, self._token)
+        if any((place.process, place.token) > mine for place in self._places()):
+            raise SupersededError(
+                "Another process is working on this same batch: Airflow started the task again while this one was "
+                "still running. This one sends nothing more."
+            )
+
+    def _understood(self, name: str, understand: Callable[[], _T]) -> _T:
+        try:
+            return understand()
+        except (ValueError, KeyError, TypeError) as error:
+            self._refuse(name, f"{type(error).__name__}: {error}")
+
+    def _refuse(self, name: str, why: str) -> NoReturn:
+        raise VeoJournalRecordError(
+            f"Tried to read what this batch has submitted before, and can't use {self._folder / name}: {why}.\n"
+            "Nothing was sent, for videos may be paid for already. Each task instance needs a result_path of its own: "
+            "put {{ ds }} or {{ run_id }} into it, and {{ ti.map_index }} if the task is mapped. To begin anew, choose "
+            "another one, or remove the folder once you know what was submitted."
+        )
+
+    def _try(self, what: str, act: Callable[[], _T], passing: type[Exception] = VeoError) -> _T:
+        try:
+            return act()
+        except passing:
+            raise
+        except Exception as error:  # of any storage library
+            raise VeoJournalError(self._trouble(what, f"{type(error).__name__}: {error}")) from error
+
+    def _trouble(self, what: str, came: str) -> str:
+        return (
+            f"Tried to {what} the records of what this batch submits, in {self._folder}, and could not: {came}\n"
+            "Nothing is sent without them: videos could be paid for twice. See that the storage works, then try again."
+        )
+
+
+def _entries(records: Iterable[Any]) -> list[Entry]:
+    return [Entry.from_dict(record) for record in records]

@@ -1,0 +1,70 @@
+"""How far a batch is, in one line."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_veo.batch.entry import STORED, SUCCEEDED
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from airflow_provider_veo.batch.entry import Entry
+
+SECONDS_BETWEEN = 30.0
+"""Between two lines in a log."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """
+    How far a batch is.
+
+    :param total: jobs.
+    :param done: videos that are there.
+    :param failed: jobs that have ended without one.
+    :param generating: videos that are being generated.
+    :param to_submit: jobs that are still to be submitted.
+    :param since: epoch seconds when the first one was submitted.
+    """
+
+    total: int
+    done: int
+    failed: int
+    generating: int
+    to_submit: int
+    since: float | None = None
+
+    @classmethod
+    def of(cls, total: int, entries: Collection[Entry], generating: int, to_submit: int) -> Progress:
+        """Count what is on record."""
+        done = sum(entry.state in (SUCCEEDED, STORED) for entry in entries)
+        since = min((entry.submitted for entry in entries), default=None)
+        return cls(total, done, max(0, total - done - generating - to_submit), generating, to_submit, since)
+
+    def with_ended(self, done: int, failed: int) -> Progress:
+        """Return it with so many more of those that were being generated."""
+        return replace(
+            self, done=self.done + done, failed=self.failed + failed, generating=self.generating - done - failed
+        )
+
+    def per_minute(self, now: float) -> float:
+        """Return how many jobs end in a minute, since the first was submitted."""
+        seconds = now - self.since if self.since else 0.0
+        return (self.done + self.failed) * 60 / seconds if seconds > 0 else 0.0
+
+    def line(self, now: float) -> str:
+        """Say it in a line, e.g. ``412/1000 done, 3 failed, 20 generating, 565 to submit, 18.2/min, …``."""
+        parts = [f"{self.done}/{self.total} done", f"{self.failed} failed", f"{self.generating} generating"]
+        parts.append(f"{self.to_submit} to submit")
+        left, rate = self.generating + self.to_submit, self.per_minute(now)
+        if rate:
+            parts.append(f"{rate:.1f}/min")
+        if rate and left:
+            parts.append(f"about {max(1, round(left / rate))} min left")
+        return ", ".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON knows it."""
+        return asdict(self)

@@ -1,0 +1,214 @@
+"""What became of a batch: a row for each job, and a summary."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_veo.batch import entry as record
+from airflow_provider_veo.protocol.text import first_line, shortened
+from airflow_provider_veo.storage import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_veo.batch.entry import Entry
+    from airflow_provider_veo.batch.jobs import Job
+
+SUCCEEDED, NOT_STORED, FAILED, REFUSED, UNKNOWN, TIMED_OUT, NOT_SUBMITTED = STATES = (
+    "succeeded",
+    "not_stored",
+    "failed",
+    "refused",
+    "unknown",
+    "timed_out",
+    "not_submitted",
+)
+"""
+How a job can end.
+
+``succeeded``: the video is there, and its file is stored if that was asked for. ``not_stored``: it is there, and its
+file could not be stored. ``failed``: the relay could not generate it. ``refused``: the relay refuses the request;
+nothing is paid. ``unknown``: it may have been accepted, and be billed. ``timed_out``: it was accepted, and the wait has
+ended without a video. ``not_submitted``: it was not sent; nothing is paid.
+"""
+RESULTS, SUMMARY = "results.jsonl", "summary.json"
+_IMAGE_CHARACTERS = 2048
+"""An image may be a ``data:`` URI of megabytes."""
+_FILE_FACTS = ("bytes", "sha256", "content_type", "width", "height", "duration_seconds")
+_REASONS_SHOWN = 5
+
+UNKNOWN_TEXT = (
+    "It began to be submitted at {intended_at}, and what became of it is not on record: the process ended, or the "
+    "relay's answer was lost. It may have been accepted, and be billed. Look for it at the relay. If it is there, give "
+    "this job its id as existing_veo_task_id; if it isn't, set on_ambiguous_submit='resubmit'. Then clear this task."
+)
+
+
+class Results:
+    """
+    The rows of a batch.
+
+    :param jobs: in their order.
+    :param entries: what is on record, by key.
+    :param account: who is billed.
+    :param download: whether files were to be stored.
+    :param stopped: why not everything was submitted.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        entries: Mapping[str, Entry],
+        account: str,
+        *,
+        download: bool,
+        stopped: str | None = None,
+    ) -> None:
+        self._jobs = jobs
+        self._entries = entries
+        self._download = download
+        self._stopped = stopped
+        self._states = [self._state(job, account) for job in jobs]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many jobs ended in each of the :data:`STATES`."""
+        counted = Counter(self._states)
+        return {state: counted[state] for state in STATES}
+
+    @property
+    def cost(self) -> float | None:
+        """Price of everything that was accepted, in all tries; ``None`` where some of it has no price."""
+        costs = [entry.cost for entry in self._entries.values()]
+        known = [cost for cost in costs if cost is not None]
+        return round(sum(known), 6) if len(known) == len(costs) else None
+
+    @property
+    def stored(self) -> list[tuple[Job, Mapping[str, Any]]]:
+        """The jobs whose files are stored, with what is known of the files."""
+        return [(job, entry.file) for job in self._jobs if (entry := self._entries.get(job.key)) and entry.file]
+
+    @property
+    def orphans(self) -> list[Entry]:
+        """What was accepted for jobs that are no longer asked for."""
+        wanted = {job.key for job in self._jobs}
+        return [entry for key, entry in self._entries.items() if key not in wanted and entry.veo_task_id]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Return a row for each job, in their order."""
+        for job, state in zip(self._jobs, self._states, strict=True):
+            yield self._row(job, state)
+
+    def reasons(self) -> list[str]:
+        """Say why jobs did not succeed, the most frequent reasons first."""
+        reasons = Counter(
+            f"{row['state']}: {first_line(row['error'])}" for row in self.rows() if row["state"] != SUCCEEDED
+        )
+        shown = [f"{count} {reason}" for reason, count in reasons.most_common(_REASONS_SHOWN)]
+        more = len(reasons) - len(shown)
+        return [*shown, *([f"and {more} other reasons"] if more > 0 else [])]
+
+    def write(self, folder: ObjectStoragePath, about: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Write both files, and return what is small enough for XCom.
+
+        :param folder: where to.
+        :param about: what the summary says besides.
+        """
+        from airflow_provider_veo.storage.remote import uri
+
+        rows = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in self.rows())
+        whole.write(folder / RESULTS, rows.encode())
+        short = {
+            "results": uri(folder / RESULTS),
+            "summary": uri(folder / SUMMARY),
+            "total": len(self._jobs),
+            **self.counts,
+            "cost": self.cost,
+        }
+        summary = {**about, **short, **self._times(), "models": self._by_model(), "reasons": self.reasons()}
+        if self.orphans:
+            summary["no_longer_asked_for"] = [{"key": each.key, "id": each.veo_task_id} for each in self.orphans]
+        whole.write(folder / SUMMARY, json.dumps(summary, ensure_ascii=False, indent=1).encode())
+        return short
+
+    def _state(self, job: Job, account: str) -> str:
+        entry = self._entries.get(job.key)
+        if entry is None:
+            return NOT_SUBMITTED
+        if entry.state == record.INTENDED:
+            return UNKNOWN
+        is_other = entry.digest != record.digest_of(job, account)
+        if is_other or entry.state == record.UNSENT:
+            return NOT_SUBMITTED
+        ends = {record.REFUSED: REFUSED, record.ACCEPTED: TIMED_OUT, record.FAILED: FAILED}
+        if entry.state in ends:
+            return ends[entry.state]
+        return SUCCEEDED if entry.file or not self._download else NOT_STORED
+
+    def _row(self, job: Job, state: str) -> dict[str, Any]:
+        entry = self._entries.get(job.key)
+        of_it = entry if entry and state != NOT_SUBMITTED else None
+        video: Mapping[str, Any] = (of_it and of_it.video) or {}
+        file: Mapping[str, Any] = (of_it and of_it.file) or {}
+        return {
+            "key": job.key,
+            "source": job.source,
+            "state": state,
+            "id": of_it and of_it.veo_task_id,
+            "status": video.get("status"),
+            "video_url": video.get("video_url"),
+            "file": file.get("uri"),
+            **{fact: file.get(fact) for fact in _FILE_FACTS},
+            "enhanced_prompt": video.get("enhanced_prompt"),
+            "error": self._error(state, entry, video),
+            "attempts": _attempts(entry),
+            "cost": entry.cost if entry else 0.0,
+            "submitted_at": of_it and (of_it.accepted_at or of_it.intended_at),
+            "finished_at": of_it and of_it.ended_at,
+            "request": _request(job),
+        }
+
+    def _error(self, state: str, entry: Entry | None, video: Mapping[str, Any]) -> str | None:
+        if state == SUCCEEDED:
+            return None
+        trouble = (entry and entry.trouble and entry.trouble.get("message")) or None
+        if state == UNKNOWN and entry:
+            said = UNKNOWN_TEXT.format(intended_at=entry.intended_at)
+            return f"{said}\n{trouble}" if trouble else said
+        if state == NOT_SUBMITTED:
+            return trouble or self._stopped
+        return "\n".join(filter(None, (video.get("error") if state == FAILED else None, trouble))) or None
+
+    def _times(self) -> dict[str, Any]:
+        submitted = [entry.submitted for entry in self._entries.values()]
+        began = min(submitted, default=None)
+        if began is None:
+            return {}
+        times = {"first_submitted_at": datetime.fromtimestamp(began, tz=timezone.utc).isoformat(timespec="seconds")}
+        return {**times, "written_at": record.now(), "seconds": round(time.time() - began)}
+
+    def _by_model(self) -> dict[str, dict[str, int]]:
+        counted: dict[str, Counter[str]] = {}
+        for job, state in zip(self._jobs, self._states, strict=True):
+            counted.setdefault(job.body["model"], Counter())[state] += 1
+        return {model: dict(counts) for model, counts in counted.items()}
+
+
+def _attempts(entry: Entry | None) -> int:
+    if entry is None:
+        return 0
+    return len(entry.earlier) + (entry.state not in (record.UNSENT, record.REFUSED))
+
+
+def _request(job: Job) -> dict[str, Any]:
+    body = dict(job.body)
+    if "images" in body:
+        body["images"] = [shortened(image, _IMAGE_CHARACTERS) for image in body["images"]]
+    return body

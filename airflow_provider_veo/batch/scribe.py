@@ -1,0 +1,149 @@
+"""Writes down what happens to the jobs of a batch: many records at a time, one write after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from airflow_provider_veo.batch.ledger import SupersededError
+from airflow_provider_veo.protocol import VeoJournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow_provider_veo.batch.entry import Entry
+    from airflow_provider_veo.batch.ledger import Ledger
+
+SOON = 0.25
+"""Seconds in which an acceptance is on record: those that come together are written together."""
+LATER = 5.0
+"""The same for what the relay can be asked for again, at no cost."""
+_CLOSING_SECONDS = 0.01
+_MAX_ATTEMPTS = 6
+_MAX_SECONDS = 60.0
+"""How often, and for how long, a group is written that must not be lost."""
+
+
+class Scribe:
+    """
+    The one who writes in a :class:`~airflow_provider_veo.batch.ledger.Ledger` while an event loop runs.
+
+    All that has come while a group was being written is the next group.
+
+    :param ledger: where to.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._notes: dict[str, Entry] = {}
+        self._intents: list[Entry] = []
+        self._written: asyncio.Future[None] | None = None
+        self._due: float | None = None
+        self._wanted = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="veo-journal")
+        self._writing: asyncio.Task[None] | None = None
+        self.broken: VeoJournalError | None = None
+        """Why nothing can be written any more."""
+        self.superseded: VeoJournalError | None = None
+        """Why nothing may be sent any more."""
+
+    async def intend(self, entries: Sequence[Entry]) -> None:
+        """
+        Record what is about to be sent. Only who returns from here may send it.
+
+        :raises VeoJournalError: it could not be recorded, or a newer process is at it.
+        """
+        if error := self.broken or self.superseded:
+            raise error
+        self._intents += entries
+        if self._written is None:
+            self._written = asyncio.get_running_loop().create_future()
+        written = self._written
+        self._want(0.0)
+        await asyncio.shield(written)
+
+    def note(self, entry: Entry, within: float = SOON) -> None:
+        """
+        Record what has happened.
+
+        :param within: seconds. An earlier write takes it along.
+        """
+        self._notes[entry.token] = entry
+        self._want(within)
+
+    async def close(self) -> None:
+        """Write what is left, and end."""
+        while self._notes and not self.broken:
+            self._want(0.0)
+            await asyncio.sleep(_CLOSING_SECONDS)
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.wait([self._writing])
+        self._thread.shutdown(wait=True)
+
+    @property
+    def unwritten(self) -> list[Entry]:
+        """What is not on record."""
+        return list(self._notes.values())
+
+    def _want(self, within: float) -> None:
+        due = asyncio.get_running_loop().time() + within
+        self._due = due if self._due is None else min(self._due, due)
+        self._wanted.set()
+        if self._writing is None:
+            self._writing = asyncio.ensure_future(self._write_all())
+
+    async def _write_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while self._due is not None and (seconds := self._due - loop.time()) > 0:
+                try:
+                    await asyncio.wait_for(self._wanted.wait(), seconds)
+                    self._wanted.clear()
+                except asyncio.TimeoutError:
+                    break
+            await self._write_group(loop)
+
+    async def _write_group(self, loop: asyncio.AbstractEventLoop) -> None:
+        notes, intents, written = dict(self._notes), self._intents, self._written
+        self._due, self._written, self._intents = None, None, []
+        if not notes and not intents:
+            return
+        group = [*notes.values(), *intents]
+        write = self._ledger.intend if intents else self._ledger.write
+        try:
+            await loop.run_in_executor(self._thread, _persistently, lambda: write(group))
+        except SupersededError as error:
+            self.superseded = error  # it was written, only nothing may be sent
+            self._settle(notes, written, error)
+        except VeoJournalError as error:
+            self.broken = error
+            self._settle({}, written, error)
+        else:
+            self._settle(notes, written)
+
+    def _settle(
+        self, notes: dict[str, Entry], written: asyncio.Future[None] | None, error: VeoJournalError | None = None
+    ) -> None:
+        # What has changed meanwhile stays for the next group.
+        self._notes = {token: entry for token, entry in self._notes.items() if notes.get(token) is not entry}
+        if written and error:
+            written.set_exception(error)
+        elif written:
+            written.set_result(None)
+
+
+def _persistently(write: Callable[[], None]) -> None:
+    import tenacity
+
+    tenacity.Retrying(
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, VeoJournalError) and not isinstance(error, SupersededError)
+        ),
+        stop=tenacity.stop_after_attempt(_MAX_ATTEMPTS) | tenacity.stop_before_delay(_MAX_SECONDS),
+        wait=tenacity.wait_exponential_jitter(max=20),
+        reraise=True,
+    )(write)

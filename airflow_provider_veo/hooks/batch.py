@@ -1,0 +1,134 @@
+"""
+How a batch's worker talks to the relay: many requests at once, from one event loop.
+
+It submits, so it is for workers only: nothing that a triggerer loads may import it. A create is sent once for each
+call; who calls decides whether it may be sent again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from airflow_provider_veo.hooks.exchange import TRANSPORT_ERRORS, Exchange
+from airflow_provider_veo.protocol import (
+    VeoAmbiguousSubmitError,
+    VeoAuthenticationError,
+    VeoUnavailableError,
+    payload,
+    responses,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from typing import TypeVar
+
+    from aiohttp.abc import AbstractStreamWriter
+
+    from airflow_provider_veo.connection import VeoConnection
+    from airflow_provider_veo.hooks.sync import VeoHook
+    from airflow_provider_veo.protocol import VideoTask
+
+    _T = TypeVar("_T")
+
+_KEEPALIVE_SECONDS = 1.0
+"""A server may close a socket that was idle, just when a create is written to it, and nobody would know whether that
+was accepted. Those who are quick about it do so after two seconds."""
+
+
+class VeoBatchHook:
+    """
+    Submits videos and asks for them, each request once.
+
+    :param hook: reads the connection, in this thread: Airflow's supervisor is not asked from an event loop.
+    :param connections: at most so many requests are on the way at once.
+    """
+
+    def __init__(self, hook: VeoHook, connections: int) -> None:
+        self._hook = hook
+        self._exchange = Exchange(connections, keepalive=_KEEPALIVE_SECONDS)
+        self._exchange.prepare(hook.settings)
+
+    @property
+    def settings(self) -> VeoConnection:
+        """The connection."""
+        return self._hook.settings
+
+    async def close(self) -> None:
+        """Close the sockets."""
+        await self._exchange.close()
+
+    async def create_video(self, body: Mapping[str, Any]) -> VideoTask:
+        """
+        Submit a video, once. This is the call that costs money.
+
+        :param body: what :func:`airflow_provider_veo.protocol.payload.build` made. It is checked once more.
+        :raises VeoAmbiguousSubmitError: it may have been accepted.
+        :raises VeoError: of another kind: it was not accepted.
+        """
+        payload.check(body, catalog=self.settings.catalog)
+        data = json.dumps(body, allow_nan=False).encode("ascii")
+        return await self._with_a_rotated_key(lambda: self._create(data))
+
+    async def get_video(self, veo_task_id: str) -> VideoTask:
+        """
+        Ask for a video, once. Costs nothing.
+
+        :param veo_task_id: the id that create returned.
+        :raises VeoError: ``transient`` where asking again later may help.
+        """
+        return await self._with_a_rotated_key(lambda: self._ask(veo_task_id))
+
+    async def _create(self, data: bytes) -> VideoTask:
+        body = _Outgoing(data, content_type="application/json")
+        settings = self.settings
+        url = f"{settings.base_url}{responses.CREATE_PATH}"
+        try:
+            reply = await self._exchange.send(settings, "POST", responses.CREATE_PATH, data=body)
+        except Exception as error:
+            if body.was_sent:
+                # Whatever it was: the request may have gone out, and nobody knows what became of it.
+                raise responses.no_answer(VeoAmbiguousSubmitError, "POST", url, error, settings.secrets) from error
+            if isinstance(error, TRANSPORT_ERRORS):
+                raise responses.no_answer(VeoUnavailableError, "POST", url, error, settings.secrets) from error
+            raise
+        return responses.parse_create(*reply, secrets=settings.secrets, now=time.time())
+
+    async def _ask(self, veo_task_id: str) -> VideoTask:
+        settings = self.settings
+        try:
+            reply = await self._exchange.send(settings, "GET", responses.QUERY_PATH, params={"id": veo_task_id})
+        except TRANSPORT_ERRORS as error:
+            url = f"{settings.base_url}{responses.QUERY_PATH}"
+            raise responses.no_answer(VeoUnavailableError, "GET", url, error, settings.secrets) from error
+        return responses.parse_query(*reply, veo_task_id=veo_task_id, secrets=settings.secrets, now=time.time())
+
+    async def _with_a_rotated_key(self, send: Callable[[], Awaitable[_T]]) -> _T:
+        """Send again what the relay refused for its key, if the connection has another one now."""
+        before = self.settings.api_key
+        try:
+            return await send()
+        except VeoAuthenticationError:
+            if self.settings.api_key == before:  # else somebody has looked it up meanwhile
+                self._hook.look_up_again()
+                self._exchange.prepare(self.settings)
+            if self.settings.api_key == before:
+                raise
+        return await send()
+
+
+class _Outgoing(aiohttp.BytesPayload):
+    """A request body that knows whether anything of it was sent: if not, the relay can't have accepted it."""
+
+    was_sent = False
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self.was_sent = True
+        await super().write(writer)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        self.was_sent = True
+        await super().write_with_length(writer, content_length)

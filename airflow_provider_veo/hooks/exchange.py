@@ -1,0 +1,127 @@
+"""HTTP exchanges with a relay from an event loop, over pooled sockets: who asks for what is the callers' business."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+
+from airflow_provider_veo import connection
+from airflow_provider_veo.protocol import responses
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+TRANSPORT_ERRORS = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+"""What comes in place of an answer, or of the rest of one."""
+
+
+class Exchange:
+    """
+    The sockets to one relay.
+
+    :param connections: at most so many requests are on the way at once. The others wait for their turn.
+    :param keepalive: seconds that a socket is kept for the next request.
+    """
+
+    def __init__(self, connections: int, keepalive: float = 15.0) -> None:
+        self._connections = connections
+        self._keepalive = keepalive
+        self._ssl: ssl.SSLContext | bool = True
+        self._proxy: str | None = None
+        self._session: aiohttp.ClientSession | None = None
+        # Bounds what is on the way. A bounded pool would do, were the time in its queue not part of aiohttp's timeout.
+        self._turn = asyncio.Semaphore(connections)
+
+    def prepare(self, settings: connection.VeoConnection) -> None:
+        """
+        Take in a connection, anew when it was looked up anew. Looks its host up, and reads its CA bundle: it blocks.
+
+        :raises VeoValidationError: it is plain http to a public address.
+        :raises VeoUnavailableError: its host has no address.
+        """
+        connection.refuse_plain_http_to_the_public(settings)
+        self._ssl = _ssl_context(settings.ca_bundle) if settings.ca_bundle else True
+        # Not with each request: it reads all of the environment, twice.
+        self._proxy = settings.proxy or _proxy_of_the_environment(settings.base_url)
+
+    async def close(self) -> None:
+        """Close the sockets. New ones are opened when it is used again."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def send(
+        self,
+        settings: connection.VeoConnection,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **request: Any,
+    ) -> tuple[int, dict[str, str], bytes]:
+        """
+        Send one request, and return status, headers and body of its answer; the body as far as it came.
+
+        :param settings: the connection.
+        :param method: HTTP method.
+        :param path: of the relay's API.
+        :param headers: beyond those that each request has.
+        :param request: what aiohttp takes.
+        :raises TRANSPORT_ERRORS: there is no answer at all.
+        """
+        async with (
+            self._turn,
+            self._opened().request(
+                method,
+                f"{settings.base_url}{path}",
+                headers={"Authorization": f"Bearer {settings.api_key}", **(headers or {})},
+                allow_redirects=False,
+                proxy=self._proxy,
+                ssl=self._ssl,
+                timeout=aiohttp.ClientTimeout(
+                    total=settings.connect_timeout + 2 * settings.read_timeout,
+                    sock_connect=settings.connect_timeout,
+                    sock_read=settings.read_timeout,
+                ),
+                **request,
+            ) as response,
+        ):
+            return response.status, dict(response.headers), await _read(response)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=self._keepalive),
+                headers=connection.HEADERS,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                # Not trust_env: ~/.netrc would take the place of the key.
+                trust_env=False,
+            )
+        return self._session
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read an answer's body as far as it comes, and one byte more than is allowed at most."""
+    body = bytearray()
+    try:
+        while len(body) <= responses.MAX_BODY_BYTES and (chunk := await response.content.readany()):
+            body += chunk
+    except aiohttp.ClientPayloadError:
+        pass  # It is cut off. The status is known, and decides what that means.
+    return bytes(body)
+
+
+def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
+    import ssl
+
+    return ssl.create_default_context(cafile=ca_bundle)
+
+
+def _proxy_of_the_environment(url: str) -> str | None:
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)

@@ -1,0 +1,24 @@
+"""Arguments of operators that can be checked while a DAG file is parsed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+AMBIGUOUS = ("fail", "resubmit")
+"""What can be done about a request of which nobody knows whether it was accepted."""
+
+
+def number_mistakes(name: str, value: Any, *, whole: bool = False) -> list[str]:
+    """Say what is wrong with an argument that must be a number above 0; nothing, where nothing is."""
+    kind, expected = (int, "a whole number") if whole else ((int, float), "a number")
+    if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < math.inf:
+        return [f"{name}: expected {expected} above 0, got {value!r}"]
+    return []
+
+
+def choice_mistakes(name: str, value: Any, choices: tuple[str, ...]) -> list[str]:
+    """Say what is wrong with an argument that must be one of some words; nothing, where nothing is."""
+    if value in choices:
+        return []
+    return [f"{name}: expected {' or '.join(map(repr, choices))}, got {value!r}"]

@@ -1,0 +1,407 @@
+"""
+A night's videos in one task: submit as fast as the relay allows, wait without a worker, store every file.
+
+What is submitted is on record under ``result_path`` before it is sent; a later try, and each process of one try, goes
+on with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    BaseOperator,
+    ObjectStoragePath,
+    conf,
+)
+
+from airflow_provider_veo.batch.options import Options
+from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number_mistakes
+from airflow_provider_veo.operators.files import Download, announce_batch, batch_file_name
+from airflow_provider_veo.operators.lineage import FileLineage
+from airflow_provider_veo.protocol import VeoDownloadError, VeoError, VeoValidationError, coerce
+from airflow_provider_veo.protocol.errors import from_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_veo.batch.budget import Budget
+    from airflow_provider_veo.batch.entry import Entry
+    from airflow_provider_veo.batch.jobs import Job
+    from airflow_provider_veo.batch.ledger import Ledger
+    from airflow_provider_veo.batch.progress import Progress
+    from airflow_provider_veo.batch.results import Results
+    from airflow_provider_veo.batch.run import Run
+    from airflow_provider_veo.hooks import VeoHook
+
+_DEFAULTS = ("model", "aspect_ratio", "enhance_prompt", "enable_upsample", "extra_body")
+_COUNTS = ("max_videos", "max_in_flight", "attempts_per_video")
+_AMOUNTS = ("max_cost", "requests_per_minute", "poll_interval", "timeout")
+_MAY_BE_NOTHING = ("max_videos", "max_cost", "requests_per_minute")
+JOURNAL, VIDEOS = "_journal", "videos"
+SECONDS_TO_SEE_A_VIDEO = 120.0
+"""So long after the first video is there the worker is woken at the latest, where there is something to do about it."""
+PAUSE_SECONDS = 300.0
+"""So long nothing is submitted when the relay has refused everything for a while."""
+
+# A line for each file is too much where there are thousands. What goes wrong is still said.
+_file_log = logging.getLogger(f"{__name__}.files")
+_file_log.setLevel(logging.WARNING)
+
+
+class VeoVideoBatchOperator(FileLineage, BaseOperator):
+    """
+    Make many videos in one task, each of them paid for once, and list what became of them.
+
+    Give ``jobs`` or ``manifest``. All jobs are validated before the first one is sent, and all mistakes are reported
+    together. A retry, or a person who clears the task, goes on with everything that was accepted, and submits only
+    what was never sent.
+
+    Under ``result_path`` it writes ``results.jsonl``, a row for each job in their order, ``summary.json``, the files in
+    ``videos/``, and ``_journal/``, which must stay until nobody clears the task any more.
+
+    XComs: ``return_value``, a dict: ``results`` and ``summary`` (URIs), ``total``, the number of jobs in each state
+    (``succeeded``, ``not_stored``, ``failed``, ``refused``, ``unknown``, ``timed_out``, ``not_submitted``), ``cost``;
+    ``progress``, at most every 30 s: ``total``, ``done``, ``failed``, ``generating``, ``to_submit``, ``since``.
+
+    :param result_path: URI of a folder, as ``ObjectStoragePath`` takes it (templated). The same in all tries of a task
+        instance, and of no other: put ``{{ ds }}`` into it, and ``{{ ti.map_index }}`` if the task is mapped.
+    :param jobs: prompts, or dicts of the create operator's request fields (``prompt``, ``model``, ``images``,
+        ``aspect_ratio``, ``enhance_prompt``, ``enable_upsample``, ``extra_body``), an optional ``key`` that no other
+        job has, and an optional ``existing_veo_task_id``: a video to go on with instead of paying for one (templated).
+    :param manifest: URI of a JSONL or CSV file of them (templated). In CSV, ``images`` are separated by ``|``.
+    :param model: for jobs that name none (templated); then the connection's ``default_model``.
+    :param aspect_ratio: ``"16:9"`` or ``"9:16"``, for jobs that say nothing (templated).
+    :param enhance_prompt: likewise (templated).
+    :param enable_upsample: likewise (templated).
+    :param extra_body: likewise (templated).
+    :param render_prompts: render the prompts of a manifest as templates, with the task's context.
+    :param max_videos: more jobs than this are a mistake (templated).
+    :param max_cost: jobs that cost more than this, by the connection's ``prices``, are a mistake; nothing beyond it is
+        submitted again either (templated).
+    :param max_in_flight: videos that are being generated at a time.
+    :param requests_per_minute: the most requests to the relay, questions included.
+    :param attempts_per_video: how often a job whose generation fails is submitted in all.
+    :param on_ambiguous_submit: what to do about a job of which it can't be known whether it was accepted: ``"fail"``:
+        report it, and go on with the others; or ``"resubmit"``, which may pay twice.
+    :param download: store each video's file as soon as it is there.
+    :param fail_on_partial_error: fail unless all jobs succeeded; else the task fails only if none did.
+    :param veo_conn_id: id of a connection of type ``veo`` (templated).
+    :param deferrable: wait without a worker slot. Default: Airflow's ``[operators] default_deferrable``.
+    :param poll_interval: seconds between two questions for a video.
+    :param timeout: seconds to wait for a video, from its submission, across tries.
+    """
+
+    template_fields: Sequence[str] = (
+        "jobs",
+        "manifest",
+        "result_path",
+        *_DEFAULTS,
+        "max_videos",
+        "max_cost",
+        "veo_conn_id",
+    )
+    template_ext: Sequence[str] = (".prompt", ".j2")
+    template_fields_renderers = {"jobs": "json", "extra_body": "json"}  # noqa: RUF012  as Airflow declares it
+    ui_color = "#e8eaf6"
+
+    def __init__(
+        self,
+        *,
+        result_path: str,
+        jobs: Sequence[str | Mapping[str, Any]] | str | None = None,
+        manifest: str | None = None,
+        model: str | None = None,
+        aspect_ratio: str = "16:9",
+        enhance_prompt: bool | str = True,
+        enable_upsample: bool | str = False,
+        extra_body: Mapping[str, Any] | str | None = None,
+        render_prompts: bool = True,
+        max_videos: int | str | None = None,
+        max_cost: float | str | None = None,
+        max_in_flight: int = 20,
+        requests_per_minute: float | None = None,
+        attempts_per_video: int = 1,
+        on_ambiguous_submit: Literal["fail", "resubmit"] = "fail",
+        download: bool = True,
+        fail_on_partial_error: bool = False,
+        veo_conn_id: str = "veo_default",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float = 15,
+        timeout: float = 3600,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.result_path = result_path
+        self.jobs = jobs
+        self.manifest = manifest
+        self.model = model
+        self.aspect_ratio = aspect_ratio
+        self.enhance_prompt = enhance_prompt
+        self.enable_upsample = enable_upsample
+        self.extra_body = extra_body
+        self.render_prompts = render_prompts
+        self.max_videos = max_videos
+        self.max_cost = max_cost
+        self.max_in_flight = max_in_flight
+        self.requests_per_minute = requests_per_minute
+        self.attempts_per_video = attempts_per_video
+        self.on_ambiguous_submit = on_ambiguous_submit
+        self.download = download
+        self.fail_on_partial_error = fail_on_partial_error
+        self.veo_conn_id = veo_conn_id
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self._run: Run | None = None
+        if not getattr(self, "_BaseOperator__from_mapped", False):
+            self._fail_on_mistakes(rendered=False)
+
+    @cached_property
+    def hook(self) -> VeoHook:
+        """The hook to the relay."""
+        from airflow_provider_veo.hooks import VeoHook
+
+        return VeoHook(self.veo_conn_id)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Make the videos, or go on with those that an earlier try has submitted."""
+        from airflow_provider_veo.batch import given
+
+        with self._failures():
+            self._fail_on_mistakes(rendered=True)
+            ledger = self._ledger(context)
+            jobs, same = self._given(context).read(ledger, self.hook.settings, self.log)
+            entries = ledger.begin()
+            given.keep(ledger, jobs, same)
+            return self._work(context, ledger, jobs, entries, {"outcomes": {}})
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Go on where the trigger ended: store what is there, and submit the next ones."""
+        from airflow_provider_veo.batch import given
+
+        with self._failures():
+            if "error" in event:
+                raise from_dict(event["error"])
+            ledger = self._ledger(context)
+            jobs, entries = given.recorded(ledger), ledger.begin()
+            return self._work(context, ledger, jobs, entries, event)
+
+    def on_kill(self) -> None:
+        """Submit nothing more, and say what goes on being billed: the API has no way to cancel a video."""
+        if self._run:
+            self.log.warning(
+                "This task was killed. Up to %d videos go on being generated, and are billed: the API has no cancel. "
+                "They are on record: its next try goes on with them.",
+                len(self._run.engine.in_flight),
+            )
+            self._run.kill(AirflowException("The task was killed. Its next try goes on with what was submitted."))
+
+    def _work(
+        self,
+        context: Context,
+        ledger: Ledger,
+        jobs: list[Job],
+        entries: dict[str, Entry],
+        event: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        from airflow_provider_veo.batch.budget import Budget
+        from airflow_provider_veo.batch.run import Run
+
+        options = self._options(context)
+        entries = {key: entry.of_try(options.try_number) for key, entry in entries.items()}
+        budget = Budget(self.hook.settings, options.max_cost)
+        budget.begin(jobs, entries.values())
+        self._run = Run(
+            jobs,
+            entries,
+            options,
+            hook=self.hook,
+            ledger=ledger,
+            budget=budget,
+            store=lambda job, entry: self._store(context, job, entry),
+            publish=lambda progress: self._publish(context, progress),
+            log=self.log,
+        )
+        self._run.engine.refused_since = event.get("refused_since")
+        self._run.told_at = event.get("told_at", 0.0)
+        self._run.go(event["outcomes"])
+        self._run.tell()
+        if self.deferrable and (self._run.engine.in_flight or self._run.engine.must_pause):
+            self._defer(self._run, options)
+        return self._finish(context, jobs, self._run, budget)
+
+    def _store(self, context: Context, job: Job, entry: Entry) -> Mapping[str, Any]:
+        veo_task_id, url = str(entry.veo_task_id), (entry.video or {}).get("video_url")
+        destination = f"{self._folder_uri}/{VIDEOS}/{batch_file_name(job.key if job.named else None, veo_task_id)}"
+        download = Download(self.hook, destination, _file_log)
+        return download.run(context, url or download.url_of(veo_task_id), veo_task_id).to_dict()
+
+    def _publish(self, context: Context, progress: Progress) -> None:
+        self.log.info(progress.line(time.time()))
+        context["ti"].xcom_push(key="progress", value=progress.to_dict())
+
+    def _defer(self, run: Run, options: Options) -> NoReturn:
+        from airflow_provider_veo.triggers import VeoVideoBatchTrigger
+
+        engine = run.engine
+        has_more = bool(engine.queue) and not engine.stopped
+        wake_at = None
+        if engine.must_pause or (has_more and run.pace.seconds_held):
+            wake_at = time.time() + (run.pace.seconds_held or PAUSE_SECONDS)
+        self.log.info("Waiting for %d videos without a worker", len(engine.in_flight))
+        self.defer(
+            trigger=VeoVideoBatchTrigger(
+                videos={str(entry.veo_task_id): entry.submitted for entry in run.waiting},
+                veo_conn_id=self.veo_conn_id,
+                timeout=self.timeout,
+                poll_interval=self.poll_interval,
+                enough=options.enough_slots if has_more else 0,
+                linger=SECONDS_TO_SEE_A_VIDEO if has_more or self.download else None,
+                wake_at=wake_at,
+                requests_per_minute=self.requests_per_minute,
+                refused_since=engine.refused_since,
+                progress=run.progress.to_dict(),
+                told_at=run.told_at,
+            ),
+            method_name="execute_complete",
+        )
+        raise AssertionError  # defer never returns
+
+    def _finish(self, context: Context, jobs: list[Job], run: Run, budget: Budget) -> dict[str, Any]:
+        from airflow_provider_veo.batch.results import Results
+
+        stopped = run.engine.stopped
+        results = Results(
+            jobs,
+            run.engine.entries,
+            budget.account,
+            download=self.download,
+            stopped=str(stopped) if stopped else None,
+        )
+        ti = context["ti"]
+        about = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
+        short = results.write(self._folder, {**about, "account": budget.account})
+        for job, stored in results.stored:
+            self.report_lineage(job.body.get("images", ()), stored)
+        self._say(results, short)
+        if short["succeeded"] < short["total"] and (self.fail_on_partial_error or not short["succeeded"]):
+            self._fail(results, short, stopped)
+        announce_batch(context, self.outlets, short, [stored for _, stored in results.stored])
+        return short
+
+    def _say(self, results: Results, short: Mapping[str, Any]) -> None:
+        self.log.info("%s", ", ".join(f"{name} {value}" for name, value in short.items()))
+        for reason in results.reasons():
+            self.log.warning("%s", reason)
+        for entry in results.orphans:
+            self.log.warning(
+                "Video %s was accepted for job %s, which is no longer asked for", entry.veo_task_id, entry.key
+            )
+
+    def _fail(self, results: Results, short: Mapping[str, Any], stopped: VeoError | None) -> NoReturn:
+        """Fail so that Airflow tries again only what another try may mend."""
+        told = "\n".join(f"  - {reason}" for reason in results.reasons())
+        text = (
+            f"{short['succeeded']} of {short['total']} jobs succeeded. What became of each: {short['results']}\n{told}"
+        )
+        if stopped is not None:
+            raise stopped.adding(text)
+        if short["not_stored"]:
+            raise VeoDownloadError(f"{text}\nThe next try stores the files that are missing.")
+        raise AirflowFailException(text)
+
+    def _given(self, context: Context) -> Any:
+        from airflow_provider_veo.batch.given import Given
+
+        return Given(
+            jobs=self.jobs,
+            manifest=self.manifest,
+            defaults={name: getattr(self, name) for name in _DEFAULTS},
+            max_videos=self._number("max_videos"),
+            max_cost=self._number("max_cost"),
+            render=self._renderer(context) if self.render_prompts else None,
+        )
+
+    def _renderer(self, context: Context) -> Any:
+        environment = self.get_template_env()
+        return lambda template: environment.from_string(template).render(context)
+
+    def _options(self, context: Context) -> Options:
+        return Options(
+            max_in_flight=self.max_in_flight,
+            requests_per_minute=self.requests_per_minute,
+            attempts_per_video=self.attempts_per_video,
+            on_ambiguous_submit=self.on_ambiguous_submit,
+            poll_interval=self.poll_interval,
+            timeout=self.timeout,
+            deferrable=self.deferrable,
+            download=self.download,
+            max_cost=self._number("max_cost"),
+            try_number=context["ti"].try_number,
+        )
+
+    @property
+    def _folder_uri(self) -> str:
+        return self.result_path.rstrip("/")
+
+    @property
+    def _folder(self) -> ObjectStoragePath:
+        return ObjectStoragePath(self._folder_uri)
+
+    def _ledger(self, context: Context) -> Ledger:
+        from airflow_provider_veo.batch.ledger import Ledger
+
+        ti = context["ti"]
+        map_index = -1 if ti.map_index is None else ti.map_index
+        owner = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": map_index}
+        return Ledger(self._folder / JOURNAL, owner, self.log)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Tell Airflow which failures no retry can mend."""
+        try:
+            yield
+        except VeoError as error:
+            if error.final:
+                raise AirflowFailException(str(error)) from error
+            raise
+        finally:
+            self.hook.close()
+
+    def _number(self, name: str) -> Any:
+        """Return a number that may be what a template was rendered to; what is none is returned as it is."""
+        value = getattr(self, name)
+        if name in _MAY_BE_NOTHING and coerce.is_nothing(value):
+            return None
+        try:
+            return (int if name in _COUNTS else float)(value) if isinstance(value, str) else value
+        except ValueError:
+            return value
+
+    def _fail_on_mistakes(self, *, rendered: bool) -> None:
+        mistakes = []
+        given = [name for name in ("jobs", "manifest") if not coerce.is_nothing(getattr(self, name))]
+        if len(given) != 1:
+            mistakes.append(f"expected jobs or manifest, got {' and '.join(given) or 'neither'}")
+        if coerce.is_nothing(self.result_path):
+            mistakes.append("result_path: expected the URI of a folder")
+        mistakes += choice_mistakes("on_ambiguous_submit", self.on_ambiguous_submit, AMBIGUOUS)
+        for name in (*_COUNTS, *_AMOUNTS):
+            mistakes += self._number_mistakes(name, rendered=rendered)
+        if mistakes:
+            raise VeoValidationError(f"The arguments of task {self.task_id!r} are not valid.", mistakes)
+
+    def _number_mistakes(self, name: str, *, rendered: bool) -> list[str]:
+        value = self._number(name)
+        if (value is None and name in _MAY_BE_NOTHING) or (isinstance(value, str) and not rendered):
+            return []
+        return number_mistakes(name, value, whole=name in _COUNTS)
