@@ -1,4 +1,4 @@
-"""``@task.veo_video``: a function says what to make, the operator makes it."""
+"""``@task.veo_video`` and ``@task.veo_video_batch``: a function says what to make, the operator makes it."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import (
     SET_DURING_EXECUTION,
     AirflowFailException,
+    BaseOperator,
     DecoratedOperator,
     context_merge,
     determine_kwargs,
     task_decorator_factory,
 )
 
-from airflow_provider_veo.operators import VeoCreateVideoOperator
+from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoVideoBatchOperator
 from airflow_provider_veo.protocol import VeoValidationError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
 
-class _VeoVideoDecoratedOperator(DecoratedOperator, VeoCreateVideoOperator):
+class _Described(DecoratedOperator):
     """
-    Submit the video that a function describes.
+    An operator whose fields are what a function returns: one of them, or a dict of them.
 
-    What the function returns is taken as it is: it is Python already, and is not rendered as a template once more.
+    That is taken as it is: it is Python already, and is not rendered as a template once more.
 
-    :param python_callable: returns a prompt, or a dict of the operator's templated fields.
+    :param python_callable: the function.
     :param op_args: positional arguments for it (templated).
     :param op_kwargs: keyword arguments for it (templated).
     """
 
-    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *VeoCreateVideoOperator.template_fields)
-    template_fields_renderers = {  # noqa: RUF012  as Airflow declares it
-        **DecoratedOperator.template_fields_renderers,
-        **VeoCreateVideoOperator.template_fields_renderers,
-    }
-    custom_operator_name = "@task.veo_video"
+    described: str
+    """The field that a result is which is no dict; a dict must have it."""
+    described_as: str
+    """What that is, for people."""
+    described_types: tuple[type, ...]
+    operator: type[BaseOperator]
     overwrite_rtif_after_execution = True
 
     def __init__(
@@ -48,38 +49,68 @@ class _VeoVideoDecoratedOperator(DecoratedOperator, VeoCreateVideoOperator):
         op_kwargs: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.pop("multiple_outputs", None)  # the result is one id
+        kwargs.pop("multiple_outputs", None)  # the result is one
         super().__init__(
             python_callable=python_callable,
             op_args=op_args,
             op_kwargs=op_kwargs,
             multiple_outputs=False,
-            prompt=SET_DURING_EXECUTION,
+            **{self.described: SET_DURING_EXECUTION},
             **kwargs,
         )
 
-    def execute(self, context: Context) -> str:
+    def execute(self, context: Context) -> Any:
         """Ask the function what to make, and make it."""
         context_merge(context, self.op_kwargs)
         kwargs = determine_kwargs(self.python_callable, self.op_args, context)
         self._set(self.python_callable(*self.op_args, **kwargs))
         return super().execute(context)
 
-    def _set(self, described: Any) -> None:
-        fields = {"prompt": described} if isinstance(described, str) else described
-        allowed = VeoCreateVideoOperator.template_fields
+    def _set(self, given: Any) -> None:
+        fields = {self.described: given} if isinstance(given, self.described_types) else given
+        allowed = self.operator.template_fields
         if not isinstance(fields, Mapping):
-            mistakes = [f"expected a prompt, or a dict of fields, got {described!r:.200}"]
+            mistakes = [f"expected {self.described_as}, or a dict of fields, got {given!r:.200}"]
         else:
             mistakes = [
                 f"unknown field {name!r}, expected {', '.join(allowed)}" for name in fields if name not in allowed
             ]
-            mistakes += [] if "prompt" in fields else ["the dict has no prompt"]
+            mistakes += [] if self.described in fields else [f"the dict has no {self.described}"]
         if mistakes:
-            title = f"What {self.python_callable.__name__} returned is not a video. Nothing was sent, nothing is paid."
+            title = f"What {self.python_callable.__name__} returned can't be made. Nothing was sent, nothing is paid."
             raise AirflowFailException(str(VeoValidationError(title, mistakes)))
         for name, value in fields.items():
             setattr(self, name, value)
+
+
+class _VeoVideoDecoratedOperator(_Described, VeoCreateVideoOperator):
+    """Submit the video that a function describes."""
+
+    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *VeoCreateVideoOperator.template_fields)
+    template_fields_renderers = {  # noqa: RUF012  as Airflow declares it
+        **DecoratedOperator.template_fields_renderers,
+        **VeoCreateVideoOperator.template_fields_renderers,
+    }
+    custom_operator_name = "@task.veo_video"
+    operator = VeoCreateVideoOperator
+    described = "prompt"
+    described_as = "a prompt"
+    described_types = (str,)
+
+
+class _VeoVideoBatchDecoratedOperator(_Described, VeoVideoBatchOperator):
+    """Make the videos that a function lists."""
+
+    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *VeoVideoBatchOperator.template_fields)
+    template_fields_renderers = {  # noqa: RUF012  as Airflow declares it
+        **DecoratedOperator.template_fields_renderers,
+        **VeoVideoBatchOperator.template_fields_renderers,
+    }
+    custom_operator_name = "@task.veo_video_batch"
+    operator = VeoVideoBatchOperator
+    described = "jobs"
+    described_as = "a list of jobs"
+    described_types = (list, tuple)
 
 
 def veo_video_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
@@ -96,4 +127,21 @@ def veo_video_task(python_callable: Callable[..., Any] | None = None, **kwargs: 
     """
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=_VeoVideoDecoratedOperator, **kwargs
+    )
+
+
+def veo_video_batch_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+    """
+    Make a task of a function that lists the videos to make: ``@task.veo_video_batch(result_path="s3://…/{{ ds }}")``.
+
+    The function returns a list of jobs, each a prompt or a dict, or a dict of fields with ``jobs``: ``result_path``,
+    ``model``, ``aspect_ratio``, ``max_videos``, ``max_cost`` …. The task's result is the batch's: where the results
+    are, counts, cost. A try that goes on after a wait doesn't call the function again.
+
+    :param python_callable: the function.
+    :param kwargs: arguments of :class:`~airflow_provider_veo.operators.VeoVideoBatchOperator`, for all that the
+        function leaves out.
+    """
+    return task_decorator_factory(
+        python_callable=python_callable, decorated_operator_class=_VeoVideoBatchDecoratedOperator, **kwargs
     )

@@ -21,7 +21,10 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.operators"]}],
         "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.sensors"]}],
         "triggers": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.triggers"]}],
-        "task-decorators": [{"name": "veo_video", "class-name": "airflow_provider_veo.decorators.veo_video_task"}],
+        "task-decorators": [
+            {"name": "veo_video", "class-name": "airflow_provider_veo.decorators.veo_video_task"},
+            {"name": "veo_video_batch", "class-name": "airflow_provider_veo.decorators.veo_video_batch_task"},
+        ],
         "config": {
             "veo": {
                 "description": "Options of the Veo provider.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from airflow_provider_veo.protocol import coerce
+
 AMBIGUOUS = ("fail", "resubmit")
 """What can be done about a request of which nobody knows whether it was accepted."""
 
@@ -22,3 +24,13 @@ def choice_mistakes(name: str, value: Any, choices: tuple[str, ...]) -> list[str
     if value in choices:
         return []
     return [f"{name}: expected {' or '.join(map(repr, choices))}, got {value!r}"]
+
+
+def number(value: Any, *, whole: bool = False) -> Any:
+    """Read what a template was rendered to as a number, or as nothing; what is neither is returned as it is."""
+    if coerce.is_nothing(value):
+        return None
+    try:
+        return (int if whole else float)(value) if isinstance(value, str) else value
+    except ValueError:
+        return value

@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_veo.batch.options import Options
-from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number_mistakes
+from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number, number_mistakes
 from airflow_provider_veo.operators.files import Download, announce_batch, batch_file_name
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.protocol import VeoDownloadError, VeoError, VeoValidationError, coerce
@@ -326,8 +326,8 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
             jobs=self.jobs,
             manifest=self.manifest,
             defaults={name: getattr(self, name) for name in _DEFAULTS},
-            max_videos=self._number("max_videos"),
-            max_cost=self._number("max_cost"),
+            max_videos=number(self.max_videos, whole=True),
+            max_cost=number(self.max_cost),
             render=self._renderer(context) if self.render_prompts else None,
         )
 
@@ -345,7 +345,7 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
             timeout=self.timeout,
             deferrable=self.deferrable,
             download=self.download,
-            max_cost=self._number("max_cost"),
+            max_cost=number(self.max_cost),
             try_number=context["ti"].try_number,
         )
 
@@ -377,16 +377,6 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
         finally:
             self.hook.close()
 
-    def _number(self, name: str) -> Any:
-        """Return a number that may be what a template was rendered to; what is none is returned as it is."""
-        value = getattr(self, name)
-        if name in _MAY_BE_NOTHING and coerce.is_nothing(value):
-            return None
-        try:
-            return (int if name in _COUNTS else float)(value) if isinstance(value, str) else value
-        except ValueError:
-            return value
-
     def _fail_on_mistakes(self, *, rendered: bool) -> None:
         mistakes = []
         given = [name for name in ("jobs", "manifest") if not coerce.is_nothing(getattr(self, name))]
@@ -401,7 +391,8 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
             raise VeoValidationError(f"The arguments of task {self.task_id!r} are not valid.", mistakes)
 
     def _number_mistakes(self, name: str, *, rendered: bool) -> list[str]:
-        value = self._number(name)
+        whole = name in _COUNTS
+        value = number(getattr(self, name), whole=whole)
         if (value is None and name in _MAY_BE_NOTHING) or (isinstance(value, str) and not rendered):
             return []
-        return number_mistakes(name, value, whole=name in _COUNTS)
+        return number_mistakes(name, value, whole=whole)
