@@ -10,8 +10,9 @@ import hashlib
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_veo.batch.manifest import REQUEST_FIELDS, Mistake, short
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _DERIVED = "auto-"
 _KEY_CHARACTERS = 200
 _SOURCES_LISTED = 20
+_MISTAKES_LISTED = 200
 _JINJA = re.compile(r"\{[{%#]")
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 _PLACE = re.compile(r"(?P<file>.*), line (?P<line>\d+)|jobs\[(?P<index>\d+)\]", re.DOTALL)
@@ -56,13 +58,7 @@ class Job:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Job:
         """Make the job again that :meth:`to_dict` was asked of."""
-        return cls(
-            key=record["key"],
-            body=record["body"],
-            source=record["source"],
-            named=record["named"],
-            existing_veo_task_id=record["existing_veo_task_id"],
-        )
+        return cls(**{field.name: record[field.name] for field in fields(cls)})
 
 
 def make(
@@ -89,15 +85,17 @@ def make(
     :param max_cost: at most so much for all videos, in the currency of the connection's ``prices``. A video that is
         there already costs nothing.
     :param render: renders a row's prompt that holds Jinja. It is asked for no other, and not for the default prompt.
-    :raises VeoValidationError: naming every mistake of all rows, those of reading them included, each text once.
+    :raises VeoValidationError: naming the mistakes of all rows, those of reading them included, each text once; the
+        first 200 texts, if there are more.
     """
-    given = _given_defaults(defaults, settings)
-    drafts = [_Draft(row, given, settings, render) for row in rows.rows]
-    _refuse_shared_keys(drafts)
+    body_of = partial(_body, defaults=_given_defaults(defaults, settings), settings=settings)
+    drafts = [_Draft(row, body_of, render) for row in rows.rows]
+    _refuse_shared(drafts, "key")
+    _refuse_shared(drafts, "existing_veo_task_id")
     mistakes = [*rows.mistakes, *(Mistake(each.row.source, text) for each in drafts for text in each.mistakes)]
     limits = [*_too_many(drafts, max_videos), *_too_expensive(drafts, settings.prices, max_cost)]
     if mistakes or limits:
-        raise VeoValidationError(_title(rows, mistakes), [*_together(mistakes), *limits])
+        raise VeoValidationError(_title(rows, mistakes), [*_first(list(_together(mistakes))), *limits])
     return list(_jobs(drafts))
 
 
@@ -111,34 +109,23 @@ class _Draft:
     """A row on its way to a job, and what is wrong with it."""
 
     def __init__(
-        self, row: Row, defaults: Mapping[str, Any], settings: VeoConnection, render: Callable[[str], str] | None
+        self, row: Row, body_of: Callable[[Mapping[str, Any]], dict[str, Any]], render: Callable[[str], str] | None
     ) -> None:
         self.row = row
         self.mistakes: list[str] = []
-        self.key = self._checked("key", lambda: _key(row.fields.get("key")))
-        self.existing = self._checked("existing_veo_task_id", lambda: _id(row.fields.get("existing_veo_task_id")))
-        self.body = self._checked("the request", lambda: self._body(defaults, settings, render))
+        self.key = self._checked("key", _key, row.fields.get("key"))
+        self.existing_veo_task_id = self._checked("existing_veo_task_id", _id, row.fields.get("existing_veo_task_id"))
+        prompt = self._rendered(row.fields.get("prompt"), render)
+        self.body = self._checked("the request", body_of, {**row.fields, "prompt": prompt})
 
-    def _checked(self, name: str, convert: Callable[[], Any]) -> Any:
+    def _checked(self, name: str, convert: Callable[[Any], Any], value: Any) -> Any:
         try:
-            return convert()
+            return convert(value)
         except VeoValidationError as error:
             self.mistakes += error.mistakes
         except (ValueError, RecursionError) as error:
             self.mistakes.append(f"{name}: {error}")
         return None
-
-    def _body(
-        self, defaults: Mapping[str, Any], settings: VeoConnection, render: Callable[[str], str] | None
-    ) -> dict[str, Any]:
-        fields = {**self.row.fields, "prompt": self._rendered(self.row.fields.get("prompt"), render)}
-        own = {name: fields[name] for name in REQUEST_FIELDS if not coerce.is_nothing(fields.get(name))}
-        body = payload.build(**{**defaults, **own}, catalog=settings.catalog)
-        if _NO_TEXT.search(body["prompt"]):
-            self.mistakes.append("prompt: it holds a NUL, or half of a character (a lone surrogate): that is no text")
-        # What JSON doesn't have, such as numbers as keys of a mapping, becomes what will be sent and read again.
-        body.update(json.loads(json.dumps({name: body[name] for name in body if name not in REQUEST_FIELDS})))
-        return body
 
     def _rendered(self, prompt: Any, render: Callable[[str], str] | None) -> Any:
         if render is None or not isinstance(prompt, str) or not _JINJA.search(prompt):
@@ -151,11 +138,24 @@ class _Draft:
             return prompt
 
 
+def _body(row: Mapping[str, Any], defaults: Mapping[str, Any], settings: VeoConnection) -> dict[str, Any]:
+    body = payload.build(**{**defaults, **_given(row)}, catalog=settings.catalog)
+    if _NO_TEXT.search(body["prompt"]):
+        text = "prompt: it holds a NUL, or half of a character (a lone surrogate): that is no text"
+        raise VeoValidationError("The prompt is not valid.", [text])
+    # What JSON doesn't have, such as numbers as keys of a mapping, becomes what will be sent and read again.
+    body.update(json.loads(json.dumps({name: body[name] for name in body if name not in REQUEST_FIELDS})))
+    return body
+
+
 def _given_defaults(defaults: Mapping[str, Any], settings: VeoConnection) -> dict[str, Any]:
     # Images may come as what can be gone through only once, or slowly.
     meant = {**defaults, "images": coerce.images(defaults.get("images"))}
-    given = {name: meant[name] for name in REQUEST_FIELDS if not coerce.is_nothing(meant.get(name))}
-    return {"prompt": None, "model": settings.default_model, **given}
+    return {"prompt": None, "model": settings.default_model, **_given(meant)}
+
+
+def _given(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in REQUEST_FIELDS if not coerce.is_nothing(row.get(name))}
 
 
 def _key(value: Any) -> str | None:
@@ -179,11 +179,14 @@ def _id(value: Any) -> str | None:
     return str(value).strip()
 
 
-def _refuse_shared_keys(drafts: Sequence[_Draft]) -> None:
-    counts = Counter(draft.key for draft in drafts if draft.key is not None)
-    for draft in drafts:
-        if (count := counts[draft.key]) > 1:
-            draft.mistakes.append(f"key: {count:,} rows have the key {draft.key!r}, and each needs one of its own")
+def _refuse_shared(drafts: Sequence[_Draft], name: str) -> None:
+    values = [getattr(draft, name) for draft in drafts]
+    counts = Counter(value for value in values if value is not None)
+    for draft, value in zip(drafts, values, strict=True):
+        if (count := counts[value]) > 1:
+            draft.mistakes.append(
+                f"{name}: {count:,} rows have the {name} {value!r:.400}, and each needs one of its own"
+            )
 
 
 def _too_many(drafts: Sequence[_Draft], max_videos: int | None) -> Iterator[str]:
@@ -194,7 +197,7 @@ def _too_many(drafts: Sequence[_Draft], max_videos: int | None) -> Iterator[str]
 def _too_expensive(drafts: Iterable[_Draft], prices: Mapping[str, float], max_cost: float | None) -> Iterator[str]:
     if max_cost is None:
         return
-    counts = Counter(draft.body["model"] for draft in drafts if draft.body and draft.existing is None)
+    counts = Counter(draft.body["model"] for draft in drafts if draft.body and draft.existing_veo_task_id is None)
     for model, count in counts.items():
         if model not in prices:
             example = f'"prices": {json.dumps({model: 0.4})}'
@@ -219,7 +222,7 @@ def _jobs(drafts: Iterable[_Draft]) -> Iterator[Job]:
             key = derived_key(draft.body)
             made[key] += 1
             key += f"-{made[key]}" * (made[key] > 1)
-        yield Job(key, draft.body, draft.row.source, draft.key is not None, draft.existing)
+        yield Job(key, draft.body, draft.row.source, draft.key is not None, draft.existing_veo_task_id)
 
 
 def _title(rows: Rows, mistakes: Iterable[Mistake]) -> str:
@@ -236,6 +239,12 @@ def _together(mistakes: Iterable[Mistake]) -> Iterator[str]:
         sources.setdefault(mistake.text, {})[mistake.source] = None
     for text, places in sources.items():
         yield f"{text} ({_listed(list(places))})" if len(places) > 1 else f"{next(iter(places))}: {text}"
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - _MISTAKES_LISTED
+    said = [f"and {more:,} more mistake{'s' * (more > 1)}"] if more > 0 else []
+    return [*lines[:_MISTAKES_LISTED], *said]
 
 
 def _position(mistake: Mistake) -> int:

@@ -1,21 +1,22 @@
 """A batch as people write it down: a CSV or JSONL file, or a list in the DAG, read into rows.
 
 Nothing raises, whatever the bytes are. What can't be read is a mistake that says where it is and how to mend it, and
-reading goes on behind it, so that one run finds all of them. What the fields may hold is not decided here.
+reading goes on behind it where that is possible, so that one run finds all of them. What the fields may hold is not
+decided here.
 """
 
 from __future__ import annotations
 
-import ast
 import codecs
+import csv
 import difflib
+import io
 import json
 import math
 import re
 import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,7 +33,10 @@ FIELDS = (*REQUEST_FIELDS, "key", "existing_veo_task_id")
 """All fields of a row."""
 
 _CELL_CHARACTERS = 32_767
-"""What a spreadsheet's cell can hold. Images and extra_body are what programs write: they may be longer."""
+"""What a spreadsheet's cell can hold."""
+
+_WRITTEN_BY_PROGRAMS = ("images", "extra_body")
+"""The columns whose cells may be longer than a spreadsheet's."""
 
 _NAMES_LISTED = 20
 _SAVE_AS = "save the file as UTF-8 (in Excel: Save As > CSV UTF-8)"
@@ -40,11 +44,15 @@ _ARRAY = (
     "this is one JSON array, and JSONL has one JSON object in each line, without brackets around them or commas "
     "between them (jq -c '.[]' makes that of it)"
 )
-_NOT_CLOSED = (
-    "a quoted cell begins in this line, and is not closed: its closing quote is missing, or a quote inside it is not "
-    'written twice (""). What follows was not read'
-)
-_STRAY_QUOTE = 'a quoted cell goes on after its closing quote: a quote inside a quoted cell is written twice ("")'
+_BROKEN = {
+    "field larger": "a cell has more than LIMIT characters: a quote is probably not closed; images that large "
+    "belong into a JSONL manifest",
+    "expected after": "a blank or a text follows the closing quote of a cell: a quote inside a quoted cell is written "
+    'twice (""), or an earlier quote is not closed',
+    "unexpected end": "a quoted cell is not closed: its closing quote is missing, or a quote inside it is not written "
+    'twice ("")',
+}
+"""Of what the csv module says, the part that tells it from the rest; and what to say instead."""
 
 
 class Row(NamedTuple):
@@ -76,8 +84,9 @@ def read(content: bytes, name: str) -> Rows:
     Read a manifest: a CSV file with a header, or a JSONL file with an object (or a text, the prompt) in each line.
 
     It is UTF-8, with or without a byte order mark; lines end in CRLF, LF or CR, and in LF inside a cell. A CSV file's
-    delimiter is a comma, a semicolon or a tab, as its header has it. An empty cell is a field that is not given;
-    images are separated by ``|``, or are a JSON list, and ``[]`` says that there are none.
+    delimiter is a comma, a semicolon or a tab, as its header has it; its cells hold at most 131,072 characters, the csv
+    module's limit. An empty cell is a field that is not given; images are separated by ``|``, or are a JSON list, and
+    ``[]`` says that there are none.
 
     :param content: the file's bytes.
     :param name: the file's name or URI, without secrets. It ends in .csv, .tsv, .jsonl or .ndjson, in any letter case.
@@ -98,7 +107,7 @@ def of_jobs(jobs: Any) -> Rows:
     :param jobs: a sequence of prompts, or of mappings of :data:`FIELDS`; or a text that holds a JSON or Python list,
         which is what a template makes of one.
     """
-    items = _listed(jobs) if isinstance(jobs, str) else jobs
+    items = coerce.literal(jobs) if isinstance(jobs, str) else jobs
     if isinstance(items, (str, bytes, bytearray)) or not isinstance(items, Sequence):
         expected = "expected a list of prompts or of objects, or a text that holds a JSON or Python list"
         return Rows([], [Mistake("jobs", f"{expected}, got {short(jobs)}")])
@@ -119,15 +128,6 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 def _some(found: Rows, source: str) -> Rows:
     return found if found.rows or found.mistakes else Rows([], [Mistake(source, "holds no jobs")])
-
-
-def _listed(text: str) -> Any:
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return parse(text.strip())
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            continue
-    return text
 
 
 def _take(value: Any, source: str, into: Rows) -> None:
@@ -227,78 +227,31 @@ def _finite(literal: str) -> float:
 
 
 class _Record(NamedTuple):
-    line: int
     cells: list[str]
+    source: str
 
 
-class _BrokenRecordError(ValueError):
-    """A record with a quoted cell that doesn't end as one."""
-
-
-class _Scanner:
+def _records(text: str, name: str, delimiter: str, mistakes: list[Mistake]) -> Iterator[_Record]:
     """
-    A CSV text, cut into records, without those whose cells are all empty.
+    Cut a CSV text into records, without those whose cells are all empty.
 
-    Written out since the csv module's limit of a cell's size is one for the whole process, is below that of an image,
-    and since the module can't tell where a cell began.
+    Behind a quote that is broken cells can't be told from text: the first one is a mistake, and the end.
     """
-
-    def __init__(self, text: str, name: str, delimiter: str) -> None:
-        self.mistakes: list[Mistake] = []
-        self._text, self._name, self._delimiter = text, name, delimiter
-        self._plain = re.compile(f"[^{delimiter}\n]*")
-        self._position, self._line = 0, 1
-
-    def records(self) -> Iterator[_Record]:
-        while self._position < len(self._text):
-            with suppress(_BrokenRecordError):
-                record = _Record(self._line, list(self._cells()))
-                if any(map(str.strip, record.cells)):
-                    yield record
-
-    def _cells(self) -> Iterator[str]:
-        separator = self._delimiter
-        while separator == self._delimiter:
-            yield self._cell()
-            separator = self._text[self._position : self._position + 1]
-            self._position += 1
-        self._line += 1
-
-    def _cell(self) -> str:
-        opening = _OPENING.match(self._text, self._position)
-        if opening is None:
-            start, self._position = self._position, self._end_of(self._plain, self._position)
-            return self._text[start : self._position]
-        closing = self._closing(opening.end())
-        cell = self._text[opening.end() : closing]
-        after = self._end_of(_BLANKS, closing + 1)
-        if closing < 0 or self._text[after : after + 1] not in ("", "\n", self._delimiter):
-            self._skip_cell(closed=closing >= 0 and "\n" not in cell)
-            raise _BrokenRecordError
-        self._position = after
-        self._line += cell.count("\n")
-        return cell.replace('""', '"')
-
-    def _closing(self, start: int) -> int:
-        """Return where the quote is that ends a cell; -1 if there is none."""
-        while (end := self._text.find('"', start)) >= 0 and self._text.startswith('"', end + 1):
-            start = end + 2
-        return end
-
-    def _end_of(self, pattern: re.Pattern[str], start: int) -> int:
-        match = pattern.match(self._text, start)
-        return match.end() if match else start
-
-    def _skip_cell(self, *, closed: bool) -> None:
-        """Go on with the next line, or not at all: behind a quote that isn't closed, cells can't be told from text."""
-        self.mistakes.append(Mistake(f"{self._name}, line {self._line}", _STRAY_QUOTE if closed else _NOT_CLOSED))
-        end = self._text.find("\n", self._position) if closed else -1
-        self._position = end + 1 if end >= 0 else len(self._text)
-        self._line += 1
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if any(map(str.strip, cells)):
+                yield _Record(cells, f"{name}, line {line}")
+            line = reader.line_num + 1
+    except csv.Error as error:
+        mistakes.append(Mistake(f"{name}, line {line}", _broken(str(error))))
 
 
-_OPENING = re.compile(' *"')
-_BLANKS = re.compile(" *")
+def _broken(error: str) -> str:
+    text = next((text for part, text in _BROKEN.items() if part in error), error)
+    text = text.replace("LIMIT", f"{csv.field_size_limit():,}")
+    return f"{text}. The row begins in this line; from here on nothing was read"
 
 
 class _Table:
@@ -306,22 +259,20 @@ class _Table:
 
     def __init__(self, text: str, name: str, delimiter: str) -> None:
         self._name, self._delimiter = name, delimiter
-        scanner = _Scanner(text, name, delimiter)
-        self._records, self.mistakes = scanner.records(), scanner.mistakes
+        self.mistakes: list[Mistake] = []
+        self._records = _records(text, name, delimiter, self.mistakes)
         header = next(self._records, None)
-        self.columns = _columns(header.cells) if header and not self.mistakes else []
+        self.columns = _columns(header.cells) if header else []
 
     def fit(self) -> tuple[int, int]:
         """Say how well the delimiter cuts the header into columns."""
         return len({*self.columns}.intersection(FIELDS)), len(self.columns)
 
     def rows(self) -> Rows:
-        if not self.columns:
-            return Rows([], self.mistakes)
-        self.mistakes += [Mistake(f"{self._name}, header", text) for text in self._mistakes_of_the_header()]
-        if "prompt" not in self.columns:
-            return Rows([], self.mistakes)
-        return Rows([row for record in self._records if (row := self._row(record))], self.mistakes)
+        if self.columns:
+            self.mistakes += [Mistake(f"{self._name}, header", text) for text in self._mistakes_of_the_header()]
+        found = [self._row(record) for record in self._records] if "prompt" in self.columns else []
+        return Rows([row for row in found if row], self.mistakes)
 
     def _mistakes_of_the_header(self) -> Iterator[str]:
         unknown = dict.fromkeys(column for column in self.columns if column and column not in FIELDS)
@@ -335,35 +286,34 @@ class _Table:
 
     def _row(self, record: _Record) -> Row | None:
         """Return a record as a row; ``None`` if it makes none. What is wrong with it is added to the mistakes."""
-        source = f"{self._name}, line {record.line}"
-        found = [*self._too_long(record)] or [Mistake(source, text) for text in self._ragged(record.cells)]
-        self.mistakes += found
-        if found:
+        if wrong := self._too_long(record.cells) or self._ragged(record.cells):
+            self.mistakes.append(Mistake(record.source, wrong))
             return None
-        given = [(column, cell) for column, cell in zip(self.columns, record.cells, strict=False) if cell.strip()]
-        if any(not column for column, _ in given):
-            self.mistakes.append(Mistake(source, "there is a value in a column that has no name"))
-        named = [(column, cell) for column, cell in given if column in FIELDS and not coerce.is_nothing(cell)]
-        return Row({column: _meant(column, cell) for column, cell in named}, source)
+        named = zip(self.columns, record.cells, strict=False)
+        given = {column: _meant(column, cell) for column, cell in named if not coerce.is_nothing(cell)}
+        if "" in given:
+            self.mistakes.append(Mistake(record.source, "there is a value in a column that has no name"))
+        return Row({column: value for column, value in given.items() if column in FIELDS}, record.source)
 
-    def _too_long(self, record: _Record) -> Iterator[Mistake]:
-        line = record.line
-        for column, cell in zip_longest(self.columns, record.cells, fillvalue=""):
-            if len(cell) > _CELL_CHARACTERS and column not in ("images", "extra_body"):
-                text = f"a cell has {len(cell):,} characters, more than a spreadsheet's can have ({_CELL_CHARACTERS:,})"
-                yield Mistake(f"{self._name}, line {line}", f"{text}: a quote is probably not closed")
-            line += cell.count("\n")
+    def _too_long(self, cells: list[str]) -> str | None:
+        named = zip_longest(self.columns, cells, fillvalue="")
+        longest = max(len(cell) for column, cell in named if column not in _WRITTEN_BY_PROGRAMS)
+        if longest <= _CELL_CHARACTERS:
+            return None
+        limit = f"more than a spreadsheet's can have ({_CELL_CHARACTERS:,})"
+        return f"a cell has {longest:,} characters, {limit}: a quote is probably not closed"
 
-    def _ragged(self, cells: list[str]) -> Iterator[str]:
+    def _ragged(self, cells: list[str]) -> str | None:
         expected = len(self.columns)
-        count = max((number for number, cell in enumerate(cells, start=1) if cell.strip()), default=0)
+        count = max(number for number, cell in enumerate(cells, start=1) if cell.strip())
         if _columns(cells) == self.columns:
-            yield "repeats the header"
-        elif count > expected:
+            return "repeats the header"
+        if count > expected:
             hint = f"a cell that holds the delimiter {self._delimiter!r} stands in quotes"
-            yield f"got {count} cells, and the header has {expected}; {hint}"
-        elif len(cells) < expected:
-            yield f"got {len(cells)} cells, and the header has {expected}"
+            return f"got {count} cells, and the header has {expected}; {hint}"
+        if len(cells) < expected:
+            return f"got {len(cells)} cells, and the header has {expected}"
+        return None
 
 
 def _columns(cells: list[str]) -> list[str]:

@@ -36,12 +36,22 @@ def boolean(value: Any) -> Any:
     return bool(value) if isinstance(value, int) and value in (0, 1) else value
 
 
+def literal(value: str) -> Any:
+    """Read a string that holds JSON or a Python literal: what a template makes of a list or a dict that it pulls."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(value.strip())
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+    return value
+
+
 def images(value: Any) -> Any:
     """Read a list, a string that holds a JSON or Python list, or a single image. ``None``: there are none."""
     if isinstance(value, str):
         value = value.strip()
         if value.startswith(("[", "(")):
-            value = _parsed(value)
+            value = literal(value)
         elif not is_nothing(value):
             value = [value]
     if is_nothing(value):
@@ -52,8 +62,8 @@ def images(value: Any) -> Any:
 
 
 def mapping(value: Any) -> Any:
-    """Read a string that holds a JSON or Python mapping: what a template makes of a dict that it pulls."""
-    return _parsed(value.strip()) if isinstance(value, str) and value.strip().startswith("{") else value
+    """Read a string that holds a JSON or Python mapping."""
+    return literal(value) if isinstance(value, str) and value.strip().startswith("{") else value
 
 
 def extra_body(value: Any) -> tuple[dict[str, Any], list[str]]:
@@ -61,7 +71,7 @@ def extra_body(value: Any) -> tuple[dict[str, Any], list[str]]:
     if is_nothing(value):
         return {}, []
     if isinstance(value, str):
-        value = _parsed(value.strip())
+        value = literal(value)
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         return {}, [f"extra_body: expected an object with text keys, got {value!r:.200}"]
     try:
@@ -69,12 +79,3 @@ def extra_body(value: Any) -> tuple[dict[str, Any], list[str]]:
     except (TypeError, ValueError, RecursionError) as error:
         return {}, [f"extra_body: can't be sent as JSON: {error}"]
     return dict(value), []
-
-
-def _parsed(value: str) -> Any:
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return parse(value)
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            continue
-    return value
