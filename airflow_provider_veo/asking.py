@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 TICK_SECONDS = 0.25
 """Questions are sent at multiples of this, up to so much later than they are due."""
 
+AT_ONCE = 20
+"""At most so many questions that share a pace are on the way at once."""
+
 
 async def until_ready(wait: Wait, ask: Ask, log: Logger | None = None, tick: float = TICK_SECONDS) -> VideoTask:
     """
@@ -55,15 +58,20 @@ async def until_ready(wait: Wait, ask: Ask, log: Logger | None = None, tick: flo
 
 def at_pace(pace: Pace, ask: Ask) -> Ask:
     """Return what asks as the pace allows, and slows it down where the relay says so."""
+    # Without it, what waits for a socket would go out after the relay has asked for silence.
+    sockets = asyncio.Semaphore(AT_ONCE)
 
     async def ask_in_turn(veo_task_id: str) -> VideoTask:
-        await pace.turn()
-        sent_at = time.monotonic()
-        try:
-            return await ask(veo_task_id)
-        except VeoRateLimitError as error:
-            pace.slow_down(sent_at, error.retry_after)
-            raise
+        async with sockets:
+            await pace.turn()
+            sent_at = time.monotonic()
+            try:
+                video = await ask(veo_task_id)
+            except VeoRateLimitError as error:
+                pace.slow_down(sent_at, error.retry_after)
+                raise
+            pace.went_well(sent_at)
+            return video
 
     return ask_in_turn
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
+
+from airflow_provider_veo.protocol.waiting import PATIENCE_SECONDS
 
 _MINUTE = 60.0
 _SLOWEST = 1.0
@@ -15,6 +18,8 @@ _FASTER = 1.05
 _UNBOUNDED = 6000.0
 """Requests a minute from which on a pace that nobody has set is none any more."""
 _BURST_SECONDS = 1.0
+_LEAST_MEASURED_SECONDS = 10.0
+"""How fast it went is measured over so long at least: the first few requests of all are no pace yet."""
 
 
 class Pace:
@@ -34,21 +39,40 @@ class Pace:
         self._held_until = 0.0
         self._slowed_at = 0.0
         self._sent: deque[float] = deque()
+        self._turns = asyncio.Lock()
 
     @property
     def seconds_held(self) -> float:
         """For how long the relay wants to hear nothing."""
         return max(0.0, self._held_until - time.monotonic())
 
+    def hold(self, until: float | None) -> None:
+        """
+        Send nothing before a time that the relay has told another process.
+
+        :param until: epoch seconds.
+        """
+        if until is not None:
+            self._held_until = max(self._held_until, time.monotonic() + until - time.time())
+
+    @property
+    def held_until(self) -> float | None:
+        """Until when the relay wants to hear nothing, in epoch seconds; ``None``: it has not said so."""
+        return time.time() + self.seconds_held if self.seconds_held else None
+
     async def turn(self, most: int = 1) -> int:
         """
-        Wait until a request may be sent.
+        Wait until a request may be sent. Who waits first is served first.
 
         :param most: how many could be sent at once.
         :return: how many may be; what the pace allows in a second at most, and one at least.
         """
-        while (now := time.monotonic()) < (ready := max(self._next, self._held_until)):
-            await asyncio.sleep(ready - now)
+        async with self._turns:  # thousands may wait: only the first of them looks at the clock
+            while (now := time.monotonic()) < (ready := max(self._next, self._held_until)):
+                await asyncio.sleep(ready - now)
+            return self._take(now, most)
+
+    def _take(self, now: float, most: int) -> int:
         count = most
         if self._rate is not None:
             count = max(1, min(most, int(self._rate * _BURST_SECONDS / _MINUTE)))
@@ -58,25 +82,35 @@ class Pace:
             self._sent.popleft()
         return count
 
+    def _measured(self, now: float) -> float:
+        recent = [sent for sent in self._sent if sent >= now - _MINUTE]
+        return len(recent) * _MINUTE / max(now - min(recent, default=now), _LEAST_MEASURED_SECONDS)
+
     def slow_down(self, sent_at: float, retry_after: float | None = None) -> None:
         """
         Take in that the relay refused a request for now.
 
         :param sent_at: when the request was sent, on the monotonic clock.
-        :param retry_after: seconds that the relay asks to wait.
+        :param retry_after: seconds that the relay asks to wait. Half an hour at most is waited for: a wait without an
+            end would hide that something is wrong.
         """
         now = time.monotonic()
-        self._held_until = max(self._held_until, now + (retry_after or 0.0))
+        self._held_until = max(self._held_until, now + min(retry_after or 0.0, PATIENCE_SECONDS))
         if sent_at < self._slowed_at:
             return  # it was on the way already when another one was refused
         self._slowed_at = now
-        rate = self._rate if self._rate is not None else float(len(self._sent))
+        rate = self._rate if self._rate is not None else self._measured(now)
         self._rate = max(_SLOWEST, rate * _SLOWER)
         self._next = max(self._next, now + _MINUTE / self._rate)
 
-    def went_well(self) -> None:
-        """Take in that the relay took a request."""
-        if self._rate is None or self._rate == self._most:
+    def went_well(self, sent_at: float = math.inf) -> None:
+        """
+        Take in that the relay took a request.
+
+        :param sent_at: when it was sent, on the monotonic clock. One that was on the way before another one was
+            refused says nothing about the pace since.
+        """
+        if self._rate is None or self._rate == self._most or sent_at < self._slowed_at:
             return
         self._rate *= _FASTER
         if self._most is not None:

@@ -184,6 +184,7 @@ class VeoVideoBatchTrigger(BaseTrigger):
     :param linger: seconds; ``None``: as long as it takes.
     :param wake_at: epoch seconds at which the worker is woken in any case.
     :param requests_per_minute: the most questions a minute.
+    :param held_until: epoch seconds before which the relay wants to hear nothing; what it says later is in the event.
     :param refused_since: handed on to the event.
     :param progress: how far the batch is, see :class:`~airflow_provider_veo.batch.progress.Progress`.
     :param told_at: epoch seconds when that was told last.
@@ -199,6 +200,7 @@ class VeoVideoBatchTrigger(BaseTrigger):
         linger: float | None = None,
         wake_at: float | None = None,
         requests_per_minute: float | None = None,
+        held_until: float | None = None,
         refused_since: float | None = None,
         progress: dict[str, Any] | None = None,
         told_at: float = 0.0,
@@ -212,10 +214,12 @@ class VeoVideoBatchTrigger(BaseTrigger):
         self.linger = linger
         self.wake_at = wake_at
         self.requests_per_minute = requests_per_minute
+        self.held_until = held_until
         self.refused_since = refused_since
         self.progress = progress
         self.told_at = told_at
         self._pace = Pace(requests_per_minute)
+        self._pace.hold(held_until)
         self._outcomes: dict[str, dict[str, Any]] = {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -234,9 +238,12 @@ class VeoVideoBatchTrigger(BaseTrigger):
             try:
                 await self._until_enough(waits)
             finally:
-                for task in (telling, *waits):
+                tasks = (telling, *waits)
+                for task in tasks:
                     task.cancel()
-        handed_on = {"refused_since": self.refused_since, "told_at": self.told_at}
+                await asyncio.gather(*tasks, return_exceptions=True)
+        held_until = self._pace.held_until
+        handed_on = {"held_until": held_until, "refused_since": self.refused_since, "told_at": self.told_at}
         yield TriggerEvent({"outcomes": self._outcomes, **handed_on})
 
     async def on_kill(self) -> None:
@@ -280,7 +287,8 @@ class VeoVideoBatchTrigger(BaseTrigger):
             succeeded = sum(outcome.get("video", {}).get("state") == "succeeded" for outcome in self._outcomes.values())
             progress = before.with_ended(succeeded, len(self._outcomes) - succeeded)
             self.log.info(progress.line(time.time()))
-            await self._publish(progress)
+            # Shielded: up to Airflow 3.2 a request to the supervisor that is cancelled takes the next one's answer.
+            await asyncio.shield(self._publish(progress))
 
     async def _publish(self, progress: Progress) -> None:
         """Push how far it is, where a trigger can."""

@@ -7,6 +7,7 @@ call; who calls decides whether it may be sent again.
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -50,12 +51,12 @@ class VeoBatchHook:
     def __init__(self, hook: VeoHook, connections: int) -> None:
         self._hook = hook
         self._exchange = Exchange(connections, keepalive=_KEEPALIVE_SECONDS)
-        self._exchange.prepare(hook.settings)
+        self._settings = self._prepared()
 
     @property
     def settings(self) -> VeoConnection:
-        """The connection."""
-        return self._hook.settings
+        """The connection. Nothing is sent to one that was not checked."""
+        return self._settings
 
     async def close(self) -> None:
         """Close the sockets."""
@@ -83,7 +84,7 @@ class VeoBatchHook:
         return await self._with_a_rotated_key(lambda: self._ask(veo_task_id))
 
     async def _create(self, data: bytes) -> VideoTask:
-        body = _Outgoing(data, content_type="application/json")
+        body = _Outgoing(io.BytesIO(data), content_type="application/json")
         settings = self.settings
         url = f"{settings.base_url}{responses.CREATE_PATH}"
         try:
@@ -111,16 +112,27 @@ class VeoBatchHook:
         before = self.settings.api_key
         try:
             return await send()
-        except VeoAuthenticationError:
+        except VeoAuthenticationError as refused:
             if self.settings.api_key == before:  # else somebody has looked it up meanwhile
-                self._hook.look_up_again()
-                self._exchange.prepare(self.settings)
+                self._look_up_again(refused)
             if self.settings.api_key == before:
                 raise
         return await send()
 
+    def _look_up_again(self, refused: VeoAuthenticationError) -> None:
+        try:
+            self._hook.look_up_again()
+            self._settings = self._prepared()
+        except Exception as error:  # whatever is wrong with it: the key that is known is refused
+            raise refused.adding(f"The connection was looked up again, and is of no use: {error}") from error
 
-class _Outgoing(aiohttp.BytesPayload):
+    def _prepared(self) -> VeoConnection:
+        settings = self._hook.settings
+        self._exchange.prepare(settings)
+        return settings
+
+
+class _Outgoing(aiohttp.BytesIOPayload):
     """A request body that knows whether anything of it was sent: if not, the relay can't have accepted it."""
 
     was_sent = False

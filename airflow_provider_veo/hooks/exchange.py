@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from airflow_provider_veo import connection
-from airflow_provider_veo.protocol import responses
+from airflow_provider_veo.protocol import VeoValidationError, responses
 
 if TYPE_CHECKING:
     import ssl
@@ -41,13 +41,15 @@ class Exchange:
         """
         Take in a connection, anew when it was looked up anew. Looks its host up, and reads its CA bundle: it blocks.
 
-        :raises VeoValidationError: it is plain http to a public address.
+        :raises VeoValidationError: it is plain http to a public address, or its proxy can't be used from here.
         :raises VeoUnavailableError: its host has no address.
         """
         connection.refuse_plain_http_to_the_public(settings)
-        self._ssl = _ssl_context(settings.ca_bundle) if settings.ca_bundle else True
         # Not with each request: it reads all of the environment, twice.
-        self._proxy = settings.proxy or _proxy_of_the_environment(settings.base_url)
+        proxy = settings.proxy or _proxy_of_the_environment(settings.base_url)
+        _refuse_all_but_http(proxy, settings)
+        self._ssl = _ssl_context(settings.ca_bundle) if settings.ca_bundle else True
+        self._proxy = proxy
 
     async def close(self) -> None:
         """Close the sockets. New ones are opened when it is used again."""
@@ -113,6 +115,10 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
             body += chunk
     except aiohttp.ClientPayloadError:
         pass  # It is cut off. The status is known, and decides what that means.
+    except TRANSPORT_ERRORS:
+        if response.status < 300:
+            raise
+        # The rest doesn't come in time. That it is a refusal is known.
     return bytes(body)
 
 
@@ -124,4 +130,23 @@ def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
 
 def _proxy_of_the_environment(url: str) -> str | None:
     parts = urlsplit(url)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+    proxies = {name: _with_scheme(proxy) for name, proxy in getproxies().items() if proxy}
+    if not proxies or proxy_bypass(parts.hostname or ""):
+        return None
+    for_all = proxies.get("all", "")
+    return proxies.get(parts.scheme) or (for_all if for_all.startswith("http") else None)
+
+
+def _with_scheme(proxy: str) -> str:
+    return proxy if "://" in proxy else f"http://{proxy}"  # many write host:port
+
+
+def _refuse_all_but_http(proxy: str | None, settings: connection.VeoConnection) -> None:
+    """To aiohttp each proxy is one for http: it would tell the key to one that is none."""
+    scheme = urlsplit(proxy).scheme if proxy else "http"
+    if scheme not in ("http", "https"):
+        where = "the connection's extra" if settings.proxy else "the environment"
+        raise VeoValidationError(
+            f"The connection {settings.conn_id!r} can't be used here. Nothing was sent.",
+            [f"proxy: a batch, and a wait without a worker, need an http proxy, and {where} names one for {scheme}"],
+        )

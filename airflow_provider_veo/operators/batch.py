@@ -232,6 +232,7 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
             log=self.log,
         )
         self._run.engine.refused_since = event.get("refused_since")
+        self._run.pace.hold(event.get("held_until"))
         self._run.told_at = event.get("told_at", 0.0)
         self._run.go(event["outcomes"])
         self._run.tell()
@@ -254,9 +255,6 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
 
         engine = run.engine
         has_more = bool(engine.queue) and not engine.stopped
-        wake_at = None
-        if engine.must_pause or (has_more and run.pace.seconds_held):
-            wake_at = time.time() + (run.pace.seconds_held or PAUSE_SECONDS)
         self.log.info("Waiting for %d videos without a worker", len(engine.in_flight))
         self.defer(
             trigger=VeoVideoBatchTrigger(
@@ -266,8 +264,9 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
                 poll_interval=self.poll_interval,
                 enough=options.enough_slots if has_more else 0,
                 linger=SECONDS_TO_SEE_A_VIDEO if has_more or self.download else None,
-                wake_at=wake_at,
+                wake_at=(run.pace.held_until or time.time() + PAUSE_SECONDS) if engine.must_pause else None,
                 requests_per_minute=self.requests_per_minute,
+                held_until=run.pace.held_until,
                 refused_since=engine.refused_since,
                 progress=run.progress.to_dict(),
                 told_at=run.told_at,

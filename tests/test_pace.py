@@ -1,0 +1,252 @@
+"""How fast requests go out. Time is virtual: minutes pass at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from airflow_provider_veo import pace as pace_module
+from airflow_provider_veo.pace import Pace
+from tests.virtual_time import VirtualTime
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = VirtualTime()
+    monkeypatch.setattr(pace_module, "time", clock)
+    yield clock
+    clock.close()
+
+
+async def requests(clock, pace, seconds):
+    """Send one request after the other for so long, and return when each went out."""
+    end = clock.now + seconds
+    sent = []
+    while True:
+        await pace.turn()
+        if clock.now > end:
+            return sent
+        sent.append(clock.now)
+
+
+def test_without_a_pace_nothing_waits(clock):
+    async def scenario():
+        pace = Pace()
+        before = clock.now
+        await asyncio.gather(*(pace.turn() for _ in range(1000)))
+        assert await pace.turn(500) == 500
+        assert clock.now - before < 0.1
+
+    clock.run(scenario())
+
+
+@pytest.mark.parametrize("per_minute", [1, 30, 60, 600])
+def test_a_minute_sees_no_more_requests_than_is_allowed(clock, per_minute):
+    sent = clock.run(requests(clock, Pace(per_minute), 600))
+    assert per_minute * 10 - 1 <= len(sent) <= per_minute * 10 + 1
+    for start in sent:
+        assert sum(start <= moment < start + 59.99 for moment in sent) <= per_minute
+
+
+def test_it_holds_for_many_who_wait_at_once_and_the_first_is_served_first(clock):
+    async def scenario():
+        pace, served = Pace(60), []
+
+        async def one(number):
+            await pace.turn()
+            served.append((number, clock.now))
+
+        start = clock.now
+        await asyncio.gather(*(one(number) for number in range(100)))
+        assert [number for number, _ in served] == list(range(100))
+        assert [round(moment - start) for _, moment in served] == list(range(100))
+
+    clock.run(scenario())
+
+
+def test_one_who_gives_up_takes_no_turn(clock):
+    async def scenario():
+        pace = Pace(60)
+        await pace.turn()
+        start = clock.now
+        waiting = [asyncio.ensure_future(pace.turn()) for _ in range(10)]
+        await asyncio.sleep(0.5)
+        for task in waiting[:9]:
+            task.cancel()
+        await waiting[9]
+        assert clock.now - start == pytest.approx(1.0, abs=0.01)
+
+    clock.run(scenario())
+
+
+@pytest.mark.parametrize(("per_minute", "most", "count"), [(600, 32, 10), (600, 4, 4), (60, 32, 1), (6, 32, 1)])
+def test_a_turn_for_many_is_worth_a_second_of_the_pace(clock, per_minute, most, count):
+    async def scenario():
+        pace = Pace(per_minute)
+        start, sent = clock.now, 0
+        while clock.now - start < 599:
+            got = await pace.turn(most)
+            assert got == count
+            sent += got
+        assert sent <= per_minute * 10 + count
+
+    clock.run(scenario())
+
+
+def test_a_refusal_halves_the_pace(clock):
+    async def scenario():
+        pace = Pace(120)
+        await pace.turn()
+        pace.slow_down(clock.now)
+        assert len(await requests(clock, pace, 600)) == pytest.approx(600, abs=2)
+
+    clock.run(scenario())
+
+
+def test_the_refusals_of_requests_that_were_on_the_way_halve_it_once(clock):
+    async def scenario():
+        pace = Pace(120)
+        sent_at = clock.now
+        await asyncio.sleep(1)
+        for _ in range(20):
+            pace.slow_down(sent_at)
+            await asyncio.sleep(0.01)
+        assert len(await requests(clock, pace, 600)) == pytest.approx(600, abs=2)
+        pace.slow_down(clock.now)  # this one was sent at the new pace
+        assert len(await requests(clock, pace, 600)) == pytest.approx(300, abs=2)
+
+    clock.run(scenario())
+
+
+def test_an_unbounded_pace_is_slowed_to_half_of_what_was_sent(clock):
+    async def scenario():
+        pace = Pace()
+        for _ in range(600):
+            await pace.turn()
+            await asyncio.sleep(0.25)
+        pace.slow_down(clock.now)
+        assert len(await requests(clock, pace, 600)) == pytest.approx(1200, rel=0.05)
+
+    clock.run(scenario())
+
+
+def test_the_first_refusal_of_all_is_no_reason_to_stand_still(clock):
+    async def scenario():
+        pace = Pace()
+        for _ in range(10):
+            await pace.turn()
+        pace.slow_down(clock.now)
+        assert 20 <= len(await requests(clock, pace, 60)) <= 40
+
+    clock.run(scenario())
+
+
+def test_it_never_stops_altogether(clock):
+    async def scenario():
+        pace = Pace(60)
+        for _ in range(50):
+            pace.slow_down(clock.now)
+            await asyncio.sleep(1)
+        assert len(await requests(clock, pace, 600)) == pytest.approx(10, abs=1)
+
+    clock.run(scenario())
+
+
+def test_the_relays_patience_holds_everything(clock):
+    async def scenario():
+        pace = Pace(600)
+        start = clock.now
+        waiting = [asyncio.ensure_future(pace.turn()) for _ in range(50)]
+        await asyncio.sleep(1)
+        before = sum(task.done() for task in waiting)
+        pace.slow_down(start, retry_after=100)
+        assert pace.seconds_held == pytest.approx(100)
+        await asyncio.sleep(99)
+        # One at most had its turn already and goes out; nobody begins another one.
+        assert sum(task.done() for task in waiting) == before
+        assert pace.seconds_held == pytest.approx(1, abs=0.1)
+        await asyncio.gather(*waiting)
+        assert clock.now - start > 101
+        assert pace.seconds_held == 0
+
+    clock.run(scenario())
+
+
+def test_a_shorter_patience_does_not_end_a_longer_one(clock):
+    async def scenario():
+        pace = Pace()
+        pace.slow_down(clock.now, retry_after=100)
+        pace.slow_down(clock.now, retry_after=1)
+        assert pace.seconds_held == pytest.approx(100)
+
+    clock.run(scenario())
+
+
+def test_a_patience_of_days_is_not_waited_for(clock):
+    async def scenario():
+        pace = Pace()
+        start = clock.now
+        pace.slow_down(clock.now, retry_after=1e9)
+        await pace.turn()
+        assert clock.now - start == pytest.approx(1800, abs=1)
+
+    clock.run(scenario())
+
+
+def test_it_recovers_to_what_is_allowed_and_no_further(clock):
+    async def scenario():
+        pace = Pace(120)
+        pace.slow_down(clock.now)
+        for _ in range(14):
+            await pace.turn()
+            pace.went_well(clock.now)
+        assert len(await requests(clock, pace, 600)) == pytest.approx(1190, rel=0.02)
+        for _ in range(100):
+            pace.went_well(clock.now)
+        assert len(await requests(clock, pace, 600)) == pytest.approx(1200, abs=2)
+
+    clock.run(scenario())
+
+
+def test_a_pace_that_nobody_has_set_goes_away_in_the_end(clock):
+    async def scenario():
+        pace = Pace()
+        await pace.turn()
+        pace.slow_down(clock.now)
+        start = clock.now
+        for _ in range(200):
+            await pace.turn()
+            pace.went_well(clock.now)
+        assert clock.now - start < 1800
+        assert await pace.turn(500) == 500
+
+    clock.run(scenario())
+
+
+def test_what_was_on_the_way_before_a_refusal_is_no_reason_to_go_faster(clock):
+    async def scenario():
+        pace = Pace(120)
+        sent_at = clock.now
+        await asyncio.sleep(1)
+        pace.slow_down(sent_at)
+        for _ in range(50):
+            pace.went_well(sent_at)
+        assert len(await requests(clock, pace, 600)) == pytest.approx(600, abs=2)
+
+    clock.run(scenario())
+
+
+def test_what_the_relay_has_told_another_process_holds_here(clock):
+    async def scenario():
+        before, pace = Pace(), Pace()
+        before.slow_down(clock.now, retry_after=90)
+        told_at = clock.now
+        pace.hold(None)
+        assert pace.held_until is None
+        pace.hold(before.held_until)
+        await pace.turn()
+        assert clock.now - told_at == pytest.approx(90, abs=0.1)
+        assert pace.held_until is None
+
+    clock.run(scenario())
