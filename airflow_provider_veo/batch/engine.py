@@ -24,6 +24,7 @@ from airflow_provider_veo.protocol import (
     VeoAuthenticationError,
     VeoError,
     VeoGenerationFailedError,
+    VeoJournalError,
     VeoQuotaError,
     VeoRateLimitError,
     VeoUnavailableError,
@@ -157,6 +158,11 @@ class Engine:
             self._changed.clear()
             await self._something_happens()
 
+    @property
+    def killed(self) -> BaseException | None:
+        """What has ended the work."""
+        return self._fatal
+
     async def settle(self) -> None:
         """Wait for the answers to what was sent, and for nothing else."""
         self.queue.clear()
@@ -220,10 +226,15 @@ class Engine:
 
     async def _submit(self, jobs: list[Job]) -> None:
         self._waiting_for_slots_since = None
-        count = await self._pace.turn(len(jobs))
-        intents = [entry for job in jobs[:count] if (entry := self._intent(self.queue.popleft()))]
-        if intents:
-            await self._scribe.intend(intents)
+        count = await self._turn(len(jobs))
+        intents = [entry for _ in range(count) if (entry := self._intent(self.queue.popleft()))]
+        try:
+            if intents:
+                await self._scribe.intend(intents)
+        except VeoJournalError:
+            for entry in intents:  # they may be on record, and are certainly not sent
+                self._not_accepted(self._jobs[entry.key], replace(entry, state=UNSENT))
+            raise
         for entry in intents:
             self.entries[entry.key] = entry
             if self.stopped or self._fatal:  # meanwhile
@@ -231,6 +242,19 @@ class Engine:
                 continue
             self._creates.add(task := self._spawn(self._create(self._jobs[entry.key], entry)))
             task.add_done_callback(self._creates.discard)
+
+    async def _turn(self, most: int) -> int:
+        """Wait until the pace allows to submit some. 0: meanwhile it turned out that nothing more is submitted."""
+        turn = asyncio.ensure_future(self._pace.turn(most))
+        while not (turn.done() or self.stopped or self._fatal):
+            self._changed.clear()
+            changed = asyncio.ensure_future(self._changed.wait())
+            await asyncio.wait({turn, changed}, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+        if self.stopped or self._fatal:
+            turn.cancel()
+            return 0
+        return turn.result()
 
     def _intent(self, job: Job) -> Entry | None:
         before = self.entries.get(job.key)
@@ -261,10 +285,10 @@ class Engine:
             self._log.error("Job %s (%s) is refused. %s", job.key, job.source, error)
             self._not_accepted(job, entry.not_accepted(REFUSED, error, self._options.try_number))
         else:
+            self._pace.went_well(sent_at)
             self._accepted(job, entry.accepted(video, self._budget.price(job)), video)
 
     def _accepted(self, job: Job, entry: Entry, video: VideoTask) -> None:
-        self._pace.went_well()
         self.refused_since = self._refused_here_since = None
         self._keep(entry)
         if video.state == "failed" or video.video_url:

@@ -32,6 +32,13 @@ how the generation ended. ``stored``: its file is in the user's storage.
 
 _RANK = {INTENDED: 0, UNSENT: 1, REFUSED: 1, ACCEPTED: 2, FAILED: 3, SUCCEEDED: 3, STORED: 4}
 _DIGEST_CHARACTERS = 32
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("key", "digest", "state", "token", "intended_at", "accepted_at", "ended_at", "veo_task_id"), str),
+    "attempt": int,
+    "cost": (int, float, type(None)),
+    "earlier": list,
+    **dict.fromkeys(("video", "file", "trouble"), dict),
+}
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,10 @@ class Entry:
     def adopt(cls, job: Job, account: str, before: Entry | None) -> Entry:
         """Record a video that was submitted elsewhere, which costs nothing here, in place of what is on record."""
         intent = cls.intend(job, account, before)
-        return replace(intent, state=ACCEPTED, veo_task_id=job.existing_veo_task_id, accepted_at=now())
+        earlier = tuple(each for each in intent.earlier if each != job.existing_veo_task_id)
+        return replace(
+            intent, state=ACCEPTED, veo_task_id=job.existing_veo_task_id, accepted_at=now(), attempt=1, earlier=earlier
+        )
 
     def accepted(self, video: VideoTask, price: float | None) -> Entry:
         """Return it as what the relay has accepted, at this price."""
@@ -167,8 +177,13 @@ class Entry:
             raise ValueError(f"expected a JSON object, got {record!r:.200}")
         known = {each.name for each in fields(cls)}
         missing = [name for name in ("key", "digest", "state", "token", "intended_at") if not record.get(name)]
-        if missing or not known.issuperset(record) or record["state"] not in _RANK:
+        if missing or not known.issuperset(record) or str(record["state"]) not in _RANK:
             raise ValueError(f"it is no record of a submission: {record!r:.200}")
+        wrong = [name for name, value in record.items() if not isinstance(value, _TYPES[name])]
+        if wrong or not all(isinstance(each, str) for each in record.get("earlier", ())):
+            raise ValueError(f"it is no record of a submission, by its {wrong or ['earlier']}: {record!r:.200}")
+        for name in record.keys() & {"intended_at", "accepted_at", "ended_at"}:
+            datetime.fromisoformat(record[name])
         if (_RANK[record["state"]] >= _RANK[ACCEPTED]) != bool(record.get("veo_task_id")):
             raise ValueError(f"it is a record of a submission whose id and state don't go together: {record!r:.200}")
         return cls(**{**record, "earlier": tuple(record.get("earlier", ()))})

@@ -150,7 +150,8 @@ class Ledger:
         self._try("write", lambda: whole.write(self._folder / place.name, self._content(records)))
 
     def _content(self, records: Iterable[Any]) -> bytes:
-        head = {"format": FORMAT, "task_instance": self._owner}
+        records = list(records)
+        head = {"format": FORMAT, "task_instance": self._owner, "lines": len(records)}
         return "".join(f"{json.dumps(each, allow_nan=False)}\n" for each in itertools.chain([head], records)).encode()
 
     def _places(self) -> list[_Place]:
@@ -174,10 +175,14 @@ class Ledger:
             self._refuse(name, f"it has format {head.get('format')!r}, and this version knows format {FORMAT}")
         if head.get("task_instance") != self._owner:
             self._refuse(name, f"it belongs to another task instance: {head.get('task_instance')!r:.300}")
+        if head.get("lines") != len(lines) - 1:
+            self._refuse(name, f"it is cut off: it has {len(lines) - 1} lines of {head.get('lines')!r}")
         return lines[1:]
 
     def _tidy(self, places: list[_Place], entries: Mapping[str, Entry]) -> None:
         self.write(entries.values())
+        # Not while a newer process may be listing: it could miss the new file, and then find the old ones gone.
+        self._give_way_to_the_newer()
         old = [place for place in places if place.process < self._process]
         self._log.info("Taking together %d files of the journal %s", len(old), self._folder)
         whole.remove([self._folder / place.name for place in old])

@@ -41,7 +41,7 @@ def next_step(job: Job, entry: Entry | None, account: str, options: Options) -> 
     ==============================  =====================================================================
     nothing, or certainly not sent  it is submitted
     an intent only                  nobody knows: ``on_ambiguous_submit`` decides
-    another request                 the new one is submitted
+    another request                 the new one is submitted, or the video that it names adopted
     accepted                        it is waited for
     failed                          it is submitted, as long as ``attempts_per_video`` allows
     succeeded                       its file is stored, if that is asked for
@@ -54,7 +54,7 @@ def next_step(job: Job, entry: Entry | None, account: str, options: Options) -> 
     :param account: who is billed.
     :param options: how to go about it.
     """
-    if job.existing_veo_task_id and (entry is None or entry.veo_task_id != job.existing_veo_task_id):
+    if job.existing_veo_task_id and (entry is None or entry.digest != digest_of(job, account)):
         return Step.ADOPT
     if entry is None:
         return Step.SUBMIT

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_veo.batch.entry import STORED, SUCCEEDED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from airflow_provider_veo.batch.entry import Entry
 
@@ -37,11 +37,22 @@ class Progress:
     since: float | None = None
 
     @classmethod
-    def of(cls, total: int, entries: Collection[Entry], generating: int, to_submit: int) -> Progress:
-        """Count what is on record."""
-        done = sum(entry.state in (SUCCEEDED, STORED) for entry in entries)
-        since = min((entry.submitted for entry in entries), default=None)
-        return cls(total, done, max(0, total - done - generating - to_submit), generating, to_submit, since)
+    def of(
+        cls, total: int, entries: Mapping[str, Entry], generating: Collection[str], to_submit: Collection[str]
+    ) -> Progress:
+        """
+        Count what is on record.
+
+        :param total: jobs.
+        :param entries: what is on record of them, by key.
+        :param generating: keys of the jobs whose videos are being generated.
+        :param to_submit: keys of the jobs that are to be submitted, for the first time or again.
+        """
+        ended = [entry for key, entry in entries.items() if key not in generating and key not in to_submit]
+        done = sum(entry.state in (SUCCEEDED, STORED) for entry in ended)
+        since = min((entry.submitted for entry in entries.values()), default=None)
+        failed = max(0, total - done - len(generating) - len(to_submit))
+        return cls(total, done, failed, len(generating), len(to_submit), since)
 
     def with_ended(self, done: int, failed: int) -> Progress:
         """Return it with so many more of those that were being generated."""

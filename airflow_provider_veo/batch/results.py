@@ -124,7 +124,7 @@ class Results:
         from airflow_provider_veo.storage.remote import uri
 
         rows = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in self.rows())
-        whole.write(folder / RESULTS, rows.encode())
+        whole.write(folder / RESULTS, _encoded(rows))
         short = {
             "results": uri(folder / RESULTS),
             "summary": uri(folder / SUMMARY),
@@ -135,7 +135,7 @@ class Results:
         summary = {**about, **short, **self._times(), "models": self._by_model(), "reasons": self.reasons()}
         if self.orphans:
             summary["no_longer_asked_for"] = [{"key": each.key, "id": each.veo_task_id} for each in self.orphans]
-        whole.write(folder / SUMMARY, json.dumps(summary, ensure_ascii=False, indent=1).encode())
+        whole.write(folder / SUMMARY, _encoded(json.dumps(summary, ensure_ascii=False, indent=1)))
         return short
 
     def _state(self, job: Job, account: str) -> str:
@@ -205,6 +205,11 @@ def _attempts(entry: Entry | None) -> int:
     if entry is None:
         return 0
     return len(entry.earlier) + (entry.state not in (record.UNSENT, record.REFUSED))
+
+
+def _encoded(text: str) -> bytes:
+    """Half of a character, which a relay may send, becomes what JSON writes for it."""
+    return text.encode(errors="backslashreplace")
 
 
 def _request(job: Job) -> dict[str, Any]:

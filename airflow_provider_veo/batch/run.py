@@ -1,13 +1,20 @@
-"""Runs an :class:`~airflow_provider_veo.batch.engine.Engine` in this process, whatever happens to it."""
+"""
+Runs an :class:`~airflow_provider_veo.batch.engine.Engine` in this process, whatever happens to it.
+
+A signal (Airflow's kill, its ``execution_timeout``) ends the work between two steps of the event loop. Raised inside
+one, it could take the place of an answer that was just read: an id that nobody would ever know.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_veo.batch.engine import MAX_GROUP, Engine
-from airflow_provider_veo.batch.entry import ACCEPTED
 from airflow_provider_veo.batch.progress import SECONDS_BETWEEN, Progress
 from airflow_provider_veo.batch.scribe import Scribe
 from airflow_provider_veo.hooks.batch import VeoBatchHook
@@ -15,7 +22,7 @@ from airflow_provider_veo.pace import Pace
 from airflow_provider_veo.protocol import VeoJournalRecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from logging import Logger
 
     from airflow_provider_veo.batch.budget import Budget
@@ -24,6 +31,9 @@ if TYPE_CHECKING:
     from airflow_provider_veo.batch.ledger import Ledger
     from airflow_provider_veo.batch.options import Options
     from airflow_provider_veo.hooks import VeoHook
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 
 class Run:
@@ -54,13 +64,14 @@ class Run:
         publish: Callable[[Progress], None],
         log: Logger,
     ) -> None:
-        self._total = len(jobs)
+        self._jobs = {job.key: job for job in jobs}
         self.told_at = 0.0
         """When it was told how far it is, in epoch seconds; it may have been another process."""
         self._publish = publish
         self._log = log
         self._loop = asyncio.new_event_loop()
-        self._scribe = Scribe(ledger)
+        self._signalled: list[Callable[[], Any]] = []
+        self._scribe = Scribe(ledger, entries.values())
         self._hook = VeoBatchHook(hook, 2 * MAX_GROUP)
         self.pace = Pace(options.requests_per_minute)
         """The pace of all requests."""
@@ -80,7 +91,9 @@ class Run:
     def progress(self) -> Progress:
         """How far it is."""
         engine = self.engine
-        return Progress.of(self._total, engine.entries.values(), len(engine.in_flight), len(engine.queue))
+        # What is on record of jobs that are no longer asked for is not counted.
+        entries = {key: engine.entries[key] for key in self._jobs.keys() & engine.entries.keys()}
+        return Progress.of(len(self._jobs), entries, set(engine.in_flight), {job.key for job in engine.queue})
 
     @property
     def waiting(self) -> list[Entry]:
@@ -89,9 +102,13 @@ class Run:
 
     def tell(self) -> None:
         """Tell how far it is, unless that was told a moment ago."""
-        if time.time() >= self.told_at + SECONDS_BETWEEN:
+        if time.time() < self.told_at + SECONDS_BETWEEN:
+            return
+        self.told_at = time.time()
+        try:
             self._publish(self.progress)
-            self.told_at = time.time()
+        except Exception as error:  # nothing that a night of paid videos may end for
+            self._log.warning("How far the batch is could not be told: %s: %s", type(error).__name__, error)
 
     def go(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
         """
@@ -104,7 +121,7 @@ class Run:
         :raises VeoError: the work can't go on.
         """
         run = self._loop.run_until_complete
-        try:
+        with contextlib.closing(self._loop), self._signals_between_steps():
             try:
                 run(self._work(outcomes))
             except BaseException:
@@ -113,13 +130,41 @@ class Run:
             finally:
                 run(self._end())
                 self._fail_for_what_is_not_on_record()
-        finally:
-            self._loop.close()
+        if self.engine.killed:  # when all was done already
+            raise self.engine.killed
 
     def kill(self, error: BaseException) -> None:
         """End the work, from a signal's handler: :meth:`go` raises this."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.engine.kill, error)
+
+    @contextlib.contextmanager
+    def _signals_between_steps(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield  # no signal ever gets here
+            return
+        handlers = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
+
+        def note(number: int, frame: Any) -> None:
+            self._signalled.append(lambda: handlers[signal.Signals(number)](number, None))
+            self._loop.call_soon_threadsafe(self._heed)
+
+        for number in handlers:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            self._heed()
+
+    def _heed(self) -> None:
+        """Do what signals that came are for; what that raises ends the work."""
+        while self._signalled:
+            try:
+                self._signalled.pop(0)()
+            except BaseException as error:
+                self.engine.kill(error)
 
     async def _work(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
         self.engine.begin(outcomes)
@@ -140,7 +185,7 @@ class Run:
         await self._hook.close()
 
     def _fail_for_what_is_not_on_record(self) -> None:
-        lost = [entry for entry in self._scribe.unwritten if entry.state == ACCEPTED]
+        lost = [each for each in self._scribe.lost if self._jobs[each.key].existing_veo_task_id != each.veo_task_id]
         if lost:
             ids = "\n".join(f"  - job {entry.key}: video {entry.veo_task_id}" for entry in lost)
             raise VeoJournalRecordError(

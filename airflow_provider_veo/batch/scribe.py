@@ -10,7 +10,7 @@ from airflow_provider_veo.batch.ledger import SupersededError
 from airflow_provider_veo.protocol import VeoJournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from airflow_provider_veo.batch.entry import Entry
     from airflow_provider_veo.batch.ledger import Ledger
@@ -31,11 +31,15 @@ class Scribe:
 
     All that has come while a group was being written is the next group.
 
+    A group that can't be written is tried again as long as it works, and once more at its end: storages recover.
+
     :param ledger: where to.
+    :param entries: what is on record already.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, entries: Iterable[Entry] = ()) -> None:
         self._ledger = ledger
+        self._with_ids = {entry.token for entry in entries if entry.veo_task_id}
         self._notes: dict[str, Entry] = {}
         self._intents: list[Entry] = []
         self._written: asyncio.Future[None] | None = None
@@ -43,8 +47,10 @@ class Scribe:
         self._wanted = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="veo-journal")
         self._writing: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._is_writing = False
         self.broken: VeoJournalError | None = None
-        """Why nothing can be written any more."""
+        """Why nothing could be written at last. Nothing may be sent then."""
         self.superseded: VeoJournalError | None = None
         """Why nothing may be sent any more."""
 
@@ -73,8 +79,11 @@ class Scribe:
         self._want(within)
 
     async def close(self) -> None:
-        """Write what is left, and end."""
-        while self._notes and not self.broken:
+        """Write what is left, if it can be written, and end."""
+        while self._is_writing:
+            await asyncio.sleep(_CLOSING_SECONDS)
+        failures = self._failures
+        while self._notes and self._failures == failures:
             self._want(0.0)
             await asyncio.sleep(_CLOSING_SECONDS)
         if self._writing is not None:
@@ -83,9 +92,9 @@ class Scribe:
         self._thread.shutdown(wait=True)
 
     @property
-    def unwritten(self) -> list[Entry]:
-        """What is not on record."""
-        return list(self._notes.values())
+    def lost(self) -> list[Entry]:
+        """What was accepted, and whose id is not on record."""
+        return [entry for entry in self._notes.values() if entry.veo_task_id and entry.token not in self._with_ids]
 
     def _want(self, within: float) -> None:
         due = asyncio.get_running_loop().time() + within
@@ -114,20 +123,33 @@ class Scribe:
             return
         group = [*notes.values(), *intents]
         write = self._ledger.intend if intents else self._ledger.write
+        self._is_writing = True
         try:
             await loop.run_in_executor(self._thread, _persistently, lambda: write(group))
         except SupersededError as error:
             self.superseded = error  # it was written, only nothing may be sent
             self._settle(notes, written, error)
-        except VeoJournalError as error:
-            self.broken = error
-            self._settle({}, written, error)
+        except Exception as error:  # whatever it is: who waits for it must hear of it
+            self._fail(error, written)
         else:
             self._settle(notes, written)
+        finally:
+            self._is_writing = False
+
+    def _fail(self, error: Exception, written: asyncio.Future[None] | None) -> None:
+        if not isinstance(error, VeoJournalError):
+            error = VeoJournalError(f"Nothing could be recorded: {type(error).__name__}: {error}")
+        self.broken = error
+        self._failures += 1
+        if written:
+            written.set_exception(error)
+        self._want(LATER)
 
     def _settle(
         self, notes: dict[str, Entry], written: asyncio.Future[None] | None, error: VeoJournalError | None = None
     ) -> None:
+        self.broken = None
+        self._with_ids.update(entry.token for entry in notes.values() if entry.veo_task_id)
         # What has changed meanwhile stays for the next group.
         self._notes = {token: entry for token, entry in self._notes.items() if notes.get(token) is not entry}
         if written and error:

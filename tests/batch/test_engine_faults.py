@@ -1,0 +1,256 @@
+"""Answers that are lost, signals, a storage that fails: nothing is paid twice, and no video is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+from airflow_provider_veo.batch.ledger import SupersededError
+from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
+from tests.batch.conftest import at_once, creates, ids_at, jobs
+
+LOST = ["drop-after", "reset-after", "bare-after=502", "cut-off", "empty", "no-json", "no-id", "bare=504"]
+
+
+def ids_on_record(ledger_of):
+    entries = ledger_of().begin().values()
+    return {id for each in entries for id in (each.veo_task_id, *each.earlier) if id}
+
+
+def when(happened, act):
+    """Do something in a thread as soon as something else has happened."""
+
+    def watch():
+        deadline = time.monotonic() + 20
+        while not happened():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        act()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_a_lost_answer_is_reported_and_never_paid_for_again(relay, a_try, fault):
+    relay.set_faults(f"{fault}@prompt=k002")
+    done = a_try(jobs(6))
+    assert (done.counts, done.states["k002"]) == ({"succeeded": 5, "unknown": 1}, "unknown")
+    assert "existing_veo_task_id" in done.errors["k002"]
+    relay.set_faults()
+    for _ in range(2):
+        assert a_try(jobs(6)).states["k002"] == "unknown"
+    assert creates(relay) == 6
+    assert relay.stats()["paid_twice"] == {}
+
+
+def test_all_answers_lost_is_all_reported(relay, a_try):
+    relay.set_faults("drop-after")
+    assert a_try(jobs(20), max_in_flight=7).counts == {"unknown": 20}
+    assert a_try(jobs(20), max_in_flight=7).counts == {"unknown": 20}
+    assert creates(relay) == 20
+
+
+def test_a_video_that_was_found_at_the_relay_is_adopted(relay, a_try):
+    relay.set_faults("drop-after@1")
+    (batch,) = [jobs(1)]
+    a_try(batch)
+    found = [type(each)(each.key, each.body, each.source, each.named, next(iter(ids_at(relay)))) for each in batch]
+    assert a_try(found).counts == {"succeeded": 1}
+    assert creates(relay) == 1
+
+
+def test_a_lost_answer_is_paid_for_again_where_that_is_asked_for(relay, a_try):
+    relay.set_faults("drop-after@prompt=k001,1")
+    done = a_try(jobs(3), on_ambiguous_submit="resubmit")
+    assert done.counts == {"succeeded": 3}
+    assert relay.stats()["accepted_by_prompt"] == {"prompt of k000": 1, "prompt of k001": 2, "prompt of k002": 1}
+
+
+def test_and_not_for_ever(relay, a_try):
+    relay.set_faults("drop-after@prompt=k001")
+    done = a_try(jobs(3), on_ambiguous_submit="resubmit")
+    assert (done.counts, done.states["k001"]) == ({"succeeded": 2, "unknown": 1}, "unknown")
+    assert relay.stats()["accepted_by_prompt"]["prompt of k001"] == 3
+    a_try(jobs(3), outcomes={}, on_ambiguous_submit="resubmit")
+    assert relay.stats()["accepted_by_prompt"]["prompt of k001"] == 3
+
+
+def test_the_budget_holds_for_what_may_have_been_accepted(relay, a_try, connect):
+    connect(extra={"prices": {"veo3-fast": 1.0}})
+    relay.set_faults("drop-after")
+    a_try(jobs(4), on_ambiguous_submit="resubmit", max_cost=5.0)
+    assert relay.stats()["accepted"] == 5
+
+
+class Ended(BaseException):
+    """What Airflow raises in a signal's handler."""
+
+
+@pytest.mark.parametrize("end", [Ended("killed"), KeyboardInterrupt(), RuntimeError("killed")])
+def test_who_is_killed_while_requests_are_out_records_their_answers(relay, a_try, ledger_of, end):
+    relay.configure(generation_seconds=600)
+    relay.set_faults("slow=0.5")
+    done = a_try(jobs(60), max_in_flight=20, begun=lambda run: when(lambda: creates(relay), lambda: run.kill(end)))
+    assert done.error is end
+    assert 0 < creates(relay) <= 20
+    assert ids_on_record(ledger_of) == ids_at(relay)
+    relay.configure(generation_seconds=0)
+    relay.set_faults()
+    assert a_try(jobs(60), max_in_flight=60).counts == {"succeeded": 60}
+    assert relay.stats()["paid_twice"] == {}
+
+
+def test_who_is_killed_while_the_relay_wants_to_hear_nothing_ends_at_once(relay, a_try):
+    relay.set_faults("rate-limit=600")
+    started = time.monotonic()
+    end = Ended("killed")
+    done = a_try(jobs(5), begun=lambda run: when(lambda: run.pace.seconds_held, lambda: run.kill(end)))
+    assert done.error is end
+    assert time.monotonic() - started < 5
+    assert done.run.engine.entries.keys() <= {"k000", "k001", "k002", "k003", "k004"}
+    assert creates(relay) == 5
+
+
+@pytest.mark.parametrize("place", ["memory"])
+def test_who_is_killed_while_intents_are_written_sends_nothing(relay, a_try, storage):
+    def begun(run):
+        storage.slow = 0.3
+        when(lambda: run.engine.in_flight, lambda: run.kill(Ended("killed")))
+
+    assert isinstance(a_try(jobs(5), begun=begun).error, Ended)
+    assert creates(relay) == 0
+    storage.slow = 0.0
+    assert a_try(jobs(5)).counts == {"succeeded": 5}
+    assert creates(relay) == 5
+
+
+@pytest.fixture
+def a_signal():
+    """A signal that ends a task as Airflow's does: its handler raises."""
+
+    def end(number, frame):
+        raise Ended("SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, end)
+    yield lambda: os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_signal_at_any_moment_loses_no_answer(relay, a_try, ledger_of, a_signal):
+    """Raised inside the event loop it would sooner or later take the place of an answer, or of a record."""
+    chance = random.Random(7)
+    relay.configure(generation_seconds=600)
+    relay.set_faults("slow=0.02@50%")
+    ended = 0
+    for number in range(25):
+        soon = threading.Timer(0.005 + chance.random() * 0.12, a_signal)
+        try:
+            batch = jobs(12 + number * 12)
+            done = a_try(batch, max_in_flight=1000, deferrable=True, begun=lambda run, soon=soon: soon.start())
+            ended += isinstance(done.error, Ended)
+            if not done.error:
+                time.sleep(1)
+        except Ended:
+            pass  # it was quicker
+        soon.join()
+    assert ended
+    assert ids_on_record(ledger_of) == ids_at(relay)
+    assert a_try(jobs(320), max_in_flight=1000, deferrable=True).run.engine.in_flight.keys() == {
+        each.key for each in jobs(320)
+    }
+    assert relay.stats()["paid_twice"] == {}
+    assert relay.stats()["accepted"] == 320
+
+
+def test_the_handlers_of_signals_are_put_back(relay, a_try, a_signal):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    a_try(jobs(1))
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+@pytest.mark.parametrize("place", ["memory"])
+@pytest.mark.parametrize("accepted", [1, 5, 12])
+def test_a_storage_that_fails_ends_submitting_and_no_id_is_lost(relay, a_try, storage, ledger_of, accepted):
+    relay.configure(generation_seconds=0.1)
+
+    def fail(run):
+        when(lambda: relay.stats()["accepted"] >= accepted, lambda: storage.fails.add("write"))
+
+    done = a_try(jobs(200), max_in_flight=4, begun=fail)
+    assert isinstance(done.error, VeoJournalError | VeoJournalRecordError)
+    assert creates(relay) < 200
+    storage.fails.clear()
+    on_record = ids_on_record(ledger_of)
+    named = {id for id in ids_at(relay) if f"video {id}" in str(done.error)}
+    assert on_record | named == ids_at(relay)
+    if named:
+        assert isinstance(done.error, VeoJournalRecordError)
+        assert done.error.final
+        assert "existing_veo_task_id" in str(done.error)
+
+
+@pytest.mark.parametrize("place", ["memory"])
+def test_ids_that_can_not_be_recorded_are_named_when_their_videos_are_there_too(relay, a_try, storage, ledger_of):
+    """The record of an end takes the place of the record of the acceptance: both are missing then."""
+    relay.set_faults("slow=0.3")
+    done = a_try(jobs(3), begun=lambda run: when(lambda: creates(relay) == 3, lambda: storage.fails.add("write")))
+    assert isinstance(done.error, VeoJournalRecordError)
+    assert all(f"video {id}" in str(done.error) for id in ids_at(relay))
+    assert len(ids_at(relay)) == 3
+    storage.fails.clear()
+    relay.set_faults()
+    assert a_try(jobs(3)).counts == {"unknown": 3}
+    assert creates(relay) == 3
+
+
+@pytest.mark.parametrize("place", ["memory"])
+def test_a_storage_that_recovers_while_it_waits_costs_nothing(relay, a_try, storage):
+    relay.configure(generation_seconds=1.5)
+    relay.set_faults("slow=0.2")
+
+    def fail_for_a_while(run):
+        when(lambda: creates(relay) == 3, lambda: storage.fails.add("write"))
+        when(lambda: run._scribe.broken, storage.fails.clear)
+
+    assert a_try(jobs(3), begun=fail_for_a_while).counts == {"succeeded": 3}
+    assert a_try(jobs(3)).counts == {"succeeded": 3}
+    assert creates(relay) == 3
+
+
+def test_an_older_process_sends_nothing_more_and_loses_nothing(relay, a_try, ledger_of):
+    relay.configure(generation_seconds=0.1)
+    newer = []
+
+    def supersede():
+        newer.append(ledger_of().begin())
+
+    done = a_try(jobs(60), max_in_flight=5, begun=lambda run: when(lambda: creates(relay) >= 10, supersede))
+    assert isinstance(done.error, SupersededError)
+    sent = creates(relay)
+    assert sent < 60
+    assert ids_on_record(ledger_of) == ids_at(relay)
+    # What it had meant to send, and was told not to, is known not to be sent.
+    assert a_try(jobs(60), max_in_flight=60).counts == {"succeeded": 60}
+    assert relay.stats()["paid_twice"] == {}
+
+
+def test_the_same_try_in_several_processes_pays_once(relay, a_try):
+    """A scheduler that takes a worker for dead starts another one, and a third."""
+    relay.configure(generation_seconds=0.2)
+    relay.set_faults("slow=0.05")
+
+    def run(index):
+        time.sleep(index * 0.15)
+        return a_try(jobs(40), max_in_flight=6)
+
+    outcomes = at_once(3, run)
+    assert all(each.results or isinstance(each.error, VeoJournalError) for each in outcomes), outcomes
+    assert relay.stats()["paid_twice"] == {}
+    assert a_try(jobs(40), max_in_flight=40).counts == {"succeeded": 40}
+    assert relay.stats()["paid_twice"] == {}
+    assert relay.stats()["accepted"] == 40

@@ -1,0 +1,201 @@
+"""The record of a job's last submission: what follows what, and which of two records holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_veo.batch.entry import (
+    ACCEPTED,
+    FAILED,
+    INTENDED,
+    REFUSED,
+    STORED,
+    SUCCEEDED,
+    UNSENT,
+    Entry,
+    digest_of,
+)
+from airflow_provider_veo.protocol import VeoQuotaError, VeoTimeoutError
+from tests.batch.conftest import ACCOUNT, accepted, intended, job, video
+
+STATES = (INTENDED, UNSENT, REFUSED, ACCEPTED, FAILED, SUCCEEDED, STORED)
+PAID = (ACCEPTED, FAILED, SUCCEEDED, STORED)
+
+
+def at(state, token="t", veo_task_id="veo3:1"):
+    """Make a record in a state."""
+    entry = dataclasses.replace(intended(), token=token, state=state)
+    return dataclasses.replace(entry, veo_task_id=veo_task_id) if state in PAID else entry
+
+
+def fold(entries):
+    """Read records as a ledger does."""
+    held = None
+    for entry in entries:
+        held = held.newer(entry) if held else entry
+    return held
+
+
+def test_the_digest_is_the_same_in_every_version():
+    """Made once by version 0.1.0. If this fails, every batch is paid for again after an upgrade."""
+    body = {
+        "prompt": "牛飞上天了",
+        "model": "veo3.1-components",
+        "images": ["https://example.com/a.png"],
+        "aspect_ratio": "9:16",
+        "enhance_prompt": True,
+        "enable_upsample": False,
+        "seed": 7,
+    }
+    one = dataclasses.replace(job(), body=body)
+    assert digest_of(one, ACCOUNT) == "474f9c8c7acecfabf76634038c9f6dc3"
+    assert (
+        digest_of(dataclasses.replace(one, body=dict(reversed(body.items()))), ACCOUNT)
+        == "474f9c8c7acecfabf76634038c9f6dc3"
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        job(prompt="other"),
+        job(model="veo3"),
+        job(aspect_ratio="9:16"),
+        job(existing="veo3:9"),
+        job(extra_body={"s": 1}),
+    ],
+)
+def test_what_is_asked_for_otherwise_has_another_digest(other):
+    assert digest_of(other, ACCOUNT) != digest_of(job(), ACCOUNT)
+    assert digest_of(job(), "veo_team at https://relay.example.com") != digest_of(job(), ACCOUNT)
+
+
+def test_a_submission_counts_itself_and_what_it_cost():
+    first = intended().accepted(video("veo3:1", "running"), 0.4)
+    assert (first.state, first.attempt, first.cost, first.earlier) == (ACCEPTED, 1, 0.4, ())
+    second = Entry.intend(job(), ACCOUNT, first.ended(video("veo3:1", "failed", error="blocked")))
+    assert (second.state, second.attempt, second.cost, second.earlier) == (INTENDED, 2, 0.4, ("veo3:1",))
+    assert second.token != first.token
+    again = Entry.intend(job(), ACCOUNT, second.not_accepted(UNSENT, VeoQuotaError("no money"), 1))
+    assert (again.attempt, again.cost, again.earlier) == (2, 0.4, ("veo3:1",))
+    done = again.accepted(video("veo3:2", "running"), 0.4)
+    assert (done.attempt, done.cost, done.earlier, done.trouble) == (2, 0.8, ("veo3:1",), None)
+
+
+def test_another_request_begins_to_count_anew_and_keeps_what_was_paid():
+    other = Entry.intend(job(prompt="other"), ACCOUNT, accepted())
+    assert (other.attempt, other.cost, other.earlier) == (1, 0.4, ("veo3:1",))
+
+
+def test_a_price_that_nobody_knows_makes_the_cost_unknown():
+    first = intended().accepted(video(), None)
+    assert first.cost is None
+    assert Entry.intend(job(), ACCOUNT, first).accepted(video("veo3:2"), 0.4).cost is None
+
+
+def test_a_video_that_is_adopted_costs_nothing():
+    adopted = Entry.adopt(job(existing="veo3:9"), ACCOUNT, None)
+    assert (adopted.state, adopted.veo_task_id, adopted.cost, adopted.attempt) == (ACCEPTED, "veo3:9", 0.0, 1)
+    instead = Entry.adopt(job(existing="veo3:9"), ACCOUNT, accepted())
+    assert (instead.veo_task_id, instead.cost, instead.earlier) == ("veo3:9", 0.4, ("veo3:1",))
+    again = Entry.adopt(job(existing="veo3:9", prompt="other"), ACCOUNT, adopted)
+    assert (again.veo_task_id, again.earlier) == ("veo3:9", ())
+
+
+def test_the_prompt_that_only_the_first_answer_told_is_kept():
+    first = intended().accepted(video("veo3:1", "running", enhanced_prompt="A cow, cinematic"), 0.4)
+    assert first.ended(video("other-id")).video["enhanced_prompt"] == "A cow, cinematic"
+    assert first.ended(video(enhanced_prompt="later")).video["enhanced_prompt"] == "later"
+    assert first.ended(video("other-id")).veo_task_id == "veo3:1"
+
+
+def test_what_a_try_has_given_up_the_next_one_takes_up():
+    entry = accepted().troubled(VeoTimeoutError("too late", veo_task_id="veo3:1"), 2)
+    assert entry.of_try(2) is entry
+    assert entry.of_try(3).trouble is None
+    refused = intended().not_accepted(REFUSED, VeoQuotaError("x"), 1)
+    assert refused.of_try(2) is refused
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_record_comes_back_as_it_was(state):
+    entry = at(state).troubled(VeoTimeoutError("too late", status_code=504, retry_after=3.5), 2)
+    assert Entry.from_dict(json.loads(json.dumps(entry.to_dict()))) == entry
+    unknown = dataclasses.replace(entry, cost=None, earlier=("a", "b"))
+    assert Entry.from_dict(json.loads(json.dumps(unknown.to_dict()))) == unknown
+
+
+GOOD = at(ACCEPTED).to_dict()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        7,
+        "text",
+        [],
+        {},
+        {**GOOD, "state": "paid"},
+        {**GOOD, "veo_task_id": None},
+        {**GOOD, "veo_task_id": ""},
+        {**GOOD, "veo_task_id": 7},
+        {**GOOD, "state": INTENDED},
+        {**GOOD, "state": ["accepted"]},
+        {**GOOD, "key": ""},
+        {**GOOD, "key": 7},
+        {**GOOD, "token": ["t"]},
+        {**GOOD, "new": 1},
+        {**GOOD, "cost": "0.4"},
+        {**GOOD, "attempt": "2"},
+        {**GOOD, "earlier": "veo3:1"},
+        {**GOOD, "earlier": [7]},
+        {**GOOD, "video": "x"},
+        {**GOOD, "trouble": "x"},
+        {**GOOD, "intended_at": "yesterday"},
+        {**GOOD, "accepted_at": "yesterday"},
+        *({name: value for name, value in GOOD.items() if name != left_out} for left_out in ("digest", "token")),
+    ],
+)
+def test_nothing_is_guessed_of_what_is_no_record(broken):
+    with pytest.raises(ValueError, match=r"no record|expected a JSON object|don't go together|isoformat"):
+        Entry.from_dict(broken)
+
+
+@pytest.mark.parametrize("states", list(itertools.permutations(STATES, 2)))
+def test_of_one_submission_the_record_holds_that_knows_more(states):
+    """Whatever the order they are read in, what was accepted was accepted."""
+    one, other = (at(state) for state in states)
+    held = one.newer(other)
+    assert held in (one, other)
+    assert (held.state in PAID) == (one.state in PAID or other.state in PAID)
+    if INTENDED in states:
+        assert held.state != INTENDED
+
+
+@given(st.permutations(STATES))
+def test_the_end_of_one_submission_is_the_same_in_any_order(states):
+    assert fold(at(state) for state in states).state == STORED
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(STATES)), min_size=1))
+def test_of_several_submissions_the_last_one_holds_as_far_as_it_is_known(steps):
+    entries = [at(state, token) for token, state in steps]
+    held = fold(entries)
+    last = steps[-1][0]
+    assert held.token == last
+    run = list(itertools.takewhile(lambda step: step[0] == last, reversed(steps)))
+    assert (held.state in PAID) == any(state in PAID for _, state in run)
+
+
+@given(st.lists(st.sampled_from(STATES), min_size=1), st.lists(st.sampled_from(STATES), min_size=1))
+def test_reading_in_two_parts_is_reading_at_once(first, second):
+    """What a process has taken together into one file is as good as the files were."""
+    one, other = [at(state) for state in first], [at(state) for state in second]
+    assert fold([fold(one), fold(other)]).state == fold([*one, *other]).state

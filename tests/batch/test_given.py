@@ -1,0 +1,152 @@
+"""Where the jobs come from: the arguments at first, and what they were when the task is tried again."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from airflow_provider_veo.batch import given
+from airflow_provider_veo.batch.given import Given
+from airflow_provider_veo.connection import VeoConnection
+from airflow_provider_veo.protocol import VeoError, VeoJournalError, VeoJournalRecordError, VeoValidationError
+from tests.batch.conftest import LOG
+
+DEFAULTS = {"model": "veo3-fast", "aspect_ratio": "16:9", "enhance_prompt": True, "enable_upsample": False}
+SETTINGS = VeoConnection("veo_default", "https://relay.example.com", "sk-key")
+
+
+class Pushed(Sequence):
+    """What a mapped task has pushed: no list, and no text that says what is in it."""
+
+    def __init__(self, *jobs):
+        self._jobs = jobs
+
+    def __len__(self):
+        return len(self._jobs)
+
+    def __getitem__(self, index):
+        return self._jobs[index]
+
+
+@pytest.fixture
+def read(ledger_of):
+    """Read the jobs, and keep them, as a try does."""
+
+    def of(jobs=None, manifest=None, ledger=None, **arguments):
+        ledger = ledger or ledger_of()
+        made, same = Given(jobs, manifest, **{"defaults": DEFAULTS, **arguments}).read(ledger, SETTINGS, LOG)
+        ledger.begin()
+        given.keep(ledger, made, same)
+        return made
+
+    return of
+
+
+def prompts(jobs):
+    return [job.body["prompt"] for job in jobs]
+
+
+def test_a_list_becomes_jobs(read):
+    made = read(["a cow", {"prompt": "a dog", "key": "dog", "model": "veo3"}])
+    assert prompts(made) == ["a cow", "a dog"]
+    assert (made[1].key, made[1].body["model"], made[1].named) == ("dog", "veo3", True)
+
+
+@pytest.mark.parametrize("place", ["file", "memory", "s3"])
+def test_a_manifest_becomes_jobs(read, folder):
+    path = folder.parent / "prompts.jsonl"
+    path.fs.makedirs(path.parent.path, exist_ok=True)
+    path.fs.pipe_file(path.path, '{"prompt": "牛", "key": "cow"}\n{"prompt": "a dog"}\n'.encode())
+    made = read(manifest=str(path))
+    assert prompts(made) == ["牛", "a dog"]
+    assert made[1].source == "prompts.jsonl, line 2"
+
+
+def test_the_next_try_has_the_same_jobs_though_their_prompts_would_be_rendered_otherwise(read, tmp_path):
+    (tmp_path / "prompts.csv").write_text("prompt\na cow on {{ now }}\na dog\n")
+    rendered = (str(number) for number in itertools.count(1))
+    render = {"render": lambda text: text.replace("{{ now }}", next(rendered))}
+    first = read(manifest=f"file://{tmp_path}/prompts.csv", **render)
+    assert prompts(first) == ["a cow on 1", "a dog"]
+    assert read(manifest=f"file://{tmp_path}/prompts.csv", **render) == first
+    assert next(rendered) == "2"
+
+
+@pytest.mark.parametrize(
+    "changed", [{"jobs": ["a cow", "a horse"]}, {"defaults": {**DEFAULTS, "model": "veo3"}}, {"render": str}]
+)
+def test_what_was_changed_is_read_anew(read, changed, caplog):
+    read(["a cow"])
+    made = read(**{"jobs": ["a cow"], **changed})
+    assert made[0].body["model"] == changed.get("defaults", DEFAULTS)["model"]
+    assert len(made) == len(changed.get("jobs", "1"))
+    assert "The jobs are not those of the try before" in caplog.text
+
+
+def test_a_manifest_that_was_changed_is_read_anew(read, tmp_path):
+    uri = f"file://{tmp_path}/prompts.jsonl"
+    for prompt in "a cow", "a dog":
+        (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": prompt}))
+        assert prompts(read(manifest=uri)) == [prompt]
+
+
+def test_what_a_mapped_task_pushed_is_the_same_each_time(read, caplog):
+    first = read(Pushed("a cow", "a dog"))
+    caplog.clear()
+    caplog.set_level("INFO")
+    assert read(Pushed("a cow", "a dog")) == first
+    assert "2 jobs, as in the try before" in caplog.text
+
+
+def test_a_task_that_goes_on_has_the_jobs_that_it_had(read, ledger_of):
+    made = read(["a cow", {"prompt": "牛", "key": "cow", "existing_veo_task_id": "veo3:9"}])
+    assert given.recorded(ledger_of()) == made
+
+
+def test_a_task_can_not_go_on_with_jobs_that_are_gone(ledger_of, folder):
+    with pytest.raises(VeoValidationError, match="was removed or emptied") as caught:
+        given.recorded(ledger_of())
+    assert str(folder) in str(caught.value)
+
+
+def test_jobs_of_another_task_instance_are_refused(read, ledger_of):
+    read(["a cow"])
+    with pytest.raises(VeoJournalRecordError, match="belongs to another task instance"):
+        read(["a cow"], ledger=ledger_of(run_id="manual__1"))
+
+
+def test_jobs_that_were_cut_off_are_refused(read, folder):
+    read(["a cow", "a dog"])
+    path = folder / "jobs.jsonl"
+    path.fs.pipe_file(path.path, b"".join(path.fs.cat_file(path.path).splitlines(True)[:-1]))
+    with pytest.raises(VeoJournalRecordError, match="cut off"):
+        read(["a cow", "a dog"])
+
+
+@pytest.mark.parametrize("place", ["memory"])
+def test_jobs_that_can_not_be_read_are_not_made_anew(read, ledger_of, storage):
+    read(["a cow"])
+    storage.fails = {"read"}
+    with pytest.raises(VeoJournalError, match="can't read"):
+        read(["a cow"])
+    with pytest.raises(VeoJournalError, match="can't read"):
+        given.recorded(ledger_of())
+
+
+def test_a_manifest_that_is_not_there_is_a_mistake_for_good(read, tmp_path):
+    with pytest.raises(
+        VeoValidationError, match=r"(?s)Nothing was sent.*manifest: there is no file 'file://"
+    ) as caught:
+        read(manifest=f"file://{tmp_path}/none.csv")
+    assert caught.value.final
+
+
+def test_a_manifest_that_can_not_be_read_now_may_be_read_later(read, tmp_path):
+    with pytest.raises(VeoError, match="Tried to read the manifest") as caught:
+        read(manifest=f"file://{tmp_path}")
+    assert not caught.value.final
+    with pytest.raises(VeoError, match="Tried to read the manifest"):
+        read(manifest="nowhere://bucket/prompts.csv")

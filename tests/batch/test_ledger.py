@@ -1,0 +1,339 @@
+"""What a batch has submitted, remembered: by many processes, in any storage, and never mistaken."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+
+import pytest
+
+from airflow_provider_veo.batch import entry as record
+from airflow_provider_veo.batch import ledger as module
+from airflow_provider_veo.batch.ledger import FORMAT, MAX_FILES, SupersededError
+from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
+from tests.batch.conftest import OWNER, PLACES, accepted, at_once, intended, video
+
+everywhere = pytest.mark.parametrize("place", PLACES)
+in_memory = pytest.mark.parametrize("place", ["memory"])
+
+
+@everywhere
+def test_what_was_written_is_found_by_the_next_process(ledger_of):
+    first = ledger_of()
+    assert first.begin() == {}
+    intents = [intended(f"k{index}") for index in range(3)]
+    first.intend(intents)
+    first.write([intents[0].accepted(video(), 0.4)])
+    found = ledger_of().begin()
+    assert list(found) == ["k0", "k1", "k2"]
+    assert [each.state for each in found.values()] == ["accepted", "intended", "intended"]
+    assert found["k1"] == intents[1]
+
+
+@everywhere
+def test_a_file_beside_the_records_is_found_by_the_next_process(ledger_of):
+    assert ledger_of().load("jobs.jsonl") is None
+    ledger_of().save("jobs.jsonl", [{"input": "x"}, {"prompt": "牛"}])
+    ledger_of().save("jobs.jsonl", [{"input": "y"}, {"prompt": "牛"}])
+    assert ledger_of().load("jobs.jsonl") == [{"input": "y"}, {"prompt": "牛"}]
+    assert ledger_of().begin() == {}
+
+
+@everywhere
+def test_a_newer_process_makes_the_older_one_give_way_before_it_sends(ledger_of):
+    older, newer = ledger_of(), ledger_of()
+    older.begin()
+    known = intended("known")
+    older.intend([known])
+    assert newer.begin().keys() == {"known"}
+    with pytest.raises(SupersededError, match="This one sends nothing more") as caught:
+        older.intend([intended("late")])
+    assert not caught.value.final
+    newer.intend([intended("own")])
+    # What the older one has learned of what it had sent before is recorded, and believed.
+    older.write([known.accepted(video("veo3:7"), 0.4)])
+    found = ledger_of().begin()
+    assert found["known"].veo_task_id == "veo3:7"
+    assert found.keys() == {"known", "late", "own"}
+
+
+def test_what_a_newer_process_knows_better_is_not_undone_by_an_older_one(ledger_of):
+    older, newer = ledger_of(), ledger_of()
+    older.begin()
+    known = intended().accepted(video("veo3:7", "running"), 0.4)
+    older.write([known])
+    newer.begin()
+    newer.write([known.ended(video("veo3:7"))])
+    older.write([known])
+    assert ledger_of().begin()["cow"].state == record.SUCCEEDED
+
+
+def test_a_job_that_a_newer_process_submitted_is_not_taken_back_by_an_older_one(ledger_of):
+    older, newer = ledger_of(), ledger_of()
+    older.begin()
+    failed = accepted().ended(video(state="failed"))
+    older.write([failed])
+    again = intended(before=newer.begin()["cow"])
+    newer.intend([again])
+    older.write([failed])
+    assert ledger_of().begin()["cow"] == again
+
+
+@pytest.mark.parametrize(("place", "rounds"), [("file", 80), ("memory", 120), ("s3", 6)])
+def test_of_processes_that_begin_at_once_none_sends_what_it_has_not_seen(ledger_of, folder, rounds):
+    """
+    The promise of the whole journal. Whoever returns from ``intend`` sends; so of two of them, one has seen the other.
+
+    The ledgers of a round are of one task instance each time: its folder is emptied in between.
+    """
+    count = 3
+    for number in range(rounds):
+        chance = random.Random(number)
+        pauses = [chance.random() * 0.004 for _ in range(2 * count)]
+        sent = []
+
+        def work(index, pauses=pauses, sent=sent):
+            time.sleep(pauses[index])
+            ledger = ledger_of()
+            seen = ledger.begin()
+            time.sleep(pauses[count + index])
+            if "cow" in seen:
+                return "saw it"
+            intent = intended()
+            ledger.intend([intent])
+            sent.append(intent.token)
+            return "sent it"
+
+        outcomes = at_once(count, work)
+        assert all(each in ("saw it", "sent it") or isinstance(each, SupersededError) for each in outcomes), outcomes
+        assert len(sent) <= 1, number
+        # Who comes afterwards knows what was sent.
+        held = ledger_of().begin()
+        if sent:
+            assert held["cow"].token == sent[0]
+        folder.fs.rm(folder.path, recursive=True)
+
+
+def test_of_many_processes_that_go_on_sending_each_has_seen_what_was_sent_before(ledger_of):
+    """The same with many jobs: a process sends what is not on record until it has to give way."""
+    sent, guard = {}, threading.Lock()
+
+    def work(index):
+        time.sleep(index * 0.01)
+        ledger = ledger_of()
+        seen = ledger.begin()
+        mine = [key for key in (f"k{number}" for number in range(30)) if key not in seen]
+        for key in mine:
+            ledger.intend([intended(key)])
+            with guard:
+                sent.setdefault(key, []).append(index)
+
+    at_once(6, work)
+    assert sent
+    assert {key: times for key, times in sent.items() if len(times) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    "other", [{"map_index": 0}, {"run_id": "manual__1"}, {"task_id": "make_other"}, {"dag_id": "weekly"}]
+)
+def test_the_folder_of_another_task_instance_is_refused(ledger_of, other):
+    first = ledger_of()
+    first.begin()
+    first.save("jobs.jsonl", [])
+    with pytest.raises(VeoJournalRecordError, match=r"(?s)belongs to another task instance.*map_index") as caught:
+        ledger_of(**other).begin()
+    assert caught.value.final
+    with pytest.raises(VeoJournalRecordError, match="belongs to another task instance"):
+        ledger_of(**other).load("jobs.jsonl")
+
+
+def lines(*records, **head):
+    said = {"format": FORMAT, "task_instance": OWNER, "lines": len(records), **head}
+    return "".join(f"{json.dumps(each)}\n" for each in (said, *records)).encode()
+
+
+GOOD = [intended(f"k{number}").to_dict() for number in range(3)]
+BROKEN = {
+    "nothing": b"",
+    "no JSON": b"garbage\n",
+    "no text": b"\xff\xfe\x00",
+    "no head": lines(*GOOD).partition(b"\n")[2],
+    "no object": b"[]\n",
+    "cut in a line": lines(*GOOD)[:-20],
+    "cut between lines": lines(*GOOD)[: -len(json.dumps(GOOD[2])) - 1],
+    "cut to the head": lines(*GOOD).partition(b"\n")[0] + b"\n",
+    "a newer format": lines(*GOOD, format=FORMAT + 1),
+    "no format": lines(*GOOD, format=None),
+    "no record": lines({"key": "cow"}),
+    "a record of a newer version": lines({**GOOD[0], "refunded": True}),
+    "a state of a newer version": lines({**GOOD[0], "state": "refunded"}),
+    "an acceptance without an id": lines({**GOOD[0], "state": "accepted"}),
+    "a number": lines(7),
+}
+
+
+def test_what_is_whole_is_read(ledger_of, folder):
+    ledger_of().begin()
+    folder.fs.pipe_file(f"{folder.path}/000001-{'a' * 32}-000001.jsonl", lines(*GOOD))
+    assert ledger_of().begin().keys() == {"k0", "k1", "k2"}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_file_that_can_not_be_understood_is_refused_never_ignored(ledger_of, folder, content):
+    first = ledger_of()
+    first.begin()
+    first.intend([intended()])
+    name = f"000001-{'a' * 32}-000001.jsonl"
+    folder.fs.pipe_file(f"{folder.path}/{name}", content)
+    with pytest.raises(VeoJournalRecordError) as caught:
+        ledger_of().begin()
+    assert caught.value.final
+    for part in (name, "Nothing was sent", "result_path"):
+        assert part in str(caught.value)
+
+
+def test_what_is_no_file_of_the_journal_is_not_read(ledger_of, folder):
+    ledger_of().begin()
+    for name in (f".000001-{'a' * 32}-000001.jsonl.{'b' * 32}", "notes.txt", ".DS_Store"):
+        folder.fs.pipe_file(f"{folder.path}/{name}", b"half a fi")
+    assert ledger_of().begin() == {}
+
+
+@everywhere
+def test_tidying_loses_nothing(ledger_of, files):
+    first = ledger_of()
+    first.begin()
+    kept = {}
+    for number in range(MAX_FILES + 6):
+        kept[f"k{number}"] = intended(f"k{number}")
+        first.write([kept[f"k{number}"]])
+    assert ledger_of().begin() == kept
+    assert len(files()) <= 3
+    assert ledger_of().begin() == kept
+
+
+def test_few_files_are_left_as_they_are(ledger_of, files):
+    first = ledger_of()
+    first.begin()
+    for number in range(5):
+        first.write([intended(f"k{number}")])
+    before = files()
+    ledger_of().begin()
+    assert files().items() >= before.items()
+
+
+@pytest.mark.parametrize("place", ["file", "memory"])
+def test_what_an_older_process_learns_while_others_tidy_is_not_lost(ledger_of, monkeypatch):
+    """An older process goes on recording what it had sent, while newer ones come, and tidy each time."""
+    monkeypatch.setattr(module, "MAX_FILES", 3)
+    older = ledger_of()
+    older.begin()
+    intents = [intended(f"k{number}") for number in range(60)]
+    older.intend(intents)
+    ended = threading.Event()
+
+    def learn(_):
+        for number, intent in enumerate(intents):
+            older.write([intent.accepted(video(f"veo3:{number}"), 0.4)])
+            time.sleep(0.001)
+        ended.set()
+
+    def come(_):
+        rounds = 0
+        while not ended.is_set() or not rounds:
+            found = ledger_of().begin()
+            assert found.keys() == {each.key for each in intents}
+            rounds += 1
+        return rounds
+
+    outcomes = at_once(2, lambda index: (learn, come)[index](index))
+    assert isinstance(outcomes[1], int), outcomes[1]
+    found = ledger_of().begin()
+    assert {each.veo_task_id for each in found.values()} == {f"veo3:{number}" for number in range(60)}
+
+
+def test_many_that_tidy_at_once_lose_nothing(ledger_of, monkeypatch):
+    monkeypatch.setattr(module, "MAX_FILES", 2)
+    first = ledger_of()
+    first.begin()
+    kept = {f"k{number}": accepted(f"k{number}", f"veo3:{number}") for number in range(20)}
+    for each in kept.values():
+        first.write([each])
+    for _ in range(15):
+        outcomes = at_once(4, lambda _: ledger_of().begin())
+        for each in outcomes:
+            assert isinstance(each, VeoJournalError) or each == kept, each
+    assert ledger_of().begin() == kept
+
+
+def test_nothing_is_removed_once_a_newer_process_reads(ledger_of, monkeypatch, files):
+    """A listing that is under way may miss the new file. Then it must find the old ones."""
+    monkeypatch.setattr(module, "MAX_FILES", 2)
+    first = ledger_of()
+    first.begin()
+    for number in range(5):
+        first.write([intended(f"k{number}")])
+    before = files()
+    tidying, newest = ledger_of(), ledger_of()
+    write = tidying.write
+
+    def write_while_another_begins(entries):
+        write(entries)
+        monkeypatch.setattr(module, "MAX_FILES", 999)
+        newest.begin()
+
+    tidying.write = write_while_another_begins
+    with pytest.raises(SupersededError):
+        tidying.begin()
+    assert files().items() >= before.items()
+
+
+@in_memory
+@pytest.mark.parametrize("fault", ["list", "read", "write"])
+def test_a_storage_that_fails_is_no_empty_one(ledger_of, storage, fault):
+    first = ledger_of()
+    first.begin()
+    first.intend([intended()])
+    storage.fails = {fault}
+    with pytest.raises(VeoJournalError, match=f"could not: OSError: the storage can't {fault}") as caught:
+        ledger_of().begin()
+    assert not caught.value.final
+    assert "Nothing is sent without them" in str(caught.value)
+    storage.fails = set()
+    assert ledger_of().begin().keys() == {"cow"}
+
+
+@in_memory
+@pytest.mark.parametrize("fault", ["list", "write"])
+def test_who_can_not_record_or_look_around_does_not_send(ledger_of, storage, fault):
+    ledger = ledger_of()
+    ledger.begin()
+    storage.fails = {fault}
+    with pytest.raises(VeoJournalError, match=f"can't {fault}"):
+        ledger.intend([intended()])
+
+
+@in_memory
+def test_a_file_that_can_not_be_read_is_no_missing_one(ledger_of, storage):
+    ledger_of().save("jobs.jsonl", [1])
+    storage.fails = {"read"}
+    with pytest.raises(VeoJournalError, match="can't read"):
+        ledger_of().load("jobs.jsonl")
+
+
+def test_a_file_where_the_folder_should_be_is_no_empty_folder(ledger_of, tmp_path):
+    (tmp_path / "nightly").mkdir()
+    (tmp_path / "nightly" / "_journal").write_text("not a folder")
+    with pytest.raises(VeoJournalError, match="could not"):
+        ledger_of().begin()
+    with pytest.raises(VeoJournalError, match="could not"):
+        ledger_of().load("jobs.jsonl")
+
+
+def test_what_can_not_be_written_as_json_is_not_sent(ledger_of):
+    ledger = ledger_of()
+    ledger.begin()
+    with pytest.raises(VeoJournalError, match="could not"):
+        ledger.intend([intended().accepted(video(), float("nan"))])

@@ -1,0 +1,231 @@
+"""Records written in groups: an intent before its request, an acceptance soon after, whatever the storage does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from airflow_provider_veo.batch import scribe as module
+from airflow_provider_veo.batch.ledger import SupersededError
+from airflow_provider_veo.batch.scribe import LATER, Scribe
+from airflow_provider_veo.protocol import VeoJournalError
+from tests.batch.conftest import accepted, intended, video
+
+pytestmark = [pytest.mark.usefixtures("impatient"), pytest.mark.parametrize("place", ["memory"])]
+
+
+@pytest.fixture
+def written(ledger_of):
+    """Let something be done with a scribe, close it, and return it with what is on record then."""
+
+    def run(work, *, close=True):
+        ledger = ledger_of()
+        ledger.begin()
+
+        async def main():
+            scribe = Scribe(ledger)
+            try:
+                await work(scribe)
+            finally:
+                if close:
+                    await asyncio.wait_for(scribe.close(), 30)
+            return scribe
+
+        return asyncio.run(main())
+
+    return run
+
+
+def keys_in(files):
+    return {json.loads(line)["key"] for content in files().values() for line in content.splitlines()[1:]}
+
+
+async def until(happened):
+    for _ in range(1000):
+        if happened():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+def test_an_intent_is_in_a_file_when_it_returns(written, files):
+    async def work(scribe):
+        await scribe.intend([intended("a"), intended("b")])
+        assert keys_in(files) == {"a", "b"}
+
+    written(work)
+
+
+def test_many_that_intend_meanwhile_share_a_write(written, files, storage):
+    storage.slow = 0.1
+
+    async def work(scribe):
+        await asyncio.gather(*(scribe.intend([intended(f"k{number}")]) for number in range(200)))
+        assert keys_in(files) == {f"k{number}" for number in range(200)}
+
+    written(work)
+    assert len(files()) <= 4
+
+
+def test_a_thousand_notes_make_few_files(written, files, storage, ledger_of):
+    storage.slow = 0.05
+
+    async def work(scribe):
+        for number in range(1000):
+            scribe.note(accepted(f"k{number}", f"veo3:{number}"), 0.01)
+            if number % 10 == 0:
+                await asyncio.sleep(0.001)
+
+    scribe = written(work)
+    assert len(files()) < 20
+    assert len(ledger_of().begin()) == 1000
+    assert scribe.lost == []
+
+
+def test_what_can_wait_waits_and_goes_along_with_what_can_not(written, files):
+    async def work(scribe):
+        scribe.note(accepted("later", "veo3:1"), LATER)
+        await asyncio.sleep(0.1)
+        assert keys_in(files) == set()
+        scribe.note(accepted("soon", "veo3:2"), 0.05)
+        await until(lambda: keys_in(files) == {"later", "soon"})
+        assert len(files()) == 2
+
+    written(work)
+
+
+def test_an_intent_takes_along_what_was_noted_before_in_that_order(written, ledger_of):
+    async def work(scribe):
+        before = intended("cow").not_accepted("unsent", VeoJournalError("x"), 1)
+        scribe.note(before, LATER)
+        await scribe.intend([intended("cow")])
+
+    written(work)
+    assert ledger_of().begin()["cow"].state == "intended"
+
+
+def test_closing_writes_everything(written, ledger_of):
+    async def work(scribe):
+        for number in range(50):
+            scribe.note(accepted(f"k{number}", f"veo3:{number}"), LATER)
+
+    written(work)
+    assert len(ledger_of().begin()) == 50
+
+
+def test_what_changes_while_it_is_written_is_written_again(written, storage, ledger_of):
+    storage.slow = 0.2
+
+    async def work(scribe):
+        entry = accepted()
+        scribe.note(entry, 0.0)
+        await asyncio.sleep(0.1)
+        scribe.note(entry.ended(video()), LATER)
+
+    written(work)
+    assert ledger_of().begin()["cow"].state == "succeeded"
+
+
+def test_a_storage_that_fails_for_a_moment_is_tried_again(written, storage, ledger_of):
+    async def work(scribe):
+        storage.fails = {"write"}
+        intending = asyncio.ensure_future(scribe.intend([intended()]))
+        await asyncio.sleep(0.02)
+        assert not intending.done()
+        storage.fails = set()
+        await intending
+        assert scribe.broken is None
+
+    written(work)
+    assert ledger_of().begin().keys() == {"cow"}
+
+
+def test_a_storage_that_goes_on_failing_stops_everyone(written, storage):
+    async def work(scribe):
+        storage.fails = {"write"}
+        both = await asyncio.gather(
+            *(scribe.intend([intended(f"k{number}")]) for number in range(2)), return_exceptions=True
+        )
+        assert all(isinstance(each, VeoJournalError) and "can't write" in str(each) for each in both)
+        with pytest.raises(VeoJournalError, match="can't write"):
+            await scribe.intend([intended()])
+
+    scribe = written(work)
+    assert "can't write" in str(scribe.broken)
+
+
+def test_what_was_accepted_and_could_not_be_written_is_known(written, storage):
+    async def work(scribe):
+        storage.fails = {"write"}
+        scribe.note(accepted("a", "veo3:1"))
+        scribe.note(accepted("b", "veo3:2").ended(video("veo3:2")))
+        scribe.note(intended("c"))
+
+    assert {each.veo_task_id for each in written(work).lost} == {"veo3:1", "veo3:2"}
+
+
+def test_an_acceptance_that_is_on_record_is_not_lost_with_what_comes_after_it(written, storage):
+    async def work(scribe):
+        entry = accepted()
+        scribe.note(entry, 0.0)
+        await until(lambda: not scribe._notes)
+        storage.fails = {"write"}
+        scribe.note(entry.ended(video()), 0.0)
+
+    assert written(work).lost == []
+
+
+def test_a_storage_that_recovers_has_everything_in_the_end(written, storage, ledger_of, monkeypatch):
+    monkeypatch.setattr(module, "LATER", 0.05)
+
+    async def work(scribe):
+        storage.fails = {"write"}
+        scribe.note(accepted("a", "veo3:1"), 0.0)
+        await until(lambda: scribe.broken)
+        with pytest.raises(VeoJournalError):
+            await scribe.intend([intended("b")])
+        storage.fails = set()
+        await until(lambda: not scribe.broken)
+        await scribe.intend([intended("c")])
+
+    assert written(work).lost == []
+    assert ledger_of().begin().keys() == {"a", "c"}
+
+
+def test_closing_tries_once_more(written, storage, ledger_of):
+    async def work(scribe):
+        storage.fails = {"write"}
+        scribe.note(accepted("a", "veo3:1"), 0.0)
+        await until(lambda: scribe.broken)
+        storage.fails = set()
+
+    assert written(work).lost == []
+    assert ledger_of().begin().keys() == {"a"}
+
+
+def test_who_is_superseded_may_not_send_and_goes_on_recording(written, ledger_of):
+    async def work(scribe):
+        known = intended("known")
+        await scribe.intend([known])
+        ledger_of().begin()
+        for key in "late", "later":
+            with pytest.raises(SupersededError):
+                await scribe.intend([intended(key)])
+        assert scribe.superseded
+        assert scribe.broken is None
+        scribe.note(known.accepted(video("veo3:7"), 0.4), LATER)
+
+    written(work)
+    found = ledger_of().begin()
+    assert found["known"].veo_task_id == "veo3:7"
+    assert "later" not in found
+
+
+def test_whatever_goes_wrong_who_waits_hears_of_it(written):
+    async def work(scribe):
+        with pytest.raises(VeoJournalError, match="AttributeError"):
+            await asyncio.wait_for(scribe.intend([None]), 5)
+
+    written(work)
