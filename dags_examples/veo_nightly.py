@@ -1,8 +1,11 @@
-"""Every night at two: a file of prompts becomes a folder of videos, and a list of what is in it.
+"""Every night at two: a spreadsheet of prompts becomes a folder of videos, and a list of what became of each.
 
-The prompts stand in ``veo_nightly_prompts.jsonl`` beside this file, one JSON object a line, with the arguments of
-``VeoCreateVideoOperator``. ``{date}`` in a prompt becomes the night's logical date. The files go where the Airflow
-variable ``veo_destination`` says, e.g. ``s3://aws_default@my-bucket/videos/``.
+The prompts stand in ``veo_nightly.csv`` beside this file, as a spreadsheet saves it. A cell that is empty takes what
+the task says; ``{{ … }}`` in a prompt is rendered as in any template. Videos and lists go where the Airflow variable
+``veo_destination`` says, e.g. ``s3://aws_default@my-bucket/videos``.
+
+``max_cost`` needs the price of each model in the list: ``"prices": {"veo3-fast": 0.4, …}`` in the connection's extra,
+in whatever currency you pay. A model without one fails the task before anything is sent.
 """
 
 from __future__ import annotations
@@ -11,45 +14,61 @@ import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from airflow.providers.common.compat.sdk import dag, task
+from airflow.providers.common.compat.sdk import Asset, ObjectStoragePath, dag, task
 
-from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoDownloadVideoOperator
-from airflow_provider_veo.sensors import VeoVideoSensor
+from airflow_provider_veo.operators import VeoVideoBatchOperator
 
-PROMPTS = Path(__file__).with_name("veo_nightly_prompts.jsonl")
+MANIFEST = str(Path(__file__).with_name("veo_nightly.csv"))  # or a URI: s3://aws_default@my-bucket/prompts.csv
+NIGHT = Asset("veo_nightly")  # a DAG with schedule=[NIGHT] starts when the videos are there
+
+# Also for a run without a logical date, as a person may start one. The prompts say it likewise.
+DATE = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
+FOLDER = "{{ var.value.get('veo_destination', 'file:///tmp/veo-videos').rstrip('/') }}/veo_nightly/" + DATE
 
 
 @dag(
     schedule="0 2 * * *",
     start_date=datetime(2026, 1, 1),
-    catchup=False,
+    catchup=False,  # with it, all nights since the start date would be made, and paid for
     max_active_runs=1,
     default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
     tags=["veo"],
 )
 def veo_nightly():
+    make_videos = VeoVideoBatchOperator(
+        task_id="make_videos",
+        manifest=MANIFEST,
+        model="veo3-fast",
+        # A folder for each run, and the same in all its tries: what was submitted is on record there, so that a try
+        # goes on with it. Whoever removes it and clears the task pays for the night again.
+        result_path=FOLDER + "/{{ run_id }}",
+        # The budget. Both are checked before anything is sent: a list that is too long makes nothing at all.
+        max_videos=50,
+        max_cost=25,
+        # A video whose generation fails is not paid for again. What failed is in the results, with the reason.
+        attempts_per_video=1,
+        max_in_flight=8,  # as many as the relay generates for you at a time
+        download=True,
+        deferrable=True,
+        outlets=[NIGHT],
+    )
+
     @task
-    def read_prompts(ds: str) -> list[dict]:
-        jobs = [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return [{**job, "prompt": job["prompt"].format(date=ds)} for job in jobs]
-
-    create = VeoCreateVideoOperator.partial(task_id="create", max_active_tis_per_dagrun=4).expand_kwargs(read_prompts())
-
-    # Submitting and waiting are tasks of their own: one that waits can be cleared, or tried again, at no cost.
-    wait = VeoVideoSensor.partial(task_id="wait", deferrable=True).expand(veo_task_id=create.output)
-
-    store = VeoDownloadVideoOperator.partial(
-        task_id="store",
-        destination="{{ var.value.get('veo_destination', 'file:///tmp/veo-videos/') }}",
-        max_active_tis_per_dagrun=4,
-    ).expand(veo_video=wait.output)
+    def report(night: dict) -> None:
+        print(f"{night['succeeded']} of {night['total']} videos are there, for {night['cost']}")
+        others = ("not_stored", "failed", "refused", "unknown", "timed_out", "not_submitted")
+        print(", ".join(f"{night[state]} {state}" for state in others if night[state]) or "nothing went wrong")
+        print(f"each of them: {night['results']}")
 
     @task
-    def list_files(files: list[dict]) -> None:
-        for file in files:
-            print(f"{file['uri']}: {file['bytes']} bytes, {file.get('duration_seconds')} s")
+    def publish(night: dict) -> None:
+        with ObjectStoragePath(night["results"]).open(encoding="utf-8") as lines:
+            for video in map(json.loads, lines):
+                if video["file"]:
+                    print(f"{video['key']}: {video['file']}, {video['bytes']} bytes")
 
-    list_files(store.output)
+    report(make_videos.output)
+    publish(make_videos.output)
 
 
 veo_nightly()

@@ -6,41 +6,51 @@ Everything it writes is under ``.demo/``: the videos and Airflow's log stay, Air
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
-import av
+from night import Night
+from results import show
 from rich.console import Console
-from rich.table import Table
 
 from airflow_provider_veo import sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow_provider_veo.sandbox import Sandbox
+
 PROJECT = Path(__file__).resolve().parent.parent
+DAGS = PROJECT / "dags_examples"
 FOLDER = PROJECT / ".demo"
 HOME = FOLDER / "airflow"
 LOG = FOLDER / "airflow.log"
 VIDEOS = FOLDER / "videos"
 GENERATION_SECONDS = 5
+VIDEO_SECONDS = 2
+PRICES = {"veo3-fast": 0.4, "veo3.1-fast": 0.4, "veo3.1-components": 0.6, "veo3-pro-frames": 2, "veo2-fast-frames": 0.3}
+POLICY = """
+# The sandbox's videos take seconds, and those of a relay minutes: a cluster policy has it asked more often.
+def task_policy(task):
+    if hasattr(task, "poll_interval"):
+        task.poll_interval = 1
+"""
 
 STARTING = re.compile(r"\[DAG TEST\] starting task_id=(\S+) map_index=(-?\d+)")
 SAID = re.compile(
     r"\[(?:info|warning|error) *\] (.*?)\s*\[(?:airflow\.task\.(?:operators|hooks)\.)?airflow_provider_veo\."
 )
+LOGGED = re.compile(r"\d{4}-\d\d-\d\dT")
 
 console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
 
@@ -52,16 +62,21 @@ def main() -> int:
     VIDEOS.mkdir(parents=True)
     started = time.monotonic()
     try:
-        with sandbox.running(generation_seconds=GENERATION_SECONDS) as relay:
+        with sandbox.running(generation_seconds=GENERATION_SECONDS, video_seconds=VIDEO_SECONDS) as relay:
             say("sandbox", f"{relay.url} is a relay on this machine: no key is needed, nothing is paid")
-            run_airflow(relay.connection)
-            show(read_result(), relay.stats())
-        say("done", f"in {time.monotonic() - started:.0f} s; the videos are in {VIDEOS}, Airflow's log is {LOG}")
+            run_airflow(relay)
+            stats = relay.stats()
+        (results,) = VIDEOS.rglob("results.jsonl")
+        show(console, results)
+        twice = len(stats["paid_twice"])
+        say("relay", f"{stats['accepted']} videos accepted, {twice} of them twice; {stats['requests']['query']} polls")
+        say("files", f"{near(results.parent / 'videos')}, with results.jsonl and summary.json beside it")
+        say("done", f"in {time.monotonic() - started:.0f} s; Airflow's log is {near(LOG)}")
     except KeyboardInterrupt:
         say("stopped", "everything that was started has ended")
         return 130
     except subprocess.CalledProcessError as error:
-        say("failed", f"{' '.join(error.cmd[1:])} ended with {error.returncode}; see {LOG}, which ends with:")
+        say("failed", f"{' '.join(error.cmd[1:])} ended with {error.returncode}; see {near(LOG)}, which ends with:")
         print("\n".join(LOG.read_text(encoding="utf-8").splitlines()[-15:]))
         return 1
     finally:
@@ -69,28 +84,43 @@ def main() -> int:
     return 0
 
 
-def run_airflow(connection: str) -> None:
+def run_airflow(relay: Sandbox) -> None:
     """Make a database, and run the DAG as ``airflow dags test`` does: every task for real, in one process."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     environment |= {
         "AIRFLOW_HOME": str(HOME),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags_examples"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW_CONN_VEO_DEFAULT": connection,
-        "AIRFLOW_VAR_VEO_DESTINATION": f"{VIDEOS.as_uri()}/",
+        "AIRFLOW_CONN_VEO_DEFAULT": json.dumps({**json.loads(relay.connection), "extra": {"prices": PRICES}}),
+        "AIRFLOW_VAR_VEO_DESTINATION": VIDEOS.as_uri(),
         "NO_PROXY": "127.0.0.1",
     }
-    say("airflow", f"preparing its database in {HOME}")
+    policy = HOME / "config" / "airflow_local_settings.py"
+    policy.parent.mkdir(parents=True)
+    policy.write_text(POLICY, encoding="utf-8")
+    say("airflow", f"preparing its database in {near(HOME)}")
     for _ in airflow("db", "migrate", environment=environment):
         pass
+    with (DAGS / "veo_nightly.csv").open(encoding="utf-8", newline="") as manifest:
+        total = sum(1 for _ in csv.DictReader(manifest))
     today = datetime.now().astimezone().date().isoformat()
     say("airflow", f"airflow dags test veo_nightly {today}")
-    for line in airflow("dags", "test", "veo_nightly", today, environment=environment):
+    with Night(console, relay, VIDEOS, total):
+        tell(airflow("dags", "test", "veo_nightly", today, environment=environment))
+
+
+def tell(lines: Iterator[str]) -> None:
+    """Print what a person wants to know of Airflow's log."""
+    task = None
+    for line in lines:
         if starting := STARTING.search(line):
-            name, index = starting.groups()
-            console.print(f"  [bold]{name}{'' if index == '-1' else f'[{index}]'}", markup=True)
-        elif (said := SAID.search(line)) and said.group(1) != "Success criteria met. Exiting.":
+            if task != starting.group(1):
+                task = starting.group(1)
+                console.print(f"  [bold]{task}")
+        elif said := SAID.search(line):
             console.print(f"      {said.group(1)}", markup=False, soft_wrap=True)
+        elif task == "report" and not LOGGED.match(line):
+            console.print(f"      {line.rstrip()}", markup=False, soft_wrap=True)
 
 
 def airflow(*arguments: str, environment: dict[str, str]) -> Iterator[str]:
@@ -122,44 +152,9 @@ def airflow(*arguments: str, environment: dict[str, str]) -> Iterator[str]:
         raise subprocess.CalledProcessError(process.returncode, command)
 
 
-def read_result() -> list[tuple[dict, dict, dict]]:
-    """Return each video as it was submitted and as it ended, and its file, from the XComs that the DAG left."""
-    with contextlib.closing(sqlite3.connect(HOME / "airflow.db")) as database:
-
-        def xcoms(task: str, key: str) -> list:
-            query = "SELECT value FROM xcom WHERE task_id = ? AND key = ? ORDER BY map_index"
-            return [json.loads(value) for (value,) in database.execute(query, (task, key))]
-
-        kinds = ("create", "veo_video"), ("wait", "return_value"), ("store", "return_value")
-        return list(zip(*(xcoms(*kind) for kind in kinds), strict=True))
-
-
-def show(result: list[tuple[dict, dict, dict]], stats: dict) -> None:
-    """Play the files, and end with the table."""
-    table = Table(title="What the night made", show_lines=True)
-    table.add_column("prompt", ratio=4)
-    table.add_column("id", ratio=3, overflow="fold")
-    table.add_column("status", ratio=2, overflow="fold")
-    table.add_column("video URL", ratio=5, overflow="fold")
-    table.add_column("seconds", justify="right", min_width=7)
-    for before, after, stored in result:
-        file = Path(url2pathname(urlsplit(stored["uri"]).path))
-        say("file", f"{file} ({play(file)})")
-        took = datetime.fromisoformat(after["updated_at"]) - datetime.fromisoformat(before["updated_at"])
-        seconds = f"{took.total_seconds():.1f}"
-        table.add_row(before["prompt"], after["id"], after["status"], after["video_url"], seconds)
-    console.print(table)
-    twice = len(stats["paid_twice"])
-    say("relay", f"{stats['accepted']} videos accepted, {twice} of them twice; {stats['requests']['query']} polls")
-
-
-def play(path: Path) -> str:
-    """Decode every frame, and say what it is."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        frames = sum(1 for _ in container.decode(stream))
-        seconds = frames / float(stream.average_rate or 1)
-        return f"{stream.width}x{stream.height}, {seconds:.1f} s, {path.stat().st_size / 1000:.0f} kB, plays"
+def near(path: Path) -> str:
+    """Return a path as it is seen from here, if it is below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def say(what: str, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -11,6 +12,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import av
 import pytest
@@ -25,6 +28,14 @@ EXAMPLES = PROJECT / "dags_examples"
 DAG_IDS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 ALONE = [dag_id for dag_id in DAG_IDS if dag_id not in ("veo_approval", "veo_files_in_s3")]
 """The others wait for a person, and start another DAG: test_announcements.py runs them."""
+PRICES = {"veo3-fast": 0.4, "veo3.1-fast": 0.4, "veo3.1-components": 0.6, "veo3-pro-frames": 2, "veo2-fast-frames": 0.3}
+"""The nightly example has a budget, which needs them."""
+OFTEN = """
+def task_policy(task):
+    if hasattr(task, "poll_interval"):
+        task.poll_interval = 0.5
+"""
+"""For the sandbox, whose videos are there at once: a cluster policy, so that the examples run as they are."""
 DEMO = [sys.executable, str(PROJECT / "demo" / "run.py")]
 
 
@@ -33,11 +44,13 @@ def ran(migrated_home, tmp_path_factory):
     """All examples, run once."""
     home = tmp_path_factory.mktemp("examples") / "airflow"
     shutil.copytree(migrated_home, home)
+    (home / "config").mkdir(exist_ok=True)
+    (home / "config" / "airflow_local_settings.py").write_text(OFTEN)
     with sandbox.running(generation_seconds=0, api_key=CANARY) as relay:
         airflow = make_airflow(
             home,
             EXAMPLES,
-            AIRFLOW_CONN_VEO_DEFAULT=relay.connection,
+            AIRFLOW_CONN_VEO_DEFAULT=json.dumps({**json.loads(relay.connection), "extra": {"prices": PRICES}}),
             AIRFLOW_VAR_VEO_DESTINATION=f"{home.as_uri()}/videos/",
         )
         outputs = {dag_id: airflow.run("dags", "test", dag_id, "2026-11-22") for dag_id in ALONE}
@@ -98,23 +111,37 @@ def test_the_reference_images_example_sends_the_seeds_request(ran):
     assert xcoms["show", "return_value", -1] == xcoms["create", "video_url", -1]
 
 
-def test_the_nightly_example_makes_every_prompt_of_its_file_once(ran):
-    airflow, _, _, stats = ran
-    lines = (EXAMPLES / "veo_nightly_prompts.jsonl").read_text(encoding="utf-8").splitlines()
-    prompts = [json.loads(line)["prompt"].format(date="2026-11-22") for line in lines]
-    assert {prompt: stats["accepted_by_prompt"].get(prompt) for prompt in prompts} == dict.fromkeys(prompts, 1)
+def test_the_nightly_example_makes_every_prompt_of_its_spreadsheet_once(ran):
+    airflow, outputs, _, stats = ran
+    with (EXAMPLES / "veo_nightly.csv").open(encoding="utf-8", newline="") as manifest:
+        rows = list(csv.DictReader(manifest))
+    prompts = [re.sub(r"\{\{.*?\}\}", "2026-11-22", row["prompt"]) for row in rows]
+    assert len(prompts) == 24
     assert any("2026-11-22" in prompt for prompt in prompts)
-    xcoms = airflow.xcoms("veo_nightly")
-    videos = [xcoms["wait", "return_value", n] for n in range(len(prompts))]
-    assert [video["id"] for video in videos] == [xcoms["create", "return_value", n] for n in range(len(prompts))]
-    assert {video["state"] for video in videos} == {"succeeded"}
-    files = [xcoms["store", "return_value", n] for n in range(len(prompts))]
-    assert [file["veo_task_id"] for file in files] == [video["id"] for video in videos]
-    for file in files:
-        path = Path(file["uri"].removeprefix("file://"))
-        assert path.parent == airflow.home / "videos" / "veo_nightly" / "2026-11-22"
-        assert path.stat().st_size == file["bytes"]
-        assert f"{file['uri']}: {file['bytes']} bytes, 3.0 s" in ran[1]["veo_nightly"]
+    assert {prompt: stats["accepted_by_prompt"].get(prompt) for prompt in prompts} == dict.fromkeys(prompts, 1)
+
+    night = airflow.xcoms("veo_nightly")["make_videos", "return_value", -1]
+    assert (night["total"], night["succeeded"]) == (24, 24)
+    assert night["cost"] == pytest.approx(sum(PRICES[row["model"] or "veo3-fast"] for row in rows))
+    results = path_of(night["results"])
+    assert results.parents[1] == airflow.home / "videos" / "veo_nightly" / "2026-11-22"
+    made = [json.loads(line) for line in results.read_text("utf-8").splitlines()]
+    assert [video["key"] for video in made] == [row["key"] for row in rows]
+    assert [video["request"]["prompt"] for video in made] == prompts
+    assert {video["request"]["aspect_ratio"] for video in made} == {"16:9", "9:16"}
+    assert [video["request"].get("images", []) for video in made] == [
+        row["images"].split("|") if row["images"] else [] for row in rows
+    ]
+    for video in made:
+        assert path_of(video["file"]).stat().st_size == video["bytes"]
+        assert f"{video['key']}: {video['file']}, {video['bytes']} bytes\n" in outputs["veo_nightly"]
+    assert "24 of 24 videos are there, for 15.2\nnothing went wrong\n" in outputs["veo_nightly"]
+    ((announced,),) = airflow.query("SELECT extra FROM asset_event WHERE source_dag_id = 'veo_nightly'")
+    assert night["results"] in announced
+
+
+def path_of(uri: str) -> Path:
+    return Path(url2pathname(urlsplit(uri).path))
 
 
 def processes_of_the_demo() -> list[str]:
@@ -149,7 +176,7 @@ def test_the_demo_can_be_stopped_and_then_run():
 
     done = subprocess.run(DEMO, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 videos accepted, 0 of them twice" in done.stdout
+    assert "24 videos accepted, 0 of them twice" in done.stdout
     assert not processes_of_the_demo()
     assert not (folder / "airflow").exists()
     files = sorted((folder / "videos").rglob("*.mp4"))
@@ -158,5 +185,5 @@ def test_the_demo_can_be_stopped_and_then_run():
         with av.open(str(file)) as video:
             assert sum(1 for _ in video.decode(video=0)) > 24
             sizes.add((video.streams.video[0].width, video.streams.video[0].height))
-    assert len(files) == 4
-    assert sizes == {(640, 360), (360, 640), (1280, 720)}
+    assert len(files) == 24
+    assert sizes == {(640, 360), (360, 640), (1280, 720), (720, 1280)}
