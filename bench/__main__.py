@@ -1,7 +1,7 @@
 """
 Run the measurements, or those that are named: ``python -m bench [imports] [payload] [storing] [submit] …``.
 
-All of them take about fifteen minutes: storing, waiting and workers nearly all of it.
+All of them take about half an hour: batch, night, storing, waiting and workers nearly all of it.
 
 The exit code is 0 whatever they find: a time says as much about the machine as about the code.
 """
@@ -13,7 +13,7 @@ import importlib
 import os
 import tempfile
 
-NAMES = ("imports", "payload", "storing", "submit", "waiting", "workers")
+NAMES = ("batch", "imports", "night", "payload", "scale", "storing", "submit", "waiting", "workers")
 
 
 def main() -> None:

@@ -42,3 +42,9 @@ def verdict(value: float, at_most: float, unit: str = "") -> str:
     """Say what was measured, what the target is, and whether it is met."""
     word = "[green]met[/]" if value <= at_most else "[red]MISSED[/]"
     return f"{value:.3g}{unit}, target at most {at_most:g}{unit}: {word}"
+
+
+def verdict_at_least(value: float, at_least: float) -> str:
+    """Say the same where more is better."""
+    word = "[green]met[/]" if value >= at_least else "[red]MISSED[/]"
+    return f"{value:.3g}, target at least {at_least:g}: {word}"

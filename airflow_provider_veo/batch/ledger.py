@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of the files. It rises with any change that an older version would misunderstand."""
 MAX_FILES = 64
-"""A process that finds more of them writes one in their place: every later one reads it whole."""
+"""A process that finds more of them writes one in their place: every later one reads all of them."""
+MAX_FILES_OF_A_PROCESS = 256
+"""One that comes to have more of them does, too: before each group that it sends, it lists them."""
 _TRIES_TO_READ = 5
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{32})-(\d{6,})\.jsonl")
 _T = TypeVar("_T")
@@ -81,6 +83,9 @@ class Ledger:
         self._token = uuid4().hex
         self._process = 0
         self._numbers = itertools.count()
+        self._known: dict[str, Entry] = {}
+        self._files: list[_Place] = []
+        """Those that hold what is known, and nothing else."""
 
     def begin(self) -> dict[str, Entry]:
         """
@@ -95,12 +100,13 @@ class Ledger:
         for _ in range(_TRIES_TO_READ):
             places = self._places()
             try:
-                entries = self._read(places)
+                self._known = self._read(places)
             except FileNotFoundError:
                 continue  # another process has just written one file in the place of many
+            self._files = places
             if len(places) > MAX_FILES:
-                self._tidy(places, entries)
-            return entries
+                self._tidy()
+            return dict(self._known)
         raise VeoJournalError(self._trouble("read", "its files vanish while they are read"))
 
     def write(self, entries: Iterable[Entry]) -> None:
@@ -109,7 +115,11 @@ class Ledger:
 
         :raises VeoJournalError: it could not be recorded.
         """
-        self._write([entry.to_dict() for entry in entries])
+        entries = list(entries)
+        self._write(entries)
+        _merge(self._known, entries)
+        if len(self._files) > MAX_FILES_OF_A_PROCESS:
+            self._tidy()
 
     def intend(self, entries: Iterable[Entry]) -> None:
         """
@@ -145,9 +155,11 @@ class Ledger:
         """Where a person finds the records."""
         return str(self._folder)
 
-    def _write(self, records: Iterable[Any]) -> None:
+    def _write(self, entries: list[Entry]) -> None:
         place = _Place(self._process, self._token, next(self._numbers))
+        records = [entry.to_dict() for entry in entries]
         self._try("write", lambda: whole.write(self._folder / place.name, self._content(records)))
+        self._files.append(place)
 
     def _content(self, records: Iterable[Any]) -> bytes:
         records = list(records)
@@ -164,8 +176,7 @@ class Ledger:
         contents = self._try("read", lambda: whole.read_all(paths), passing=FileNotFoundError)
         for place, content in zip(places, contents, strict=True):
             records = self._lines(place.name, content)
-            for entry in self._understood(place.name, partial(_entries, records)):
-                entries[entry.key] = entries[entry.key].newer(entry) if entry.key in entries else entry
+            _merge(entries, self._understood(place.name, partial(_entries, records)))
         return entries
 
     def _lines(self, name: str, content: bytes) -> list[Any]:
@@ -179,11 +190,11 @@ class Ledger:
             self._refuse(name, f"it is cut off: it has {len(lines) - 1} lines of {head.get('lines')!r}")
         return lines[1:]
 
-    def _tidy(self, places: list[_Place], entries: Mapping[str, Entry]) -> None:
-        self.write(entries.values())
+    def _tidy(self) -> None:
+        old, self._files = self._files, []
+        self._write(list(self._known.values()))
         # Not while a newer process may be listing: it could miss the new file, and then find the old ones gone.
         self._give_way_to_the_newer()
-        old = [place for place in places if place.process < self._process]
         self._log.info("Taking together %d files of the journal %s", len(old), self._folder)
         whole.remove([self._folder / place.name for place in old])
 
@@ -222,6 +233,11 @@ class Ledger:
             f"Tried to {what} the records of what this batch submits, in {self._folder}, and could not: {came}\n"
             "Nothing is sent without them: videos could be paid for twice. See that the storage works, then try again."
         )
+
+
+def _merge(known: dict[str, Entry], entries: Iterable[Entry]) -> None:
+    for entry in entries:
+        known[entry.key] = known[entry.key].newer(entry) if entry.key in known else entry
 
 
 def _entries(records: Iterable[Any]) -> list[Entry]:

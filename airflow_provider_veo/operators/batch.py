@@ -374,7 +374,8 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
                 raise AirflowFailException(str(error)) from error
             raise
         finally:
-            self.hook.close()
+            if "hook" in vars(self):
+                self.hook.close()
 
     def _fail_on_mistakes(self, *, rendered: bool) -> None:
         mistakes = []

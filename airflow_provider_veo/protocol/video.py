@@ -7,7 +7,7 @@ that succeeded, left over from the relay's own retries (family).
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -74,7 +74,7 @@ class VideoTask:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON knows them; ``updated_at`` as ISO 8601."""
-        fields = asdict(self)
+        fields = dict(vars(self))
         fields["updated_at"] = self.updated_at.isoformat() if self.updated_at else None
         return fields
 

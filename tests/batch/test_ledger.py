@@ -214,6 +214,21 @@ def test_tidying_loses_nothing(ledger_of, files):
     assert ledger_of().begin() == kept
 
 
+@everywhere
+def test_a_process_that_writes_many_files_takes_them_together(ledger_of, files, monkeypatch):
+    monkeypatch.setattr(module, "MAX_FILES_OF_A_PROCESS", 8)
+    first = ledger_of()
+    first.begin()
+    kept, most = {}, 0
+    for number in range(30):
+        key = f"k{number % 10}"
+        kept[key] = accepted(key, f"veo3:{number}")
+        first.intend([kept[key]])
+        most = max(most, len(files()))
+    assert most <= 10
+    assert ledger_of().begin() == kept
+
+
 def test_few_files_are_left_as_they_are(ledger_of, files):
     first = ledger_of()
     first.begin()
@@ -277,14 +292,15 @@ def test_nothing_is_removed_once_a_newer_process_reads(ledger_of, monkeypatch, f
         first.write([intended(f"k{number}")])
     before = files()
     tidying, newest = ledger_of(), ledger_of()
-    write = tidying.write
+    write = tidying._write
 
     def write_while_another_begins(entries):
         write(entries)
-        monkeypatch.setattr(module, "MAX_FILES", 999)
-        newest.begin()
+        if entries:
+            monkeypatch.setattr(module, "MAX_FILES", 999)
+            newest.begin()
 
-    tidying.write = write_while_another_begins
+    tidying._write = write_while_another_begins
     with pytest.raises(SupersededError):
         tidying.begin()
     assert files().items() >= before.items()

@@ -67,7 +67,7 @@ def test_no_images_in_every_form(nothing):
     [
         [IMAGE],
         (IMAGE,),
-        iter([IMAGE]),
+        pytest.param(iter([IMAGE]), id="an iterator"),
         f'["{IMAGE}"]',
         f"['{IMAGE}']",
         f"('{IMAGE}',)",

@@ -1,0 +1,110 @@
+"""
+A batch of one size in a process of its own, for ``bench.scale``: ``python -m bench.scale_side MANIFEST FOLDER``.
+
+Prints what it took as JSON: seconds of each step, peak memory in bytes, and the journal's files and bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+from airflow_provider_veo.batch import given
+from airflow_provider_veo.batch.entry import Entry
+from airflow_provider_veo.batch.ledger import Ledger
+from airflow_provider_veo.batch.options import Options
+from airflow_provider_veo.batch.results import Results
+from airflow_provider_veo.connection import VeoConnection
+from airflow_provider_veo.protocol import VideoTask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_veo.batch.jobs import Job
+
+GROUP = Options().enough_slots
+ACCOUNT = "veo_default at https://relay.example.com"
+PRICE = 0.4
+_OWNER = {"dag_id": "bench", "run_id": "measured", "task_id": "make", "map_index": -1}
+_SETTINGS = VeoConnection("veo_default", "https://relay.example.com", "key")
+
+
+def main() -> None:
+    manifest, folder = sys.argv[1], Path(sys.argv[2])
+    log = logging.getLogger("bench")
+    journal = ObjectStoragePath(f"file://{folder}/_journal")
+    seconds: dict[str, float] = {}
+    clock = _clock(seconds)
+
+    first = Ledger(journal, _OWNER, log)
+    asked = given.Given(None, f"file://{manifest}", {"aspect_ratio": "16:9"}, render=str)
+    jobs, same = asked.read(first, _SETTINGS, log)
+    clock("validation")
+
+    first.begin()
+    given.keep(first, jobs, same)
+    _write(first, jobs)
+    clock("writing")
+    size = [path.stat().st_size for path in (folder / "_journal").iterdir()]
+
+    del jobs  # it is another process that reads
+    time_to_read = Ledger(journal, _OWNER, log)
+    clock("")
+    jobs, entries = given.recorded(time_to_read), time_to_read.begin()
+    clock("reading")
+
+    short = Results(jobs, entries, ACCOUNT, download=False).write(ObjectStoragePath(f"file://{folder}"), {})
+    clock("results")
+    if short["succeeded"] != len(jobs):
+        raise RuntimeError(f"not all were on record: {short}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps({**seconds, "peak": peak, "files": len(size), "bytes": sum(size)}))
+
+
+def _clock(seconds: dict[str, float]):
+    begun = time.perf_counter()
+
+    def stop(name: str) -> None:
+        nonlocal begun
+        seconds[name] = time.perf_counter() - begun
+        begun = time.perf_counter()
+
+    return stop
+
+
+def _write(ledger: Ledger, jobs: list[Job]) -> None:
+    """Write as the scribe does: what has come since the last intents goes with the next ones."""
+    accepted: list[Entry] = []
+    ended: list[Entry] = []
+    for group in _groups(jobs):
+        intents = [Entry.intend(job, ACCOUNT, None) for job in group]
+        ledger.intend([*ended, *intents])
+        accepted = [intent.accepted(_video(job, "running"), PRICE) for job, intent in zip(group, intents, strict=True)]
+        ledger.write(accepted)
+        ended = [entry.ended(_video(job, "succeeded")) for job, entry in zip(group, accepted, strict=True)]
+    ledger.write(ended)
+
+
+def _groups(jobs: list[Job]) -> Iterator[list[Job]]:
+    for start in range(0, len(jobs), GROUP):
+        yield jobs[start : start + GROUP]
+
+
+def _video(job: Job, state: str) -> VideoTask:
+    running = VideoTask(f"{job.body['model']}:{job.key}", job.body["model"], "running", "pending")
+    if state == "running":
+        return running
+    url = f"https://files.example.com/{job.key}.mp4"
+    return replace(running, state="succeeded", status="completed", video_url=url, enhanced_prompt=job.body["prompt"])
+
+
+if __name__ == "__main__":
+    main()
