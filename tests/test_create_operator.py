@@ -23,9 +23,9 @@ RIGHT = {"task_id": "make_video", "prompt": "a cow"}
         ({"enable_upsample": None}, "enable_upsample: expected true or false"),
         ({"extra_body": ["seed"]}, "extra_body: expected an object"),
         ({"on_ambiguous_submit": "retry"}, "on_ambiguous_submit: expected 'fail' or 'resubmit', got 'retry'"),
-        ({"poll_interval": 0}, "poll_interval: expected a number of seconds above 0, got 0"),
+        ({"poll_interval": 0}, "poll_interval: expected a number above 0, got 0"),
         ({"download_to": "file:///tmp/"}, "download_to: there is a file to store only after waiting"),
-        ({"timeout": "1h"}, "timeout: expected a number of seconds above 0, got '1h'"),
+        ({"timeout": "1h"}, "timeout: expected a number above 0, got '1h'"),
     ],
 )
 def test_a_mistake_in_a_dag_file_fails_while_it_is_parsed(arguments, part):

@@ -105,7 +105,8 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._creates: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self._fatal: BaseException | None = None
+        self.killed: BaseException | None = None
+        """What has ended the work."""
         self._waiting_for_slots_since: float | None = None
         self._resubmissions: dict[str, int] = {}
         self._downloads = asyncio.Semaphore(DOWNLOADS)
@@ -124,6 +125,7 @@ class Engine:
                 entry = self._keep(Entry.adopt(job, self._budget.account, entry))
             if step is Step.SUBMIT:
                 self.queue.append(job)
+                self._resubmissions[job.key] = entry.again if entry else 0
             elif step in (Step.WAIT, Step.ADOPT) and entry is not None:
                 self.in_flight[job.key] = job
                 self._go_on(job, entry, outcomes.get(str(entry.veo_task_id)))
@@ -138,7 +140,7 @@ class Engine:
 
     def kill(self, error: BaseException) -> None:
         """End the work: :meth:`run` raises this."""
-        self._fatal = self._fatal or error
+        self.killed = self.killed or error
         self._changed.set()
 
     async def run(self) -> None:
@@ -148,8 +150,8 @@ class Engine:
         :raises VeoError: the work can't go on; what was sent is on record.
         """
         while True:
-            if self._fatal:
-                raise self._fatal
+            if self.killed:
+                raise self.killed
             if self._may_submit():
                 await self._submit(self._next_jobs())
                 continue
@@ -157,11 +159,6 @@ class Engine:
                 return
             self._changed.clear()
             await self._something_happens()
-
-    @property
-    def killed(self) -> BaseException | None:
-        """What has ended the work."""
-        return self._fatal
 
     async def settle(self) -> None:
         """Wait for the answers to what was sent, and for nothing else."""
@@ -237,7 +234,7 @@ class Engine:
             raise
         for entry in intents:
             self.entries[entry.key] = entry
-            if self.stopped or self._fatal:  # meanwhile
+            if self.stopped or self.killed:  # meanwhile
                 self._not_accepted(self._jobs[entry.key], replace(entry, state=UNSENT))
                 continue
             self._creates.add(task := self._spawn(self._create(self._jobs[entry.key], entry)))
@@ -246,12 +243,12 @@ class Engine:
     async def _turn(self, most: int) -> int:
         """Wait until the pace allows to submit some. 0: meanwhile it turned out that nothing more is submitted."""
         turn = asyncio.ensure_future(self._pace.turn(most))
-        while not (turn.done() or self.stopped or self._fatal):
+        while not (turn.done() or self.stopped or self.killed):
             self._changed.clear()
             changed = asyncio.ensure_future(self._changed.wait())
             await asyncio.wait({turn, changed}, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
-        if self.stopped or self._fatal:
+        if self.stopped or self.killed:
             turn.cancel()
             return 0
         return turn.result()
@@ -297,10 +294,12 @@ class Engine:
             self._spawn(self._wait(job))
 
     def _unknown(self, job: Job, entry: Entry, error: VeoError) -> None:
-        self._leave(job, entry.troubled(error, self._options.try_number))
-        done = self._resubmissions.get(job.key, 0)
-        if self._options.on_ambiguous_submit == "resubmit" and done < RESUBMISSIONS:
-            self._resubmissions[job.key] = done + 1
+        again = self._resubmissions.get(job.key, 0) + 1
+        if self._options.on_ambiguous_submit == "fail" or again > RESUBMISSIONS:
+            again = 0
+        self._leave(job, entry.troubled(error, self._options.try_number, again))
+        if again:
+            self._resubmissions[job.key] = again
             self._log.warning(
                 "Job %s (%s) is submitted again, and may be paid for twice. %s", job.key, job.source, error
             )

@@ -137,9 +137,19 @@ class Entry:
         """Return it as what is in the user's storage."""
         return replace(self, state=STORED, file=file, trouble=None)
 
-    def troubled(self, error: VeoError, try_number: int) -> Entry:
-        """Return it as what this try of the task has given up on; a later one doesn't."""
-        return replace(self, trouble={**error.to_dict(), "try_number": try_number})
+    def troubled(self, error: VeoError, try_number: int, again: int = 0) -> Entry:
+        """
+        Return it as what this try of the task has given up on; a later one doesn't.
+
+        :param again: the how many-th time it is to be submitted again in this try, because it isn't given up on.
+        """
+        trouble = {**error.to_dict(), "try_number": try_number}
+        return replace(self, trouble={**trouble, "again": again} if again else trouble)
+
+    @property
+    def again(self) -> int:
+        """The how many-th time it is to be submitted again in this try; 0: it isn't."""
+        return int((self.trouble or {}).get("again", 0))
 
     def of_try(self, try_number: int) -> Entry:
         """Return it without the trouble of other tries; a refusal stays one."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.batch.ledger import Ledger
     from airflow_provider_veo.connection import VeoConnection
 
-JOBS = "jobs.jsonl"
+JOBS = "jobs"
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,11 @@ class Given:
         """
         content = None if coerce.is_nothing(self.manifest) else self._content()
         same = self._digest(content)
-        recorded = ledger.load(JOBS)
-        if recorded and recorded[0] == {"input": same}:
-            log.info("%d jobs, as in the try before", len(recorded) - 1)
-            return [Job.from_dict(record) for record in recorded[1:]], same
-        if recorded:
-            log.warning("The jobs are not those of the try before: jobs that are the same are not submitted again")
+        if (there := _of_the_same(ledger, same)) is not None:
+            log.info("%d jobs, as in the try before", len(there))
+            return there, same
+        if ledger.load(JOBS) is not None:
+            log.warning("The jobs are not those of the try before: those that are the same are not submitted again")
         rows = (
             manifest.of_jobs(self._listed()) if content is None else manifest.read(content, _name(str(self.manifest)))
         )
@@ -126,9 +125,26 @@ def recorded(ledger: Ledger) -> list[Job]:
     return [Job.from_dict(record) for record in lines[1:]]
 
 
-def keep(ledger: Ledger, jobs: list[Job], same: str) -> None:
-    """Record the jobs, for later tries and for the processes of this one."""
-    ledger.save(JOBS, [{"input": same}, *(job.to_dict() for job in jobs)])
+def settled(ledger: Ledger, jobs: list[Job], same: str) -> list[Job]:
+    """
+    Record the jobs, for later tries and for the processes of this one, and return them.
+
+    :param ledger: whose batch this process has claimed. What was recorded meanwhile of the very same input goes before
+        what was read earlier: another process may have begun to submit it.
+    :param jobs: what was read.
+    :param same: what tells its input from others.
+    """
+    there = _of_the_same(ledger, same)
+    if there is None:
+        ledger.save(JOBS, [{"input": same}, *(job.to_dict() for job in jobs)])
+    return jobs if there is None else there
+
+
+def _of_the_same(ledger: Ledger, same: str) -> list[Job] | None:
+    lines = ledger.load(JOBS)
+    if not lines or lines[0] != {"input": same}:
+        return None
+    return [Job.from_dict(record) for record in lines[1:]]
 
 
 def _name(uri: str) -> str:

@@ -130,24 +130,33 @@ class Ledger:
         self.write(entries)
         self._give_way_to_the_newer()
 
-    def load(self, name: str) -> list[Any] | None:
+    def load(self, kind: str) -> list[Any] | None:
         """
-        Return the lines of a file beside the records, without the first one, which says whose it is.
+        Return what the newest process has saved of a kind; ``None``: nobody has.
 
-        ``None``: there is no such file.
-
+        :param kind: what it is, in a word.
         :raises VeoJournalError: it can't be read.
         :raises VeoJournalRecordError: it can't be understood, or belongs to another task instance.
         """
+        prefix = f"{kind}-"
+        saved = [
+            (place, name)
+            for name in self._try("read", lambda: whole.names(self._folder))
+            if name.startswith(prefix) and (place := _Place.of(name.removeprefix(prefix)))
+        ]
+        if not saved:
+            return None
+        name = max(saved)[1]
         content = self._try("read", lambda: whole.read(self._folder / name))
-        return None if content is None else self._lines(name, content)
+        return self._lines(name, content or b"")
 
-    def save(self, name: str, lines: Iterable[Any]) -> None:
+    def save(self, kind: str, lines: Iterable[Any]) -> None:
         """
-        Write such a file.
+        Save something for later processes. What an older one saves later doesn't take its place.
 
         :raises VeoJournalError: it could not be written.
         """
+        name = f"{kind}-{_Place(self._process, self._token, next(self._numbers)).name}"
         self._try("write", lambda: whole.write(self._folder / name, self._content(lines)))
 
     @property

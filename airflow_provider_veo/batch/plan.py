@@ -58,7 +58,7 @@ def next_step(job: Job, entry: Entry | None, account: str, options: Options) -> 
         return Step.ADOPT
     if entry is None:
         return Step.SUBMIT
-    if entry.trouble is not None and entry.state != REFUSED:
+    if entry.trouble is not None and entry.state != REFUSED and not entry.again:
         return Step.NOTHING
     if entry.state == INTENDED:
         return Step.SUBMIT if options.on_ambiguous_submit == "resubmit" else Step.NOTHING

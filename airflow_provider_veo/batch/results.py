@@ -169,6 +169,7 @@ class Results:
             "enhanced_prompt": video.get("enhanced_prompt"),
             "error": self._error(state, entry, video),
             "attempts": _attempts(entry),
+            "earlier_ids": list(entry.earlier) if entry else [],
             "cost": entry.cost if entry else 0.0,
             "submitted_at": of_it and (of_it.accepted_at or of_it.intended_at),
             "finished_at": of_it and of_it.ended_at,

@@ -46,6 +46,7 @@ _DEFAULTS = ("model", "aspect_ratio", "enhance_prompt", "enable_upsample", "extr
 _COUNTS = ("max_videos", "max_in_flight", "attempts_per_video")
 _AMOUNTS = ("max_cost", "requests_per_minute", "poll_interval", "timeout")
 _MAY_BE_NOTHING = ("max_videos", "max_cost", "requests_per_minute")
+KILLED = "The task was killed. Its next try goes on with what was submitted."
 JOURNAL, VIDEOS = "_journal", "videos"
 SECONDS_TO_SEE_A_VIDEO = 120.0
 """So long after the first video is there the worker is woken at the latest, where there is something to do about it."""
@@ -162,6 +163,7 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
         self.poll_interval = poll_interval
         self.timeout = timeout
         self._run: Run | None = None
+        self._killed = False
         if not getattr(self, "_BaseOperator__from_mapped", False):
             self._fail_on_mistakes(rendered=False)
 
@@ -181,7 +183,7 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
             ledger = self._ledger(context)
             jobs, same = self._given(context).read(ledger, self.hook.settings, self.log)
             entries = ledger.begin()
-            given.keep(ledger, jobs, same)
+            jobs = given.settled(ledger, jobs, same)
             return self._work(context, ledger, jobs, entries, {"outcomes": {}})
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -197,13 +199,14 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
 
     def on_kill(self) -> None:
         """Submit nothing more, and say what goes on being billed: the API has no way to cancel a video."""
+        self._killed = True
         if self._run:
             self.log.warning(
                 "This task was killed. Up to %d videos go on being generated, and are billed: the API has no cancel. "
                 "They are on record: its next try goes on with them.",
                 len(self._run.engine.in_flight),
             )
-            self._run.kill(AirflowException("The task was killed. Its next try goes on with what was submitted."))
+            self._run.kill(AirflowException(KILLED))
 
     def _work(
         self,
@@ -231,6 +234,8 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
             publish=lambda progress: self._publish(context, progress),
             log=self.log,
         )
+        if self._killed:  # before there was anything to end
+            raise AirflowException(KILLED)
         self._run.engine.refused_since = event.get("refused_since")
         self._run.pace.hold(event.get("held_until"))
         self._run.told_at = event.get("told_at", 0.0)
@@ -321,18 +326,15 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
     def _given(self, context: Context) -> Any:
         from airflow_provider_veo.batch.given import Given
 
+        environment = self.get_template_env()
         return Given(
             jobs=self.jobs,
             manifest=self.manifest,
             defaults={name: getattr(self, name) for name in _DEFAULTS},
             max_videos=number(self.max_videos, whole=True),
             max_cost=number(self.max_cost),
-            render=self._renderer(context) if self.render_prompts else None,
+            render=(lambda prompt: environment.from_string(prompt).render(context)) if self.render_prompts else None,
         )
-
-    def _renderer(self, context: Context) -> Any:
-        environment = self.get_template_env()
-        return lambda template: environment.from_string(template).render(context)
 
     def _options(self, context: Context) -> Options:
         return Options(

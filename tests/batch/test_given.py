@@ -12,7 +12,7 @@ from airflow_provider_veo.batch import given
 from airflow_provider_veo.batch.given import Given
 from airflow_provider_veo.connection import VeoConnection
 from airflow_provider_veo.protocol import VeoError, VeoJournalError, VeoJournalRecordError, VeoValidationError
-from tests.batch.conftest import LOG
+from tests.batch.conftest import LOG, job
 
 DEFAULTS = {"model": "veo3-fast", "aspect_ratio": "16:9", "enhance_prompt": True, "enable_upsample": False}
 SETTINGS = VeoConnection("veo_default", "https://relay.example.com", "sk-key")
@@ -39,8 +39,7 @@ def read(ledger_of):
         ledger = ledger or ledger_of()
         made, same = Given(jobs, manifest, **{"defaults": DEFAULTS, **arguments}).read(ledger, SETTINGS, LOG)
         ledger.begin()
-        given.keep(ledger, made, same)
-        return made
+        return given.settled(ledger, made, same)
 
     return of
 
@@ -118,9 +117,10 @@ def test_jobs_of_another_task_instance_are_refused(read, ledger_of):
         read(["a cow"], ledger=ledger_of(run_id="manual__1"))
 
 
-def test_jobs_that_were_cut_off_are_refused(read, folder):
+def test_jobs_that_were_cut_off_are_refused(read, folder, files):
     read(["a cow", "a dog"])
-    path = folder / "jobs.jsonl"
+    (name,) = [name for name in files() if name.startswith("jobs-")]
+    path = folder / name
     path.fs.pipe_file(path.path, b"".join(path.fs.cat_file(path.path).splitlines(True)[:-1]))
     with pytest.raises(VeoJournalRecordError, match="cut off"):
         read(["a cow", "a dog"])
@@ -150,3 +150,24 @@ def test_a_manifest_that_can_not_be_read_now_may_be_read_later(read, tmp_path):
     assert not caught.value.final
     with pytest.raises(VeoError, match="Tried to read the manifest"):
         read(manifest="nowhere://bucket/prompts.csv")
+
+
+def claimed(ledger_of):
+    ledger = ledger_of()
+    ledger.begin()
+    return ledger
+
+
+def test_what_another_try_has_recorded_meanwhile_goes_before_what_was_read_earlier(ledger_of):
+    """A process that is frozen between reading and claiming has rendered its prompts to something else."""
+    given.settled(claimed(ledger_of), [job("rendered by the newer one")], "same")
+    thawed = given.settled(claimed(ledger_of), [job("rendered long ago")], "same")
+    assert [each.key for each in thawed] == ["rendered by the newer one"]
+
+
+def test_an_older_process_does_not_replace_what_a_newer_one_has_recorded(ledger_of):
+    older = claimed(ledger_of)
+    newer = claimed(ledger_of)
+    given.settled(newer, [job("of the newer one")], "rendered anew")
+    given.settled(older, [job("of the older one")], "rendered at first")
+    assert [each.key for each in given.recorded(claimed(ledger_of))] == ["of the newer one"]

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_veo import sandbox
 from tests.chaos import killer
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from airflow_provider_veo.sandbox import Sandbox
+    from tests.chaos.batches import Batch
     from tests.chaos.plans import Plan
     from tests.system.conftest import Airflow
 
@@ -33,7 +34,6 @@ PARALLELISM = 16
 """More than the machine has use for: workers are frozen."""
 PRELOAD = 'import sys\n\nif "scheduler" in sys.argv:\n    import tests.chaos.preload\n'
 SECONDS_BETWEEN_KILLS = 10
-"""Of the triggerer, from its start on."""
 ENOUGH_DEFERRED = 3
 SECONDS_AFTER_THE_THAW = 5
 
@@ -55,20 +55,24 @@ class Place(NamedTuple):
 
 
 @contextlib.contextmanager
-def running(template: Path, folder: Path, variables: Mapping[str, str]) -> Iterator[Place]:
+def running(
+    template: Path, folder: Path, variables: Mapping[str, str], extra: Mapping[str, Any] | None = None, **relays: Any
+) -> Iterator[Place]:
     """
     Run a relay, and an Airflow with the connection ``veo_default`` to it.
 
     :param template: an Airflow home with a database, to be copied.
     :param folder: an empty one, for everything that is written.
     :param variables: more of Airflow's environment.
+    :param extra: more of the connection's.
+    :param relays: more of the relay's settings.
     """
     home = folder / "airflow"
     shutil.copytree(template, home)
     (home / "config").mkdir(exist_ok=True)
     (home / "config" / "airflow_local_settings.py").write_text(PRELOAD)
-    with sandbox.running(generation_seconds=GENERATION_SECONDS, api_key=CANARY) as relay:
-        connection = {**json.loads(relay.connection), "extra": {"read_timeout": READ_TIMEOUT}}
+    with sandbox.running(generation_seconds=GENERATION_SECONDS, api_key=CANARY, **relays) as relay:
+        connection = {**json.loads(relay.connection), "extra": {"read_timeout": READ_TIMEOUT, **(extra or {})}}
         headers = {"Authorization": f"Bearer {relay.api_key}"}
         strikes = folder / "strikes"
         environment = {
@@ -113,16 +117,24 @@ class TriggererKiller:
     Kills the triggerer and starts another one, every now and then, when there is something in it.
 
     :param plans: by task id and map index.
+    :param seconds: between two kills, from the triggerer's start on.
     """
 
-    def __init__(self, place: Place, dag_id: str, plans: Mapping[tuple[str, int], Plan]) -> None:
+    def __init__(
+        self,
+        place: Place,
+        dag_id: str,
+        plans: Mapping[tuple[str, int], Plan | Batch],
+        seconds: float = SECONDS_BETWEEN_KILLS,
+    ) -> None:
         self._place = place
         self._dag_id = dag_id
         self._plans = plans
+        self._seconds = seconds
         self._last = time.monotonic()
 
     def __call__(self) -> None:
-        if time.monotonic() - self._last < SECONDS_BETWEEN_KILLS:
+        if time.monotonic() - self._last < self._seconds:
             return
         services = self._place.services
         deferred = [row for row in services.task_instances(self._dag_id, RUN_ID) if row.state == "deferred"]

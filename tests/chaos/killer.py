@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +30,7 @@ STRIKES = "VEO_CHAOS_STRIKES"
 """The variable of the environment that names the file of the strikes."""
 FROZEN_SECONDS = 25
 """Longer than the heartbeat timeout of the tests' Airflow, and than it takes the scheduler to notice."""
+SECONDS_OF_GRACE = 0.3
 
 
 class Strike(NamedTuple):
@@ -37,11 +40,18 @@ class Strike(NamedTuple):
     """The point's name."""
     point: Point
     manner: str = "kill"
-    """``kill`` the task's process, ``kill the worker`` with it, or ``freeze`` both until Airflow thinks them dead."""
+    """
+    ``kill`` the task's process, ``kill the worker`` with it, or ``freeze`` both until Airflow thinks them dead;
+    ``terminate`` it, which it is told of, or ``evict`` it: terminate, and kill a moment later.
+    """
 
 
-def arm(seed: str, try_number: int, strike: Strike | None) -> None:
-    """Strike when this process comes to the point, if there is one for this try."""
+def arm(seed: str, try_number: int, strike: Strike | None, *, threads: bool = False) -> None:
+    """
+    Strike when this process comes to the point, if there is one for this try.
+
+    :param threads: the point may be in a thread that the process is going to start.
+    """
     if strike is None:
         return
 
@@ -49,9 +59,12 @@ def arm(seed: str, try_number: int, strike: Strike | None) -> None:
         sys.setprofile(None)
         time.sleep(strike.point.seconds)
         write_down(os.environ[STRIKES], seed, try_number, strike.name, strike.manner)
-        MANNERS[strike.manner]()
+        {**MANNERS, **TOLD}[strike.manner]()
 
-    sys.setprofile(_watch(strike.point, fall))
+    profile = _watch(strike.point, fall)
+    if threads:
+        threading.setprofile(profile)
+    sys.setprofile(profile)
 
 
 def write_down(path: str, seed: str, try_number: int, name: str, manner: str) -> None:
@@ -68,20 +81,19 @@ def strikes(path: Path) -> list[dict]:
 
 def _watch(point: Point, fall: Callable[[], None]) -> Callable[[FrameType, str, object], None]:
     after, function = _matcher(point.after), _matcher(point.function)
-    begun, left = not point.after, point.nth
+    begun, seen = not point.after, itertools.count(1)
 
     def profile(frame: FrameType, event: str, value: object) -> None:
-        nonlocal begun, left
+        nonlocal begun
         if event not in ("call", "return"):
             return
         if not begun:
-            begun = event == "call" and after(frame.f_code)
+            if event == "call" and after(frame.f_code):
+                begun = True
             return
         happened = "return" if point.event == "result" and value is not None else point.event
-        if event == happened and function(frame.f_code):
-            left -= 1
-            if not left:
-                fall()
+        if event == happened and function(frame.f_code) and next(seen) == point.nth:
+            fall()
 
     return profile
 
@@ -114,10 +126,24 @@ def _kill_the_worker() -> None:
 
 def _freeze() -> None:
     pids = os.getppid(), os.getpid()
-    thaw = f"sleep {FROZEN_SECONDS}; kill -CONT {pids[0]} {pids[1]}"
-    subprocess.Popen(["sh", "-c", thaw], start_new_session=True, close_fds=True)
+    _later(FROZEN_SECONDS, f"kill -CONT {pids[0]} {pids[1]}")
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
 
 
+def _terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _evict() -> None:
+    _later(SECONDS_OF_GRACE, f"kill -KILL {os.getpid()}")
+    _terminate()
+
+
+def _later(seconds: float, command: str) -> None:
+    subprocess.Popen(["sh", "-c", f"sleep {seconds}; {command}"], start_new_session=True, close_fds=True)
+
+
 MANNERS = {"kill": _kill, "kill the worker": _kill_the_worker, "freeze": _freeze}
+TOLD = {"terminate": _terminate, "evict": _evict}
+"""The manners of which the process is told, so that it can put its things in order."""

@@ -9,6 +9,7 @@ system for that scheme, by what a provider package would have: an entry point, a
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 from functools import cached_property
@@ -27,7 +28,7 @@ ADDRESS = "VEO_CHAOS_MEMORY"
 """The variable of the environment that says where the memory is, as JSON: host and port."""
 ROOT = "memory://journal"
 _AUTHKEY = b"chaos"
-_METHODS = ("cat_file", "pipe_file", "rm_file", "makedirs", "find", "info", "ls", "exists")
+_METHODS = ("cat_file", "pipe_file", "rm_file", "makedirs", "find", "info", "ls", "exists", "mv")
 
 schemes = ("memory",)
 
@@ -61,6 +62,12 @@ class SharedMemoryFileSystem(AbstractFileSystem):
     def pipe_file(self, path, value, mode="overwrite", **_):
         self._files.pipe_file(path, value, mode)
 
+    def _open(self, path, mode="rb", **_):
+        return io.BytesIO(self.cat_file(path)) if "r" in mode else _NewFile(self, path)
+
+    def mv(self, path1, path2, **_):
+        self._files.mv(path1, path2)
+
     def rm_file(self, path):
         self._files.rm_file(path)
 
@@ -72,6 +79,20 @@ class SharedMemoryFileSystem(AbstractFileSystem):
 
     def info(self, path, **_):
         return self._files.info(path)
+
+
+class _NewFile(io.BytesIO):
+    """A file that is there once it is closed."""
+
+    def __init__(self, fs: SharedMemoryFileSystem, path: str) -> None:
+        super().__init__()
+        self._fs = fs
+        self._path = path
+
+    def close(self) -> None:
+        if not self.closed:
+            self._fs.pipe_file(self._path, self.getvalue())
+        super().close()
 
 
 def get_fs(conn_id: str | None, storage_options: dict | None = None) -> SharedMemoryFileSystem:
