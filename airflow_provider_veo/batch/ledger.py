@@ -96,7 +96,7 @@ class Ledger:
         """
         self._process = max((place.process for place in self._places()), default=0) + 1
         self._write([])
-        self._give_way_to_the_newer()
+        self.give_way_to_the_newer()
         for _ in range(_TRIES_TO_READ):
             places = self._places()
             try:
@@ -128,7 +128,7 @@ class Ledger:
         :raises VeoJournalError: it could not be recorded, or a newer process is at it.
         """
         self.write(entries)
-        self._give_way_to_the_newer()
+        self.give_way_to_the_newer()
 
     def load(self, kind: str) -> list[Any] | None:
         """
@@ -203,11 +203,16 @@ class Ledger:
         old, self._files = self._files, []
         self._write(list(self._known.values()))
         # Not while a newer process may be listing: it could miss the new file, and then find the old ones gone.
-        self._give_way_to_the_newer()
+        self.give_way_to_the_newer()
         self._log.info("Taking together %d files of the journal %s", len(old), self._folder)
         whole.remove([self._folder / place.name for place in old])
 
-    def _give_way_to_the_newer(self) -> None:
+    def give_way_to_the_newer(self) -> None:
+        """
+        Make sure that there is no newer process.
+
+        :raises SupersededError: there is one.
+        """
         mine = (self._process, self._token)
         if any((place.process, place.token) > mine for place in self._places()):
             raise SupersededError(

@@ -13,7 +13,7 @@ from airflow_provider_veo.protocol.text import first_line, shortened
 from airflow_provider_veo.storage import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -114,16 +114,21 @@ class Results:
         more = len(reasons) - len(shown)
         return [*shown, *([f"and {more} other reasons"] if more > 0 else [])]
 
-    def write(self, folder: ObjectStoragePath, about: Mapping[str, Any]) -> dict[str, Any]:
+    def write(
+        self, folder: ObjectStoragePath, about: Mapping[str, Any], make_sure: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
         """
         Write both files, and return what is small enough for XCom.
 
         :param folder: where to.
         :param about: what the summary says besides.
+        :param make_sure: is called before each of them. What it raises keeps a process that was thought dead from
+            writing over what a newer one has written.
         """
         from airflow_provider_veo.storage.remote import uri
 
         rows = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in self.rows())
+        make_sure()
         whole.write(folder / RESULTS, _encoded(rows))
         short = {
             "results": uri(folder / RESULTS),
@@ -135,6 +140,7 @@ class Results:
         summary = {**about, **short, **self._times(), "models": self._by_model(), "reasons": self.reasons()}
         if self.orphans:
             summary["no_longer_asked_for"] = [{"key": each.key, "id": each.veo_task_id} for each in self.orphans]
+        make_sure()
         whole.write(folder / SUMMARY, _encoded(json.dumps(summary, ensure_ascii=False, indent=1)))
         return short
 

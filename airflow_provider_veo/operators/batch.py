@@ -202,8 +202,7 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
         self._killed = True
         if self._run:
             self.log.warning(
-                "This task was killed. Up to %d videos go on being generated, and are billed: the API has no cancel. "
-                "They are on record: its next try goes on with them.",
+                "This task was killed. Up to %d videos go on being generated, and are billed: the API has no cancel.",
                 len(self._run.engine.in_flight),
             )
             self._run.kill(AirflowException(KILLED))
@@ -243,7 +242,7 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
         self._run.tell()
         if self.deferrable and (self._run.engine.in_flight or self._run.engine.must_pause):
             self._defer(self._run, options)
-        return self._finish(context, jobs, self._run, budget)
+        return self._finish(context, ledger, jobs, self._run, budget)
 
     def _store(self, context: Context, job: Job, entry: Entry) -> Mapping[str, Any]:
         veo_task_id, url = str(entry.veo_task_id), (entry.video or {}).get("video_url")
@@ -280,7 +279,7 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
         )
         raise AssertionError  # defer never returns
 
-    def _finish(self, context: Context, jobs: list[Job], run: Run, budget: Budget) -> dict[str, Any]:
+    def _finish(self, context: Context, ledger: Ledger, jobs: list[Job], run: Run, budget: Budget) -> dict[str, Any]:
         from airflow_provider_veo.batch.results import Results
 
         stopped = run.engine.stopped
@@ -293,7 +292,8 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
         )
         ti = context["ti"]
         about = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
-        short = results.write(self._folder, {**about, "account": budget.account})
+        about["account"] = budget.account
+        short = results.write(self._folder, about, ledger.give_way_to_the_newer)
         for job, stored in results.stored:
             self.report_lineage(job.body.get("images", ()), stored)
         self._say(results, short)

@@ -19,7 +19,7 @@ _RESULTS = f"{_BATCH}.results:Results"
 _CREATE = "airflow_provider_veo.hooks.batch:VeoBatchHook.create_video"
 _WRITE = "airflow_provider_veo.storage.whole:write"
 _STORE = "airflow_provider_veo.storage.store:store_video"
-_GIVE_WAY = f"{_LEDGER}._give_way_to_the_newer"
+_GIVE_WAY = f"{_LEDGER}.give_way_to_the_newer"
 _ANSWER = "aiohttp.client_reqrep:ClientResponse.start"
 """Called when a request is on its way, to wait for its answer."""
 
@@ -46,7 +46,7 @@ def _around(function: str, **more: str) -> tuple[Point, Point]:
 
 BEFORE_ANY_INTENT = {
     "at the claim": Place(_around(f"{_LEDGER}.begin")),
-    "keeping the jobs": Place(_around(f"{_BATCH}.given:keep")),
+    "keeping the jobs": Place(_around(f"{_BATCH}.given:settled")),
     "on resuming": Place((Point(f"{_OPERATOR}.execute_complete"),)),
 }
 AROUND_THE_SUBMIT = {
@@ -117,10 +117,10 @@ HARMLESS = {*BEFORE_ANY_INTENT, *WHEN_ALL_IS_ON_RECORD, *BEFORE_DEFERRING, *TIDY
 FREEZES = (
     ("at the claim", Point(f"{_LEDGER}.begin")),
     ("between intents and send", Point(f"{_LEDGER}.intend", "return")),
-    ("keeping the jobs", Point(f"{_BATCH}.given:keep")),
+    ("keeping the jobs", Point(f"{_BATCH}.given:settled")),
     ("at the claim", Point(f"{_LEDGER}.begin", "return")),
     ("before the results", Point(f"{_RESULTS}.write")),
-    ("keeping the jobs", Point(_WRITE, after=f"{_BATCH}.given:keep")),
+    ("keeping the jobs", Point(_WRITE, after=f"{_BATCH}.given:settled")),
     (IN_THE_DOWNLOAD, Point(_STORE, nth=3)),
     ("between results and summary", Point(_WRITE, "return", after=f"{_RESULTS}.write")),
     ("before deferring", Point(f"{_OPERATOR}._defer")),

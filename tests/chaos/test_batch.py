@@ -33,7 +33,7 @@ SINGLE = os.environ.get("VEO_CHAOS_RUN")
 MASTER_SEED = os.environ.get("VEO_CHAOS_SEED", "1")
 SECONDS_BETWEEN_KILLS = 30
 """Of the triggerer: a batch is deferred several times."""
-FEWEST_STRIKES = 100
+FEWEST_STRIKES = 80
 
 of_many = pytest.mark.skipif(SINGLE is not None or BATCHES < 50, reason="says something of many batches only")
 
