@@ -16,13 +16,12 @@ from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
 from airflow_provider_veo import connection
-from airflow_provider_veo.hooks.exchange import TRANSPORT_ERRORS, Exchange
+from airflow_provider_veo.hooks.exchange import Exchange
 from airflow_provider_veo.protocol import (
     VeoAuthenticationError,
     VeoError,
     VeoUnavailableError,
     VideoTask,
-    responses,
 )
 
 if TYPE_CHECKING:
@@ -145,12 +144,7 @@ class _Client:
 
     async def ask(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
         """Send one question, and understand its answer."""
-        try:
-            reply = await self._exchange.send(settings, "GET", responses.QUERY_PATH, params={"id": veo_task_id})
-        except TRANSPORT_ERRORS as error:
-            url = f"{settings.base_url}{responses.QUERY_PATH}"
-            raise responses.no_answer(VeoUnavailableError, "GET", url, error, settings.secrets) from error
-        return responses.parse_query(*reply, veo_task_id=veo_task_id, secrets=settings.secrets, now=time.time())
+        return await self._exchange.ask(settings, veo_task_id)
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Client]] = WeakKeyDictionary()

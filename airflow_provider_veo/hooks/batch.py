@@ -81,7 +81,7 @@ class VeoBatchHook:
         :param veo_task_id: the id that create returned.
         :raises VeoError: ``transient`` where asking again later may help.
         """
-        return await self._with_a_rotated_key(lambda: self._ask(veo_task_id))
+        return await self._with_a_rotated_key(lambda: self._exchange.ask(self.settings, veo_task_id))
 
     async def _create(self, data: bytes) -> VideoTask:
         body = _Outgoing(io.BytesIO(data), content_type="application/json")
@@ -97,15 +97,6 @@ class VeoBatchHook:
                 raise responses.no_answer(VeoUnavailableError, "POST", url, error, settings.secrets) from error
             raise
         return responses.parse_create(*reply, secrets=settings.secrets, now=time.time())
-
-    async def _ask(self, veo_task_id: str) -> VideoTask:
-        settings = self.settings
-        try:
-            reply = await self._exchange.send(settings, "GET", responses.QUERY_PATH, params={"id": veo_task_id})
-        except TRANSPORT_ERRORS as error:
-            url = f"{settings.base_url}{responses.QUERY_PATH}"
-            raise responses.no_answer(VeoUnavailableError, "GET", url, error, settings.secrets) from error
-        return responses.parse_query(*reply, veo_task_id=veo_task_id, secrets=settings.secrets, now=time.time())
 
     async def _with_a_rotated_key(self, send: Callable[[], Awaitable[_T]]) -> _T:
         """Send again what the relay refused for its key, if the connection has another one now."""

@@ -1,8 +1,9 @@
-"""HTTP exchanges with a relay from an event loop, over pooled sockets: who asks for what is the callers' business."""
+"""HTTP exchanges with a relay from an event loop, over pooled sockets: what is sent when is the callers' business."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -10,11 +11,12 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from airflow_provider_veo import connection
-from airflow_provider_veo.protocol import VeoValidationError, responses
+from airflow_provider_veo.protocol import VeoUnavailableError, VeoValidationError, responses
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+
+    from airflow_provider_veo.protocol import VideoTask
 
 TRANSPORT_ERRORS = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 """What comes in place of an answer, or of the rest of one."""
@@ -62,8 +64,6 @@ class Exchange:
         settings: connection.VeoConnection,
         method: str,
         path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
         **request: Any,
     ) -> tuple[int, dict[str, str], bytes]:
         """
@@ -72,7 +72,6 @@ class Exchange:
         :param settings: the connection.
         :param method: HTTP method.
         :param path: of the relay's API.
-        :param headers: beyond those that each request has.
         :param request: what aiohttp takes.
         :raises TRANSPORT_ERRORS: there is no answer at all.
         """
@@ -81,7 +80,7 @@ class Exchange:
             self._opened().request(
                 method,
                 f"{settings.base_url}{path}",
-                headers={"Authorization": f"Bearer {settings.api_key}", **(headers or {})},
+                headers={"Authorization": f"Bearer {settings.api_key}"},
                 allow_redirects=False,
                 proxy=self._proxy,
                 ssl=self._ssl,
@@ -94,6 +93,21 @@ class Exchange:
             ) as response,
         ):
             return response.status, dict(response.headers), await _read(response)
+
+    async def ask(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
+        """
+        Ask for a video, once. Costs nothing.
+
+        :param settings: the connection.
+        :param veo_task_id: the id that create returned.
+        :raises VeoError: ``transient`` where asking again later may help.
+        """
+        try:
+            reply = await self.send(settings, "GET", responses.QUERY_PATH, params={"id": veo_task_id})
+        except TRANSPORT_ERRORS as error:
+            url = f"{settings.base_url}{responses.QUERY_PATH}"
+            raise responses.no_answer(VeoUnavailableError, "GET", url, error, settings.secrets) from error
+        return responses.parse_query(*reply, veo_task_id=veo_task_id, secrets=settings.secrets, now=time.time())
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
