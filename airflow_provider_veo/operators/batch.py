@@ -194,8 +194,8 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
             if "error" in event:
                 raise from_dict(event["error"])
             ledger = self._ledger(context)
-            jobs, entries = given.recorded(ledger), ledger.begin()
-            return self._work(context, ledger, jobs, entries, event)
+            entries = ledger.begin()
+            return self._work(context, ledger, given.recorded(ledger), entries, event)
 
     def on_kill(self) -> None:
         """Submit nothing more, and say what goes on being billed: the API has no way to cancel a video."""
@@ -283,14 +283,10 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
         from airflow_provider_veo.batch.results import Results
 
         stopped = run.engine.stopped
-        results = Results(
-            jobs,
-            run.engine.entries,
-            budget.account,
-            download=self.download,
-            stopped=str(stopped) if stopped else None,
-        )
+        why = str(stopped) if stopped else None
+        results = Results(jobs, run.engine.entries, budget.account, download=self.download, stopped=why)
         ti = context["ti"]
+        ti.xcom_push(key="progress", value=run.progress.to_dict())
         about = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
         about["account"] = budget.account
         short = results.write(self._folder, about, ledger.give_way_to_the_newer)
@@ -352,7 +348,7 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
 
     @property
     def _folder_uri(self) -> str:
-        return self.result_path.rstrip("/")
+        return str(self.result_path).rstrip("/")
 
     @property
     def _folder(self) -> ObjectStoragePath:
