@@ -52,7 +52,7 @@ JOBS = 1000
 MAPPED = 100
 IN_FLIGHT = (20, 50)
 POLL_INTERVAL = 0.05
-SHORT_INTERVAL = 0.01
+SHORT_INTERVAL = 0.005
 """The same in the real Airflow, where ``HttpOperator`` waits for nothing at all."""
 ROUNDS = 5
 WARM_UP = 40

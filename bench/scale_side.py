@@ -50,7 +50,7 @@ def main() -> None:
     clock("validation")
 
     first.begin()
-    given.keep(first, jobs, same)
+    given.settled(first, jobs, same)
     _write(first, jobs)
     clock("writing")
     size = [path.stat().st_size for path in (folder / "_journal").iterdir()]
