@@ -151,6 +151,7 @@ def test_a_trigger_that_breaks_does_not_become_another_submit(night):
     log = "".join(text for name, text in night.ends_badly.logs.items() if "trigger_breaks" in name)
     assert f"Going on with video {veo_task_id}" in log
     assert "Trigger failure" in log
+    assert "the trigger broke" in log
 
 
 def test_a_wait_that_a_user_ends_says_what_goes_on_being_billed(night):

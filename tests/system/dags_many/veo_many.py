@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_veo.operators import VeoCreateVideoOperator
 from airflow_provider_veo.sensors import VeoVideoSensor
-from airflow_provider_veo.triggers import VeoVideoTrigger
+from tests.system.broken_trigger import BrokenTrigger
 
 ALONE = 160
 MAPPED = 30
@@ -51,14 +51,6 @@ with DAG(
     VeoCreateVideoOperator.partial(task_id="create", model="veo3-fast", wait_for_completion=True, **WAIT).expand(
         prompt=[f"create {n}" for n in range(CREATES)]
     )
-
-
-class BrokenTrigger(VeoVideoTrigger):
-    """A trigger that fails as no trigger should."""
-
-    async def run(self):
-        raise RuntimeError("the trigger broke")
-        yield
 
 
 class CreateWithABrokenTrigger(VeoCreateVideoOperator):
