@@ -7,9 +7,8 @@ CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Most tests wait for something most of the time. The files that take minutes begin first.
+# Most tests wait for something most of the time.
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
-IN_PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/system tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-system test-chaos lint bench constraints clean
@@ -27,7 +26,7 @@ demo: $(READY) ## run the nightly DAG in a real Airflow against the sandbox
 	@$(BIN)/python demo/run.py
 
 test: $(READY) ## run the tests, with coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term $(IN_PARALLEL)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term
 	@$(BIN)/coverage report --include='airflow_provider_veo/protocol/*' --fail-under=95 --format=total \
 	    | sed 's/^/protocol, lines and branches covered: /; s/$$/ %/'
 
