@@ -39,8 +39,7 @@ from airflow_provider_veo import sandbox
 from airflow_provider_veo.operators import VeoVideoBatchOperator
 from airflow_provider_veo.protocol import payload
 from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS
-from bench import show
-from tests.system.conftest import make_airflow
+from bench import airflows, show
 from tests.system.services import Services
 
 if TYPE_CHECKING:
@@ -307,20 +306,8 @@ def _ways(folder: Path) -> list[Way]:
 
 
 def _against_mapped_tasks(relay: Sandbox, folder: Path) -> dict[Way, float]:
-    home, dags = folder / "airflow", folder / "dags"
-    home.mkdir()
-    dags.mkdir()
     ways = _ways(folder)
-    for way in ways:
-        (dags / f"{way.dag_id}.py").write_text(way.source)
-    headers = {"Authorization": f"Bearer {relay.api_key}", "Accept": "application/json"}
-    airflow = make_airflow(
-        home,
-        dags,
-        AIRFLOW_CONN_VEO_DEFAULT=relay.connection,
-        AIRFLOW_CONN_RELAY=json.dumps({"conn_type": "http", "host": relay.url, "extra": headers}),
-    )
-    airflow.run("db", "migrate")
+    airflow = airflows.with_dags(folder, relay, {way.dag_id: way.source for way in ways})
     with Services(airflow, parallelism=SLOTS) as services:
         return {way: _run(services, relay, way) for way in ways}
 

@@ -17,21 +17,18 @@ compared with, its best case, with a relay made for it. How the numbers are take
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_veo import sandbox
 from airflow_provider_veo.protocol import payload
-from bench import show
+from bench import airflows, show
 from bench.workers import Cost, cost
-from tests.system.conftest import make_airflow
 from tests.system.services import Services
 
 if TYPE_CHECKING:
     from airflow_provider_veo.sandbox import Sandbox
-    from tests.system.conftest import Airflow
 
 VIDEOS = 200
 IN_FLIGHT = 50
@@ -169,7 +166,9 @@ def measure() -> dict[Way, Cost]:
         tempfile.TemporaryDirectory(prefix="veo-bench-night-", ignore_cleanup_errors=True) as folder,
         sandbox.running(generation_seconds=GENERATION_SECONDS, faults=[hidden]) as relay,
     ):
-        airflow = _airflow(Path(folder), relay)
+        airflow = airflows.with_dags(
+            Path(folder), relay, {way.dag_id: way.source(Path(folder) / "results") for way in WAYS}
+        )
         with Services(airflow, parallelism=sum(way.slots for way in WAYS)) as services:
             show.console.print(f"Running {', '.join(way.dag_id for way in WAYS)}")
             for way in WAYS:
@@ -211,23 +210,6 @@ def report(costs: dict[Way, Cost]) -> None:
         f"Where fewer videos were measured, what they took is scaled to {VIDEOS}. Ratio: to {BASELINE.name},\n"
         "which needs a relay that answers 404 until the video is there."
     )
-
-
-def _airflow(folder: Path, relay: Sandbox) -> Airflow:
-    home, dags = folder / "airflow", folder / "dags"
-    home.mkdir()
-    dags.mkdir()
-    for way in WAYS:
-        (dags / f"{way.dag_id}.py").write_text(way.source(folder / "results"))
-    headers = {"Authorization": f"Bearer {relay.api_key}", "Accept": "application/json"}
-    airflow = make_airflow(
-        home,
-        dags,
-        AIRFLOW_CONN_VEO_DEFAULT=relay.connection,
-        AIRFLOW_CONN_RELAY=json.dumps({"conn_type": "http", "host": relay.url, "extra": headers}),
-    )
-    airflow.run("db", "migrate")
-    return airflow
 
 
 def _check(relay: Sandbox) -> None:

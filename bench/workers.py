@@ -30,24 +30,18 @@ what a process takes says as much about the machine as about the way; how many t
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 import uuid
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import requests
 
 from airflow_provider_veo import sandbox
-from bench import show
-from tests.system.conftest import make_airflow
+from bench import airflows, show
 from tests.system.services import Services
-
-if TYPE_CHECKING:
-    from airflow_provider_veo.sandbox import Sandbox
-    from tests.system.conftest import Airflow
 
 WAITS = 50
 FEWER = 5
@@ -178,7 +172,7 @@ def measure() -> dict[Way, Cost]:
         tempfile.TemporaryDirectory(prefix="veo-bench-workers-", ignore_cleanup_errors=True) as folder,
         sandbox.running(generation_seconds=GENERATION_SECONDS, faults=[hidden]) as relay,
     ):
-        airflow = _airflow(Path(folder), relay)
+        airflow = airflows.with_dags(Path(folder), relay, {way.dag_id: way.source() for way in WAYS})
         with Services(airflow, parallelism=sum(way.slots for way in WAYS)) as services:
             for first, second in GROUPS:
                 show.console.print(f"Running {', '.join(way.dag_id for way in first + second)}")
@@ -225,23 +219,6 @@ def report(costs: dict[Way, Cost]) -> None:
 def _for_all(way: Way, cost: Cost) -> tuple[float, float]:
     """Return processes and worker seconds of as many waits as the title says."""
     return cost.processes * WAITS / way.waits, sum(cost.seconds) * WAITS / way.waits
-
-
-def _airflow(folder: Path, relay: Sandbox) -> Airflow:
-    home, dags = folder / "airflow", folder / "dags"
-    home.mkdir()
-    dags.mkdir()
-    for way in WAYS:
-        (dags / f"{way.dag_id}.py").write_text(way.source())
-    headers = {"Authorization": f"Bearer {relay.api_key}", "Accept": "application/json"}
-    airflow = make_airflow(
-        home,
-        dags,
-        AIRFLOW_CONN_VEO_DEFAULT=relay.connection,
-        AIRFLOW_CONN_RELAY=json.dumps({"conn_type": "http", "host": relay.url, "extra": headers}),
-    )
-    airflow.run("db", "migrate")
-    return airflow
 
 
 def _trigger(services: Services, ways: tuple[Way, ...]) -> None:

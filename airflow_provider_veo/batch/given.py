@@ -19,6 +19,7 @@ from airflow_provider_veo.protocol import VeoError, VeoValidationError, coerce
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from logging import Logger
+    from typing import TypeGuard
 
     from airflow_provider_veo.batch.ledger import Ledger
     from airflow_provider_veo.connection import VeoConnection
@@ -59,10 +60,12 @@ class Given:
         """
         content = None if coerce.is_nothing(self.manifest) else self._content()
         same = self._digest(content)
-        if (there := _of_the_same(ledger, same)) is not None:
+        lines = ledger.load(JOBS)
+        if _is_of(lines, same):
+            there = _jobs(lines)
             log.info("%d jobs, as in the try before", len(there))
             return there, same
-        if ledger.load(JOBS) is not None:
+        if lines is not None:
             log.warning("The jobs are not those of the try before: those that are the same are not submitted again")
         rows = (
             manifest.of_jobs(self._listed()) if content is None else manifest.read(content, _name(str(self.manifest)))
@@ -122,7 +125,7 @@ def recorded(ledger: Ledger) -> list[Job]:
             "The batch can't go on: its jobs were there when it began to wait, and are gone.",
             [f"result_path: {ledger.where} was removed or emptied. What it had submitted goes on being billed"],
         )
-    return [Job.from_dict(record) for record in lines[1:]]
+    return _jobs(lines)
 
 
 def settled(ledger: Ledger, jobs: list[Job], same: str) -> list[Job]:
@@ -134,16 +137,18 @@ def settled(ledger: Ledger, jobs: list[Job], same: str) -> list[Job]:
     :param jobs: what was read.
     :param same: what tells its input from others.
     """
-    there = _of_the_same(ledger, same)
-    if there is None:
-        ledger.save(JOBS, [{"input": same}, *(job.to_dict() for job in jobs)])
-    return jobs if there is None else there
-
-
-def _of_the_same(ledger: Ledger, same: str) -> list[Job] | None:
     lines = ledger.load(JOBS)
-    if not lines or lines[0] != {"input": same}:
-        return None
+    if _is_of(lines, same):
+        return _jobs(lines)
+    ledger.save(JOBS, [{"input": same}, *(job.to_dict() for job in jobs)])
+    return jobs
+
+
+def _is_of(lines: list[Any] | None, same: str) -> TypeGuard[list[Any]]:
+    return lines is not None and lines[:1] == [{"input": same}]
+
+
+def _jobs(lines: list[Any]) -> list[Job]:
     return [Job.from_dict(record) for record in lines[1:]]
 
 

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from airflow_provider_veo.batch.ledger import SupersededError
+from airflow_provider_veo.journal import persistently
 from airflow_provider_veo.protocol import VeoJournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from airflow_provider_veo.batch.entry import Entry
     from airflow_provider_veo.batch.ledger import Ledger
@@ -20,9 +21,6 @@ SOON = 0.25
 LATER = 5.0
 """The same for what the relay can be asked for again, at no cost."""
 _CLOSING_SECONDS = 0.01
-_MAX_ATTEMPTS = 6
-_MAX_SECONDS = 60.0
-"""How often, and for how long, a group is written that must not be lost."""
 
 
 class Scribe:
@@ -125,7 +123,7 @@ class Scribe:
         write = self._ledger.intend if intents else self._ledger.write
         self._is_writing = True
         try:
-            await loop.run_in_executor(self._thread, _persistently, lambda: write(group))
+            await loop.run_in_executor(self._thread, persistently, lambda: write(group), (SupersededError,))
         except SupersededError as error:
             self.superseded = error  # it was written, only nothing may be sent
             self._settle(notes, written, error)
@@ -156,16 +154,3 @@ class Scribe:
             written.set_exception(error)
         elif written:
             written.set_result(None)
-
-
-def _persistently(write: Callable[[], None]) -> None:
-    import tenacity
-
-    tenacity.Retrying(
-        retry=tenacity.retry_if_exception(
-            lambda error: isinstance(error, VeoJournalError) and not isinstance(error, SupersededError)
-        ),
-        stop=tenacity.stop_after_attempt(_MAX_ATTEMPTS) | tenacity.stop_before_delay(_MAX_SECONDS),
-        wait=tenacity.wait_exponential_jitter(max=20),
-        reraise=True,
-    )(write)

@@ -90,9 +90,8 @@ class VeoHook(BaseHook):
         before = self.__dict__.pop("settings", None)
         try:
             self.settings  # noqa: B018  it is read, and kept
-        except (
-            Exception
-        ) as error:  # whatever a secrets backend raises; to Airflow, one that is down lacks the connection
+        except Exception as error:
+            # Whatever a secrets backend raises. To Airflow, one that is down looks like one that lacks the connection.
             if before is None or isinstance(error, VeoValidationError):
                 raise
             self.log.warning("Going on with the connection as it was: %s", error)

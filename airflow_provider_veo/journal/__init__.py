@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_veo.journal.journal import UNPROTECTED, Journal, open_journal
+from airflow_provider_veo.journal.journal import UNPROTECTED, Journal, open_journal, persistently
 from airflow_provider_veo.journal.submission import Submission
 
-__all__ = ["UNPROTECTED", "Journal", "Submission", "open_journal"]
+__all__ = ["UNPROTECTED", "Journal", "Submission", "open_journal", "persistently"]

@@ -113,7 +113,7 @@ class Journal:
         """
         accepted = intent.accepted(veo_task_id)
         try:
-            self._persistently(lambda: self._write(RECORD, accepted.to_dict()))
+            persistently(lambda: self._write(RECORD, accepted.to_dict()))
         except VeoJournalError as error:
             raise VeoJournalRecordError(
                 f"Video {veo_task_id} was accepted by the relay, and is billed, but could not be recorded.\n{error}\n"
@@ -130,7 +130,7 @@ class Journal:
 
         :raises VeoJournalError: it is still there.
         """
-        self._persistently(lambda: self._remove(intent))
+        persistently(lambda: self._remove(intent))
 
     def adopt(self, submission: Submission, veo_task_id: str) -> Submission:
         """Record a video that was submitted elsewhere. One that is on record already stays as it is."""
@@ -182,21 +182,31 @@ class Journal:
                 "See that the store works, then try again."
             ) from error
 
-    def _persistently(self, act: Callable[[], None]) -> None:
-        import tenacity
-
-        tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(VeoJournalError),
-            stop=tenacity.stop_after_attempt(_MAX_ATTEMPTS) | tenacity.stop_before_delay(_MAX_SECONDS),
-            wait=tenacity.wait_exponential_jitter(max=20),
-            reraise=True,
-        )(act)
-
     def _give_way(self) -> NoReturn:
         raise VeoJournalError(
             "Another process is submitting for this same task instance: Airflow started it again while it was still "
             "running. This one sent nothing. The next try sees what became of the other's request."
         )
+
+
+def persistently(write: Callable[[], None], unless: tuple[type[VeoJournalError], ...] = ()) -> None:
+    """
+    Write what must not be lost, again and again for a while.
+
+    :param write: writes it.
+    :param unless: errors that no repetition mends.
+    :raises VeoJournalError: it could not be written.
+    """
+    import tenacity
+
+    tenacity.Retrying(
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, VeoJournalError) and not isinstance(error, unless)
+        ),
+        stop=tenacity.stop_after_attempt(_MAX_ATTEMPTS) | tenacity.stop_before_delay(_MAX_SECONDS),
+        wait=tenacity.wait_exponential_jitter(max=20),
+        reraise=True,
+    )(write)
 
 
 UNPROTECTED = (
