@@ -69,7 +69,7 @@ class Run:
         """When it was told how far it is, in epoch seconds; it may have been another process."""
         self._publish = publish
         self._log = log
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._signalled: list[Callable[[], Any]] = []
         self._scribe = Scribe(ledger, entries.values())
         self._hook = VeoBatchHook(hook, 2 * MAX_GROUP)
@@ -120,8 +120,8 @@ class Run:
         :raises VeoJournalRecordError: something was accepted and could not be recorded; it names the ids.
         :raises VeoError: the work can't go on.
         """
-        run = self._loop.run_until_complete
-        with contextlib.closing(self._loop), self._signals_between_steps():
+        with self._signals_between_steps(), contextlib.closing(asyncio.new_event_loop()) as self._loop:
+            run = self._loop.run_until_complete
             try:
                 run(self._work(outcomes))
             except BaseException:
@@ -135,8 +135,7 @@ class Run:
 
     def kill(self, error: BaseException) -> None:
         """End the work, from a signal's handler: :meth:`go` raises this."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.engine.kill, error)
+        self._soon(self.engine.kill, error)
 
     @contextlib.contextmanager
     def _signals_between_steps(self) -> Iterator[None]:
@@ -147,7 +146,7 @@ class Run:
 
         def note(number: int, frame: Any) -> None:
             self._signalled.append(lambda: handlers[signal.Signals(number)](number, None))
-            self._loop.call_soon_threadsafe(self._heed)
+            self._soon(self._heed)
 
         for number in handlers:
             signal.signal(number, note)
@@ -157,6 +156,13 @@ class Run:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             self._heed()
+
+    def _soon(self, do: Callable[..., None], *args: Any) -> None:
+        """Do something between two steps of the event loop, from a signal's handler."""
+        if self._loop is None or self._loop.is_closed():
+            do(*args)
+        else:
+            self._loop.call_soon_threadsafe(do, *args)
 
     def _heed(self) -> None:
         """Do what signals that came are for; what that raises ends the work."""

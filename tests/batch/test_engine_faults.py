@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
 import threading
 import time
+import warnings
 
 import pytest
 
@@ -254,3 +256,21 @@ def test_the_same_try_in_several_processes_pays_once(relay, a_try):
     assert a_try(jobs(40), max_in_flight=40).counts == {"succeeded": 40}
     assert relay.stats()["paid_twice"] == {}
     assert relay.stats()["accepted"] == 40
+
+
+def test_who_is_ended_before_the_work_begins_leaves_nothing_open(a_try):
+    def end(run):
+        raise Ended("SIGTERM")
+
+    gc.collect()
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always")
+        with pytest.raises(Ended):
+            a_try(jobs(1), begun=end)
+        gc.collect()
+    assert [str(each.message) for each in noticed if each.category is ResourceWarning] == []
+
+
+def test_who_is_killed_before_the_work_begins_sends_nothing(relay, a_try):
+    assert isinstance(a_try(jobs(3), begun=lambda run: run.kill(Ended("killed"))).error, Ended)
+    assert creates(relay) == 0
