@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
-    SET_DURING_EXECUTION,
     AirflowFailException,
     BaseOperator,
     DecoratedOperator,
@@ -15,6 +14,7 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
+from airflow_provider_veo.compat import SET_DURING_EXECUTION
 from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoVideoBatchOperator
 from airflow_provider_veo.protocol import VeoValidationError
 

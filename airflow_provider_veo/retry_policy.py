@@ -5,15 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-try:
-    from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
-except ImportError as error:
+from airflow_provider_veo.compat import AIRFLOW_V_3_3_PLUS
+from airflow_provider_veo.protocol import VeoError
+
+if not AIRFLOW_V_3_3_PLUS:
     raise ImportError(
         "airflow_provider_veo.retry_policy needs Airflow 3.3 or newer: older ones have no retry policies. There, leave "
         "out retry_policy; the Veo operators fail for good by themselves where no retry can help."
-    ) from error
+    )
 
-from airflow_provider_veo.protocol import VeoError
+from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -16,8 +16,8 @@ from airflow.providers.common.compat.sdk import (
     XComArg,
     conf,
 )
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_veo.compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_veo.links import VideoLink
 from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoTimeoutError
 from airflow_provider_veo.protocol.errors import from_dict

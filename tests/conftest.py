@@ -18,10 +18,25 @@ for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_prox
 
 import pytest
 
+from tests import airflow_lines
+
+os.environ.update(airflow_lines.SETTINGS)
+
 from airflow_provider_veo import sandbox
 
 CANARY = "sk-canary-7f3b9c21e8d64a05"
 """The key of every relay in the tests. It must turn up nowhere but in its connection."""
+
+
+def pytest_configure(config):
+    for line in airflow_lines.WARNINGS:
+        config.addinivalue_line("filterwarnings", line)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if reason := airflow_lines.why_skipped(item.nodeid.removeprefix("tests/")):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from airflow.providers.common.compat.sdk import Connection
+from airflow.providers.common.compat.sdk import BaseHook, Connection
 
 from airflow_provider_veo import connection
 from airflow_provider_veo.protocol import VeoValidationError
@@ -61,8 +61,9 @@ def test_every_form_of_the_base_url(fields, base_url):
         (f"veo://:{KEY}@/?default_model=veo3-fast", "https://az.gptplus5.com"),
     ],
 )
-def test_a_connection_from_a_uri(uri, base_url):
-    settings = connection.read(Connection(conn_id="veo_x", uri=uri))
+def test_a_connection_from_a_uri(uri, base_url, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_VEO_X", uri)
+    settings = connection.read(BaseHook.get_connection("veo_x"))
     assert (settings.base_url, settings.api_key) == (base_url, KEY)
 
 

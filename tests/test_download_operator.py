@@ -111,7 +111,9 @@ def test_every_task_that_knows_a_video_links_to_it(operator):
 
 PARSING = """
 import sys
-from airflow.providers.common.compat.sdk import DAG, AssetAlias
+from airflow.providers.common.compat.sdk import DAG, AssetAlias, BaseOperator
+with DAG("any", schedule=None):
+    BaseOperator(task_id="any", outlets=[AssetAlias("x")])
 before = set(sys.modules)
 from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoDownloadVideoOperator
 from airflow_provider_veo.sensors import VeoVideoSensor

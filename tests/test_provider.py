@@ -58,7 +58,8 @@ def test_everything_that_the_provider_info_names_exists():
 @pytest.fixture(scope="module")
 def meta_data():
     """What Airflow's API tells the connection form."""
-    services = pytest.importorskip("airflow.api_fastapi.core_api.services.ui.connections", reason="Airflow 3")
+    from airflow.api_fastapi.core_api.services.ui import connections as services
+
     (veo,) = [meta for meta in services.HookMetaService.hook_meta_data() if meta.connection_type == "veo"]
     return veo
 
@@ -93,9 +94,20 @@ def test_importing_the_operators_loads_no_client_and_no_validator():
 
 def test_a_dag_file_with_literals_loads_no_client_and_no_validator():
     loaded = python(
-        "import sys; from airflow.providers.common.compat.sdk import BaseOperator; before = set(sys.modules)\n"
+        "import sys; from airflow.providers.common.compat.sdk import BaseOperator\n"
+        "BaseOperator(task_id='any'); before = set(sys.modules)\n"
         "from airflow_provider_veo.operators import VeoCreateVideoOperator\n"
         "VeoCreateVideoOperator(task_id='x', prompt='a', model='veo3.1', images=['https://example.com/a.png'])\n"
         "print(' '.join(set(sys.modules) - before))"
     ).split()
     assert not {name for name in loaded if name.partition(".")[0] in {"requests", "jsonschema", "aiohttp", "tenacity"}}
+
+
+def test_the_form_of_widgets_has_all_fields():
+    from airflow.providers_manager import ProvidersManager
+
+    manager = ProvidersManager()
+    widgets = {name for name, info in manager.connection_form_widgets.items() if name.startswith("extra__veo__")}
+    assert widgets == {f"extra__veo__{name}" for name in FIELDS}
+    assert manager.field_behaviours["veo"]["relabeling"] == form.RELABELING
+    assert set(manager.field_behaviours["veo"]["hidden_fields"]) == set(form.HIDDEN_FIELDS)

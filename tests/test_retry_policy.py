@@ -10,8 +10,12 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow_provider_veo import protocol
 from airflow_provider_veo.operators import VeoCreateVideoOperator
 from airflow_provider_veo.protocol import VeoError, VeoRateLimitError, VeoUnavailableError, VeoValidationError
+from tests import airflow_lines
 
-retry_policy = pytest.importorskip("airflow_provider_veo.retry_policy", exc_type=ImportError)
+airflow_lines.skip_module("test_retry_policy.py")
+
+from airflow_provider_veo import retry_policy
+
 POLICY = retry_policy.veo_retry_policy()
 KINDS = [kind for kind in vars(protocol).values() if isinstance(kind, type) and issubclass(kind, VeoError)]
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.connection import get_async_connection
-from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_veo import connection
+from airflow_provider_veo.compat import mask_secret
 from airflow_provider_veo.hooks.exchange import Exchange
 from airflow_provider_veo.protocol import (
     VeoAuthenticationError,

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import tenacity
 import urllib3
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseHook
 
 from airflow_provider_veo import connection
+from airflow_provider_veo.compat import mask_secret
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoAuthenticationError,

@@ -127,10 +127,10 @@ def _log_to_stdout(verbose: bool) -> None:
 
 
 def _allow_many_connections() -> None:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
+    if sys.platform == "win32":  # it has no such limit
         return
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         # Some systems name a hard limit that they don't grant.

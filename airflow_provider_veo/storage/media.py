@@ -6,6 +6,7 @@ complete to HTTP; its boxes then don't add up.
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -223,10 +224,10 @@ def probe(open_file: Callable[[], IO[bytes]], container: Container, log: logging
 
     :param open_file: opens the file, for reading and seeking.
     """
-    try:
-        import av
-    except ImportError:
+    if importlib.util.find_spec("av") is None:
         return Picture()
+    import av
+
     try:
         with open_file() as file, av.open(_Readable(file), "r", format=container.demuxer) as video:
             streams = video.streams.video

@@ -17,13 +17,13 @@ from urllib.parse import parse_qsl, unquote, urljoin, urlsplit, urlunsplit
 
 import requests
 import urllib3
-from airflow.providers.common.compat.sdk import mask_secret
 from requests.utils import requote_uri, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
 from airflow_provider_veo import connection
+from airflow_provider_veo.compat import mask_secret
 from airflow_provider_veo.protocol import envelope
 from airflow_provider_veo.storage.addresses import METADATA, Policy, same_host
 from airflow_provider_veo.transport import TRANSPORT_ERRORS, Bearer, Session

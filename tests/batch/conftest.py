@@ -27,11 +27,7 @@ from airflow_provider_veo.batch.run import Run
 from airflow_provider_veo.hooks import VeoHook
 from airflow_provider_veo.protocol import VideoTask, payload
 from airflow_provider_veo.storage import store_video
-
-try:
-    from airflow.sdk.io import attach
-except ImportError:
-    from airflow.io.store import attach
+from tests.airflow_lines import attach
 
 OWNER = {"dag_id": "nightly", "run_id": "scheduled__2026-11-22T01:00:00+00:00", "task_id": "make", "map_index": -1}
 LOG = logging.getLogger("tests.batch")

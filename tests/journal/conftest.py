@@ -8,11 +8,7 @@ import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_veo.journal import open_journal
-
-try:
-    from airflow.sdk.io import attach
-except ImportError:
-    from airflow.io.store import attach
+from tests.airflow_lines import attach
 
 TASK_INSTANCE = {
     "dag_id": "nightly",

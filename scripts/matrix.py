@@ -1,0 +1,152 @@
+"""
+Test the wheel on every line of Airflow, each in an environment of its own.
+
+``python scripts/matrix.py [LINE …]``; a line is one of :data:`LINES`, and all of them where none is named. Airflow is
+installed first and by itself, with constraints; then the wheel, and what the tests need. The tests run in a copy of the
+project without the package, so that they find the one that was installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+PROJECT = Path(__file__).parents[1]
+FOLDER = PROJECT / ".matrix"
+LOWEST = "lowest"
+LINES = ("2.11", "3.0", "3.1", "3.2", "3.3", LOWEST)
+"""Lines of Airflow, and the oldest one with the lowest versions of everything that ``pyproject.toml`` admits."""
+EXTRAS = {"3.0": "dev,fab", LOWEST: "test"}
+COPIED = ("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests", "README.md", "pyproject.toml")
+UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+class Outcome(NamedTuple):
+    """What came out for a line."""
+
+    line: str
+    airflow: str
+    python: str
+    tests: str
+    seconds: dict[str, float]
+    passed: bool
+
+    def __str__(self) -> str:
+        seconds = ", ".join(f"{what} {spent:.0f} s" for what, spent in self.seconds.items())
+        verdict = "passed" if self.passed else "FAILED"
+        return f"{self.line:<7} Airflow {self.airflow:<7} Python {self.python:<8} {verdict}: {self.tests} ({seconds})"
+
+
+class Environment:
+    """
+    The environment of a line.
+
+    :param line: one of :data:`LINES`.
+    :param python: the interpreter to make it with.
+    """
+
+    def __init__(self, line: str, python: str) -> None:
+        self.line = line
+        self.folder = FOLDER / line
+        self.python = self.folder / "venv" / "bin" / "python"
+        self.constraints = PROJECT / "constraints" / (f"{LOWEST}.txt" if line == LOWEST else f"airflow-{line}.txt")
+        self._made_with = python
+
+    def install(self, wheel: Path) -> None:
+        """Install Airflow as its documentation says, and then the wheel."""
+        if not self.python.exists():
+            run(UV, "venv", "--quiet", "--python", self._made_with, self.python.parents[1])
+        pins = re.findall(r"^apache-airflow==[^\s;]+", self.constraints.read_text(), re.MULTILINE)
+        self._pip("install", *pins, "--constraint", self.constraints)
+        # By its path uv takes a wheel of the same version for the one that is there.
+        self._pip(
+            "install",
+            f"{wheel}[{EXTRAS.get(self.line, 'dev')}]",
+            "--constraint",
+            self.constraints,
+            "--reinstall-package",
+            "airflow-provider-veo",
+        )
+        self._pip("check")
+
+    def test(self, dist: Path, arguments: list[str]) -> tuple[bool, str]:
+        """Run the tests, and return whether they passed and how many of them there were."""
+        project = self.folder / "project"
+        shutil.rmtree(project, ignore_errors=True)
+        project.mkdir(parents=True)
+        for name in COPIED:
+            source = PROJECT / name
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy(source, project / name)
+        environment = {**os.environ, "VEO_DISTRIBUTIONS": str(dist), "VEO_CONSTRAINTS": str(self.constraints)}
+        environment.pop("PYTHONPATH", None)
+        command = [self.python, "-m", "pytest", *arguments]
+        with subprocess.Popen(
+            list(map(str, command)), cwd=project, env=environment, stdout=subprocess.PIPE, text=True
+        ) as tests:
+            last = ""
+            for last in tests.stdout:
+                print(last, end="", flush=True)
+        return tests.returncode == 0, re.sub(r"^=+ | in [\d.]+s.*", "", last.strip())
+
+    def versions(self) -> tuple[str, str]:
+        """Return Airflow's version and Python's."""
+        code = "import platform, importlib.metadata as m; print(m.version('apache-airflow'), platform.python_version())"
+        airflow, python = run(self.python, "-c", code).split()
+        return airflow, python
+
+    def _pip(self, command: str, *arguments: object) -> None:
+        run(UV, "pip", command, "--quiet", "--python", self.python, *arguments)
+
+
+def run(*command: object) -> str:
+    """Run a command and return what it printed; what it said otherwise is shown if it failed."""
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+def build() -> Path:
+    """Build the wheel and the source distribution, and return their folder."""
+    dist = FOLDER / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    pins = PROJECT / "constraints" / "airflow-3.3.txt"
+    run(UV, "build", "--quiet", "--out-dir", dist, "--build-constraint", pins, PROJECT)
+    return dist
+
+
+def go(line: str, python: str, dist: Path, arguments: list[str]) -> Outcome:
+    """Make a line's environment, and test in it."""
+    print(f"\nAirflow {line} …", flush=True)
+    environment, began = Environment(line, python), time.monotonic()
+    (wheel,) = dist.glob("*.whl")
+    environment.install(wheel)
+    installed = time.monotonic()
+    passed, tests = environment.test(dist, arguments)
+    seconds = {"installing": installed - began, "testing": time.monotonic() - installed}
+    return Outcome(line, *environment.versions(), tests, seconds, passed)
+
+
+def main() -> int:
+    """Test the lines that are named, and print what came out."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument("lines", nargs="*", choices=[[], *LINES], metavar="LINE", help=", ".join(LINES))
+    parser.add_argument("--python", default=sys.executable, help="the interpreter to make the environments with")
+    parser.add_argument("--pytest", default="-q", help="arguments for pytest")
+    options = parser.parse_args()
+    dist = build()
+    outcomes = [go(line, options.python, dist, options.pytest.split()) for line in options.lines or LINES]
+    print(f"\n{'=' * 20} Airflow's lines {'=' * 20}", *outcomes, sep="\n")
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

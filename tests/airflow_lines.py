@@ -1,0 +1,80 @@
+"""
+What the lines of Airflow do differently, as far as tests need to know: which tests a line can't run, and why.
+
+``docs/compatibility.md`` holds the same as a table.
+"""
+
+from __future__ import annotations
+
+import os
+from fnmatch import fnmatchcase
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from packaging.version import Version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AIRFLOW = Version(version("apache-airflow"))
+LINE = AIRFLOW.release[:2]
+NEWEST = (3, 3)
+CONSTRAINTS = Path(
+    os.environ.get("VEO_CONSTRAINTS") or Path(__file__).parents[1] / "constraints" / "airflow-{}.{}.txt".format(*LINE)
+)
+
+# Before Airflow is imported: what it would otherwise say of its own defaults.
+SETTINGS = {"AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY": "True"} if LINE < (3, 0) else {}
+
+# In the newest line each warning is a failure. Older ones warn of what they do themselves; there, each is that is about
+# this package's code, or says that something goes away from Airflow or a provider.
+WARNINGS = (
+    []
+    if LINE >= NEWEST
+    else [
+        "default",
+        "error:::airflow_provider_veo",
+        "error::airflow.exceptions.AirflowProviderDeprecationWarning",
+        f"error::airflow.exceptions.RemovedInAirflow{3 if LINE < (3, 0) else 4}Warning",
+    ]
+)
+
+
+class Skip(NamedTuple):
+    """Tests that some lines can't run."""
+
+    tests: str
+    """A pattern of their names, from the folder ``tests``."""
+    lines: Callable[[tuple[int, ...]], bool]
+    reason: str
+    """It names the version."""
+
+
+SKIPS: tuple[Skip, ...] = (
+    Skip("test_provider.py::test_the_form_h*", lambda line: line < (3, 0), "Airflow 2.11 makes the form of widgets"),
+    Skip(
+        "test_provider.py::test_the_form_of_widgets*",
+        lambda line: line > (3, 0),
+        "widgets are the form of Airflow 2.11 and 3.0; newer lines read it from the provider info",
+    ),
+    Skip("test_retry_policy.py*", lambda line: line < (3, 3), "retry policies came with Airflow 3.3"),
+)
+
+
+def why_skipped(test: str) -> str | None:
+    """Say why a test can't run here; its name begins in the folder ``tests``."""
+    return next((skip.reason for skip in SKIPS if skip.lines(LINE) and fnmatchcase(test, skip.tests)), None)
+
+
+def skip_module(test: str) -> None:
+    """Skip a module that can't even be imported here; called in it."""
+    if reason := why_skipped(test):
+        pytest.skip(reason, allow_module_level=True)
+
+
+def attach(*arguments: Any, **options: Any) -> Any:
+    """Airflow's, wherever it is: put a file system in the place of the one that a connection would have."""
+    return import_module("airflow.sdk.io" if LINE >= (3, 0) else "airflow.io.store").attach(*arguments, **options)
