@@ -7,11 +7,13 @@ CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LINES := 2.11 3.0 3.1 3.2 3.3
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 # Most tests wait for something most of the time.
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-chaos lint bench constraints clean
+.PHONY: help setup demo test test-system test-chaos test-matrix test-distributed lint bench constraints clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +38,14 @@ test-system: $(READY) ## run the tests that take minutes: hundreds of waits, cra
 test-chaos: $(READY) ## kill tasks and services at every point, and count what was paid for twice
 	@$(BIN)/python -m pytest -m chaos
 
+test-matrix: $(READY) ## run the tests on every line of Airflow, with the wheel that a user installs
+	@$(BIN)/python scripts/matrix.py $(MATRIX) --python "$(PYTHON)" --pytest="-q -n $(WORKERS) --dist loadfile"
+
+test-distributed: $(READY) ## PostgreSQL, Redis, Celery and MariaDB: a night in which every part dies
+	@$(BIN)/python -m tests.distributed.machine
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[distributed]"
+	@$(BIN)/python -m pytest -m distributed
+
 lint: $(READY) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -45,10 +55,18 @@ lint: $(READY) ## ruff, mypy, import-linter
 bench: $(READY) ## measure, side by side with what a user would pick instead
 	@$(BIN)/python -m bench
 
-constraints: $(READY) ## pin the newest versions of everything
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --extra dev --no-header --no-annotate \
-	    --constraint constraints/airflow-$(AIRFLOW).in --output-file $(CONSTRAINTS) pyproject.toml
+constraints: $(READY) ## pin the newest versions of everything, for each line of Airflow
+	@for line in $(LINES); do \
+	    case $$line in 3.0) extra="--extra fab";; 3.3) extra="--extra distributed";; *) extra=;; esac; \
+	    $(COMPILE) --upgrade --extra dev $$extra --constraint constraints/airflow-$$line.in \
+	        --output-file constraints/airflow-$$line.txt pyproject.toml || exit; \
+	done
+	@mkdir -p .matrix
+	@$(COMPILE) --upgrade --resolution lowest-direct --extra sandbox --constraint constraints/lowest.in \
+	    --output-file .matrix/lowest-direct.txt pyproject.toml
+	@$(COMPILE) --upgrade --extra test --constraint .matrix/lowest-direct.txt \
+	    --output-file constraints/lowest.txt pyproject.toml
 
 clean: ## remove everything that these commands made
-	rm -rf $(VENV) .demo dist build .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache .coverage*
+	rm -rf $(VENV) .matrix .demo dist build .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -62,10 +62,9 @@ def veo_nightly():
 
     @task
     def publish(night: dict) -> None:
-        with ObjectStoragePath(night["results"]).open(encoding="utf-8") as lines:
-            for video in map(json.loads, lines):
-                if video["file"]:
-                    print(f"{video['key']}: {video['file']}, {video['bytes']} bytes")
+        for video in map(json.loads, ObjectStoragePath(night["results"]).read_bytes().splitlines()):
+            if video["file"]:
+                print(f"{video['key']}: {video['file']}, {video['bytes']} bytes")
 
     report(make_videos.output)
     publish(make_videos.output)

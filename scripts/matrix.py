@@ -64,7 +64,7 @@ class Environment:
         if not self.python.exists():
             run(UV, "venv", "--quiet", "--python", self._made_with, self.python.parents[1])
         pins = re.findall(r"^apache-airflow==[^\s;]+", self.constraints.read_text(), re.MULTILINE)
-        self._pip("install", *pins, "--constraint", self.constraints)
+        self._pip("install", *pins, "--constraint", self.constraints, "--compile-bytecode")
         # By its path uv takes a wheel of the same version for the one that is there.
         self._pip(
             "install",
@@ -73,6 +73,7 @@ class Environment:
             self.constraints,
             "--reinstall-package",
             "airflow-provider-veo",
+            "--compile-bytecode",
         )
         self._pip("check")
 

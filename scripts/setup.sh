@@ -30,5 +30,5 @@ fi
 
 [ -x "$VENV/bin/python" ] || "$uv" venv --quiet --allow-existing --python "$PYTHON" "$VENV"
 echo "Installing into $VENV, pinned by $CONSTRAINTS …"
-"$uv" pip install --quiet --python "$VENV/bin/python" --editable ".[dev]" \
+"$uv" pip install --quiet --compile-bytecode --python "$VENV/bin/python" --editable ".[dev]" \
     --constraint "$CONSTRAINTS" --build-constraint "$CONSTRAINTS"

@@ -26,6 +26,9 @@ CONSTRAINTS = Path(
     os.environ.get("VEO_CONSTRAINTS") or Path(__file__).parents[1] / "constraints" / "airflow-{}.{}.txt".format(*LINE)
 )
 
+ASSET = "asset" if LINE >= (3, 0) else "dataset"
+"""What an asset is called in the metadata database."""
+
 # Before Airflow is imported: what it would otherwise say of its own defaults.
 SETTINGS = {"AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY": "True"} if LINE < (3, 0) else {}
 

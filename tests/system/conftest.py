@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.system import databases
 
 PROJECT = Path(__file__).parents[2]
 DAGS = Path(__file__).parent / "dags"
@@ -36,11 +36,16 @@ class TaskInstance(NamedTuple):
 
 @dataclass
 class Airflow:
-    """An Airflow home of its own, with a SQLite database."""
+    """An Airflow home of its own, with a database of its own."""
 
     home: Path
     dags: Path
     environment: dict[str, str]
+
+    @property
+    def database(self) -> str:
+        """URL of the metadata database."""
+        return self.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
 
     def command(self, *arguments: str) -> list[str]:
         return [str(Path(sys.executable).with_name("airflow")), *arguments]
@@ -61,13 +66,13 @@ class Airflow:
         return output
 
     def query(self, statement: str, *parameters: object) -> list[tuple]:
-        with contextlib.closing(sqlite3.connect(self.home / "airflow.db", timeout=60)) as database:
-            return database.execute(statement, parameters).fetchall()
+        """Run a statement of standard SQL on the database, with ``?`` for each parameter."""
+        return databases.query(self.database, statement, parameters)
 
     def xcoms(self, dag_id: str, run_id: str | None = None) -> dict[tuple[str, str, int], object]:
         """Return the XComs of a DAG, or of one run of it, by task, key and map index."""
         rows = self.query(
-            "SELECT task_id, key, map_index, value FROM xcom WHERE dag_id = ? AND run_id = coalesce(?, run_id)",
+            'SELECT task_id, "key", map_index, value FROM xcom WHERE dag_id = ? AND run_id = coalesce(?, run_id)',
             dag_id,
             run_id,
         )
@@ -110,24 +115,27 @@ class Airflow:
 
     def tables(self) -> dict[str, str]:
         """Return all rows of each table of the database, as text."""
-        names = [name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        rows = {name: self.query(f'SELECT * FROM "{name}"') for name in names}
+        rows = {name: self.query(f'SELECT * FROM "{name}"') for name in databases.tables(self.database)}
         return {name: "\n".join(_text(value) for row in found for value in row) for name, found in rows.items()}
 
     def everything_it_wrote(self) -> str:
-        """Return all files of the home, the database and the logs among them, as text."""
+        """Return the database and all files of the home, the logs among them, as text."""
         files = sorted(path for path in self.home.rglob("*") if path.is_file())
-        assert any(path.name == "airflow.db" for path in files)
-        return "\n".join(path.read_bytes().decode("utf-8", "replace") for path in files)
+        texts = [path.read_bytes().decode("utf-8", "replace") for path in files]
+        if not any(path.name == "airflow.db" for path in files):
+            texts += [f"{name}: {rows}" for name, rows in self.tables().items()]
+        return "\n".join(texts)
 
 
-def _utc(written: str | None) -> datetime | None:
-    """Read a time as SQLAlchemy writes it to SQLite, which has no type for it."""
-    return datetime.fromisoformat(written).replace(tzinfo=timezone.utc) if written else None
+def _utc(time: datetime | str | None) -> datetime | None:
+    """Read a time as a database returns it: SQLite has no type for it, and MariaDB none with a zone."""
+    if isinstance(time, str):
+        time = datetime.fromisoformat(time)
+    return time if time is None or time.tzinfo else time.replace(tzinfo=timezone.utc)
 
 
 def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return bytes(value).decode("utf-8", "replace") if isinstance(value, bytes | memoryview) else str(value)
 
 
 def make_airflow(home: Path, dags: Path, **variables: str) -> Airflow:
@@ -135,7 +143,7 @@ def make_airflow(home: Path, dags: Path, **variables: str) -> Airflow:
     environment |= {
         "AIRFLOW_HOME": str(home),
         # Said here, for a copied home's airflow.cfg names the database of the original.
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": databases.url_of(home),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -152,5 +160,7 @@ def make_airflow(home: Path, dags: Path, **variables: str) -> Airflow:
 def migrated_home(tmp_path_factory):
     """A home with a database, to be copied: to migrate one takes a while."""
     home = tmp_path_factory.mktemp("airflow-template")
-    make_airflow(home, DAGS).run("db", "migrate")
+    airflow = make_airflow(home, DAGS)
+    airflow.run("db", "migrate")
+    databases.make_template(home, airflow.database)
     return home

@@ -1,26 +1,23 @@
 """
 A real Airflow with all its services, each a process of its own, for the length of a ``with`` block.
 
-No process outlives the block, and none outlives the test process, however that ends. Each service is the child of a
-launcher (the end of this file) to which all its orphans fall, whatever process group or session they made for
-themselves; the launcher ends only after the last of them.
+No process outlives the block, and none outlives the test process, however that ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
 import secrets
 import signal as signals
 import socket
-import subprocess
-import sys
 import time
+from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import psutil
+
+from tests.system.supervised import HOSTNAME, HOSTNAME_CALLABLE, launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -29,13 +26,15 @@ if TYPE_CHECKING:
     import requests
 
     from tests.system.conftest import Airflow, TaskInstance
+    from tests.system.supervised import Supervised
 
 _JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
 SERVICES = ("api-server", *_JOB_TYPES)
-"""The slowest to start is the first."""
+"""What an Airflow needs that has no workers of their own. The slowest to start is the first."""
+_KINDS = (*SERVICES, "celery-worker")
 
 # The ports of their log servers are fixed: two Airflows on a machine would fight for them.
-_ARGUMENTS = {"scheduler": ("--skip-serve-logs",), "triggerer": ("--skip-serve-logs",)}
+_NO_LOG_SERVER = ("scheduler", "triggerer", "celery-worker")
 _TUNING = {
     "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks a name server
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
@@ -55,29 +54,26 @@ _TUNING = {
 }
 _SECONDS_TO_START = 120
 _SECONDS_TO_STOP = 30
-_SECONDS_TO_DIE = 10
 
 
 class ServicesError(AssertionError):
     """A service did not come up or ended, or what was waited for did not happen; with states and ends of logs."""
 
 
-class _Process(NamedTuple):
-    launcher: subprocess.Popen[str]
-    main: psutil.Process
-
-    def all(self) -> list[psutil.Process]:
-        return psutil.Process(self.launcher.pid).children(recursive=True)
-
-
 class Services:
     """
     The services of an Airflow.
 
+    A service may be there more than once: ``scheduler-1`` and ``scheduler-2`` are two schedulers, each on a host of its
+    name, as Airflow sees it. ``celery-worker-1`` is a worker of the ``CeleryExecutor``.
+
     :param airflow: its home must have a database. Variables of its environment go before the tuning of this class.
     :param names: those that are started with the block; others can be started later.
-    :param parallelism: worker slots of the ``LocalExecutor``. Each is a process, forked when the scheduler starts.
-    :param capacity: triggers that the triggerer runs at a time.
+    :param executor: the ``CeleryExecutor`` needs a broker, see ``[celery] broker_url``.
+    :param parallelism: worker slots of the ``LocalExecutor``, each a process, forked when the scheduler starts; with
+        the ``CeleryExecutor``, the tasks that a scheduler has queued or running at a time.
+    :param capacity: triggers that a triggerer runs at a time.
+    :param keeps_up: start a service again that ends by itself, as systemd and Kubernetes do.
     :param variables: more of the environment, e.g. ``AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT="10"``.
     """
 
@@ -86,20 +82,23 @@ class Services:
         airflow: Airflow,
         names: Iterable[str] = SERVICES,
         *,
+        executor: str = "LocalExecutor",
         parallelism: int = 4,
         capacity: int = 1000,
+        keeps_up: bool = False,
         **variables: str,
     ) -> None:
+        # By default a process waits for another's write to SQLite for 5 s only. For the rest, SQLite does: Airflow
+        # switches it to WAL itself, and begins no transaction by reading.
+        patience = "?timeout=60" if airflow.database.startswith("sqlite:") else ""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
         environment = {
             **_TUNING,
             **airflow.environment,
-            # SQLite does: Airflow switches it to WAL itself, and begins no transaction by reading. But by default a
-            # process waits for another's write for 5 s only.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{airflow.home}/airflow.db?timeout=60",
-            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow.database + patience,
+            "AIRFLOW__CORE__EXECUTOR": executor,
             "AIRFLOW__CORE__PARALLELISM": str(parallelism),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -116,10 +115,14 @@ class Services:
         self.airflow = replace(airflow, environment=environment)
         self.seconds_to_start: dict[str, float] = {}
         """How long each service took to be up, the last time."""
+        self.ended_by_itself: Counter[str] = Counter()
+        """How often each service ended by itself, and was started again."""
         self._names = tuple(names)
+        self._keeps_up = keeps_up
         self._folder = airflow.home / "services"
-        self._running: dict[str, _Process] = {}
-        self._launchers: list[subprocess.Popen[str]] = []
+        self._running: dict[str, Supervised] = {}
+        self._launched: list[Supervised] = []
+        self._log_sizes: dict[str, int] = {}
 
     def __enter__(self) -> Services:
         try:
@@ -136,12 +139,12 @@ class Services:
         """Start services side by side, and wait until all of them are up."""
         begun = time.monotonic()
         ((latest_job,),) = self.airflow.query("SELECT coalesce(max(id), 0) FROM job")
-        for name in sorted(names, key=SERVICES.index):
+        for name in sorted(names, key=_order):
             self._launch(name)
         missing = set(names)
 
         def all_are_up() -> bool:
-            for name in sorted(missing, key=SERVICES.index, reverse=True):
+            for name in sorted(missing, key=_order, reverse=True):
                 if self._is_up(name, latest_job):
                     self.seconds_to_start[name] = time.monotonic() - begun
                     missing.remove(name)
@@ -153,10 +156,10 @@ class Services:
         """Let services end by themselves (SIGTERM), and kill what is still there when the patience (s) is over."""
         processes = [self._running.pop(name) for name in names]
         for process in processes:
-            _send(process.main, signals.SIGTERM)
+            process.send(signals.SIGTERM, main_only=True)
         psutil.wait_procs([process.main for process in processes], timeout=patience)
         for process in processes:
-            _end(process.launcher)
+            process.end()
 
     def kill(self, name: str, signal: int = signals.SIGKILL, *, main_only: bool = False) -> None:
         """
@@ -167,14 +170,13 @@ class Services:
         :param main_only: not to those that it started. They live on, as they would outside a container.
         """
         process = self._running[name]
-        for target in [process.main] if main_only else process.all():
-            _send(target, signal)
+        process.send(signal, main_only=main_only)
         if signal not in (signals.SIGSTOP, signals.SIGCONT):
             psutil.wait_procs([process.main], timeout=_SECONDS_TO_STOP)
             assert not process.main.is_running(), f"{name} goes on after {signals.Signals(signal).name}"
             del self._running[name]
             if not main_only:
-                _end(process.launcher)
+                process.end()
 
     def restart(self, name: str) -> None:
         """Stop a service and start it again; one that was killed is only started."""
@@ -230,13 +232,17 @@ class Services:
         """
         Wait until a predicate is true.
 
-        :raises ServicesError: it didn't become true in time, or a service that nobody stopped has ended.
+        :raises ServicesError: it didn't become true in time, or a service that nobody stopped has ended (unless they
+            are kept up).
         """
         deadline = time.monotonic() + timeout
         while not predicate():
             if time.monotonic() > deadline:
                 raise ServicesError(f"Waited {timeout} s for {what}.\n{self._account()}")
-            if ended := [name for name, process in self._running.items() if not process.main.is_running()]:
+            ended = [name for name, process in self._running.items() if not process.main.is_running()]
+            if ended and self._keeps_up:
+                self._start_again(ended)
+            elif ended:
                 raise ServicesError(f"Waiting for {what}, but {', '.join(ended)} ended.\n{self._account()}")
             time.sleep(0.1)
 
@@ -255,33 +261,43 @@ class Services:
     def _launch(self, name: str) -> None:
         assert name not in self._running, f"{name} is running"
         self._folder.mkdir(exist_ok=True)
-        command = self.airflow.command(name, *_ARGUMENTS.get(name, ()))
-        with open(self._folder / f"{name}.log", "a") as log:
-            launcher = subprocess.Popen(
-                [sys.executable, __file__, str(os.getpid()), *command],
-                env=self.airflow.environment,
-                cwd=self.airflow.home,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-        self._launchers.append(launcher)
-        with launcher.stdout:
-            pid = launcher.stdout.readline()
-        assert pid, f"{name} was not launched:\n{self.log(name)}"
-        self._running[name] = _Process(launcher, psutil.Process(int(pid)))
+        kind = _kind(name)
+        arguments = kind.split("-") if kind == "celery-worker" else [kind]
+        environment = dict(self.airflow.environment)
+        if kind in _NO_LOG_SERVER:
+            arguments.append("--skip-serve-logs")
+        if kind == "celery-worker":
+            arguments.append(f"--celery-hostname={name}")
+        if name != kind:
+            environment |= {"AIRFLOW__CORE__HOSTNAME_CALLABLE": HOSTNAME_CALLABLE, HOSTNAME: name}
+        log = self._folder / f"{name}.log"
+        self._log_sizes[name] = log.stat().st_size if log.exists() else 0
+        process = launch(self.airflow.command(*arguments), log, cwd=self.airflow.home, environment=environment)
+        self._launched.append(process)
+        self._running[name] = process
+
+    def _start_again(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._running.pop(name).end()
+            self.ended_by_itself[name] += 1
+            self._launch(name)
 
     def _is_up(self, name: str, latest_job: int) -> bool:
         """Whether a service answers, or its main loop has written a heartbeat since it was started."""
-        if name == "api-server":
+        kind = _kind(name)
+        if kind == "api-server":
             with contextlib.suppress(OSError):
                 # The first request to this part of it builds all its versions, which takes seconds.
                 return self.ask("GET", "/execution/health").ok
             return False
-        started = "SELECT id FROM job WHERE job_type = ? AND id > ? AND latest_heartbeat > start_date"
-        return bool(self.airflow.query(started, _JOB_TYPES[name], latest_job))
+        if kind == "celery-worker":
+            return f"{name} ready." in self.log(name).encode()[self._log_sizes[name] :].decode("utf-8", "replace")
+        started = (
+            "SELECT id FROM job WHERE job_type = ? AND id > ? AND latest_heartbeat > start_date "
+            "AND hostname = coalesce(?, hostname)"
+        )
+        host = None if name == kind else name
+        return bool(self.airflow.query(started, _JOB_TYPES[kind], latest_job, host))
 
     def ask(self, method: str, path: str, document: object = None) -> requests.Response:
         """Send a request to the API server, as an admin."""
@@ -298,8 +314,8 @@ class Services:
         try:
             self.stop(*self._running, patience=3)
         finally:
-            for launcher in self._launchers:
-                _end(launcher)
+            for process in self._launched:
+                process.end()
 
     def _account(self) -> str:
         parts = [self.airflow.account()]
@@ -310,39 +326,9 @@ class Services:
         return "\n".join(parts)
 
 
-def _send(process: psutil.Process, signal: int) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.send_signal(signal)
+def _kind(name: str) -> str:
+    return name.rstrip("0123456789").rstrip("-")
 
 
-def _end(launcher: subprocess.Popen[str]) -> None:
-    """Kill everything below a launcher, and wait for it."""
-    launcher.terminate()
-    launcher.wait(_SECONDS_TO_DIE)
-
-
-def _supervise(owner: int, command: list[str]) -> None:
-    """Run a command until its last orphan has ended. When told to, or when the owner is gone, kill all of them."""
-    told_to_end: list[int] = []
-    signals.signal(signals.SIGTERM, lambda number, _: told_to_end.append(number))
-    if sys.platform == "linux":
-        set_child_subreaper = 36
-        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
-    main = subprocess.Popen(command, stdout=sys.stderr)
-    print(main.pid, flush=True)
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == main.pid:
-            print(f"{command[1]} ended with {os.waitstatus_to_exitcode(status)}", file=sys.stderr, flush=True)
-        if told_to_end or os.getppid() != owner:
-            for process in psutil.Process().children(recursive=True):
-                _send(process, signals.SIGKILL)
-        if not pid:
-            time.sleep(0.05)
-
-
-if __name__ == "__main__":
-    _supervise(int(sys.argv[1]), sys.argv[2:])
+def _order(name: str) -> tuple[int, str]:
+    return _KINDS.index(_kind(name)), name

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from airflow_provider_veo import sandbox
+from tests.airflow_lines import ASSET
 from tests.conftest import CANARY
 from tests.system.conftest import DAGS, make_airflow
 
@@ -78,7 +79,7 @@ def ran(migrated_home, tmp_path_factory):
             accepted=relay.stats()["accepted_by_prompt"],
             bodies=[json.loads(request["body"]) for request in relay.requests()],
             events=airflow.query(
-                "SELECT asset.uri, event.extra FROM asset_event event JOIN asset ON asset_id = asset.id"
+                f"SELECT it.uri, event.extra FROM {ASSET}_event event JOIN {ASSET} it ON {ASSET}_id = it.id"
             ),
             written=airflow.everything_it_wrote() + relay.output() + output,
             files={str(path): path.read_text() for path in root.rglob("*.json*") if "airflow" not in path.parts},

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_veo import __version__
+from tests.airflow_lines import CONSTRAINTS
 from tests.system.conftest import PROJECT
 
-CONSTRAINTS = PROJECT / "constraints" / "airflow-3.3.txt"
 UV = str(Path(sys.executable).with_name("uv"))
 
 
@@ -27,6 +27,8 @@ def run(*command: object, **options) -> str:
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory):
+    if given := os.environ.get("VEO_DISTRIBUTIONS"):
+        return Path(given)
     folder = tmp_path_factory.mktemp("dist")
     run(UV, "build", "--quiet", "--out-dir", folder, "--build-constraint", CONSTRAINTS, PROJECT)
     return folder
@@ -34,11 +36,13 @@ def distributions(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(distributions, tmp_path_factory):
-    """An environment that holds nothing but the wheel and what it needs, and an Airflow home."""
+    """An environment where Airflow was installed as its documentation says, and then the wheel; and an Airflow home."""
     folder = tmp_path_factory.mktemp("installed")
     run(UV, "venv", "--quiet", "--python", sys.executable, folder / "venv")
     (wheel,) = distributions.glob("*.whl")
     python = folder / "venv" / "bin" / "python"
+    pins = re.findall(r"^apache-airflow==[^\s;]+", CONSTRAINTS.read_text(), re.MULTILINE)
+    run(UV, "pip", "install", "--quiet", "--python", python, "--constraint", CONSTRAINTS, *pins)
     run(UV, "pip", "install", "--quiet", "--python", python, "--constraint", CONSTRAINTS, wheel)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))}
     environment |= {"AIRFLOW_HOME": str(folder / "home"), "COLUMNS": "200"}
@@ -94,5 +98,6 @@ def test_the_environment_is_consistent(installed, tmp_path_factory):
 
 
 def test_the_sandbox_says_which_extra_it_needs(installed):
-    with pytest.raises(AssertionError, match=r"av is not installed: pip install 'airflow-provider-veo\[sandbox\]'"):
+    advice = r"(av|fastapi|uvicorn) is not installed: pip install 'airflow-provider-veo\[sandbox\]'"
+    with pytest.raises(AssertionError, match=advice):
         installed("airflow-veo-sandbox", "--port", "0")
