@@ -109,7 +109,8 @@ class VeoVideoTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Say what goes on being billed: the API has no way to cancel a video."""
         self.log.warning(
-            "The wait was ended by a user. Video %s goes on being generated, and is billed: the API has no cancel.",
+            "The wait has ended here: a user ended the task, or another triggerer goes on with it. Video %s goes on "
+            "being generated, and is billed: the API has no cancel.",
             self._watched,
         )
 
@@ -249,8 +250,9 @@ class VeoVideoBatchTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Say what goes on being billed: the API has no way to cancel a video."""
         self.log.warning(
-            "The wait was ended by a user. %d videos go on being generated, and are billed: the API has no cancel. "
-            "They are on record: the task goes on with them when it is cleared.",
+            "The wait has ended here: a user ended the task, or another triggerer goes on with it. %d videos go on "
+            "being generated, and are billed: the API has no cancel. They are on record: the task goes on with them "
+            "when it is cleared.",
             len(self.videos) - len(self._outcomes),
         )
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from airflow_provider_veo.hooks import VeoHook
 
 
+TRIGGER_BYTES = 42_000
+"""MySQL keeps 64 KiB of a trigger's arguments, which are encrypted: four bytes for each three."""
+_BYTES_BESIDE_AN_ID = 24
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 
@@ -96,9 +99,21 @@ class Run:
         return Progress.of(len(self._jobs), entries, set(engine.in_flight), {job.key for job in engine.queue})
 
     @property
-    def waiting(self) -> list[Entry]:
-        """What is on record of the videos that are being generated."""
-        return [self.engine.entries[key] for key in self.engine.in_flight]
+    def watched(self) -> dict[str, float]:
+        """
+        When the videos that are being generated were submitted, by id: as many as a trigger can hold, the oldest first.
+
+        The others' turn comes when some of these have ended.
+        """
+        entries = sorted((self.engine.entries[key] for key in self.engine.in_flight), key=lambda each: each.submitted)
+        watched: dict[str, float] = {}
+        room = TRIGGER_BYTES
+        for entry in entries:
+            room -= len(str(entry.veo_task_id)) + _BYTES_BESIDE_AN_ID
+            if room < 0:
+                break
+            watched[str(entry.veo_task_id)] = entry.submitted
+        return watched
 
     def tell(self) -> None:
         """Tell how far it is, unless that was told a moment ago."""

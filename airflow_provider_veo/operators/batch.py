@@ -262,7 +262,7 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
         self.log.info("Waiting for %d videos without a worker", len(engine.in_flight))
         self.defer(
             trigger=VeoVideoBatchTrigger(
-                videos={str(entry.veo_task_id): entry.submitted for entry in run.waiting},
+                videos=run.watched,
                 veo_conn_id=self.veo_conn_id,
                 timeout=self.timeout,
                 poll_interval=self.poll_interval,

@@ -211,7 +211,7 @@ def test_a_wait_that_is_too_long_is_gone_on_with_by_the_next_try(relay, a_try):
 def outcomes_at(relay, run):
     """Return what a trigger would see."""
     hook = run._hook._hook
-    seen = {entry.veo_task_id: hook.get_video(entry.veo_task_id) for entry in run.waiting}
+    seen = {veo_task_id: hook.get_video(veo_task_id) for veo_task_id in run.watched}
     return {id: {"video": each.to_dict()} for id, each in seen.items() if each.state != "running"}
 
 
@@ -221,7 +221,7 @@ def test_without_a_worker_it_submits_returns_and_goes_on_with_what_a_trigger_saw
     assert len(done.run.engine.in_flight) == 4
     assert len(done.run.engine.queue) == 6
     assert relay.stats()["requests"] == {"create": 4}
-    assert {entry.veo_task_id for entry in done.run.waiting} == ids_at(relay)
+    assert done.run.watched.keys() == ids_at(relay)
     relay.set_faults("failed=blocked@2")
     relay.configure(generation_seconds=0)
     again = a_try(jobs(10), outcomes=outcomes_at(relay, done.run), deferrable=True, max_in_flight=100)
@@ -234,10 +234,10 @@ def test_without_a_worker_it_submits_returns_and_goes_on_with_what_a_trigger_saw
 def test_what_a_trigger_gave_up_on_is_not_waited_for_in_the_same_try(relay, a_try):
     relay.configure(generation_seconds=600)
     done = a_try(jobs(2), deferrable=True)
-    one, two = (entry.veo_task_id for entry in done.run.waiting)
+    one, two = done.run.watched
     error = {"kind": "VeoTimeoutError", "message": "too late", "veo_task_id": one}
     again = a_try(jobs(2), outcomes={one: {"error": error}}, deferrable=True)
-    assert [entry.veo_task_id for entry in again.run.waiting] == [two]
+    assert list(again.run.watched) == [two]
     video = VideoTask(id=two, state="succeeded", status="completed", video_url="https://media.example.com/x.mp4")
     last = a_try(jobs(2), outcomes={two: {"video": video.to_dict()}}, deferrable=True)
     assert last.counts == {"succeeded": 1, "timed_out": 1}

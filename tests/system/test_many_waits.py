@@ -54,7 +54,7 @@ def run_the_dag_that_ends_badly(services, relay):
     assert answer.ok, answer.text
     services.wait_until(lambda: state("trigger_breaks") == "failed", timeout=120, what="the end of trigger_breaks")
     services.wait_until(
-        lambda: any("was ended by a user" in log for log in services.task_logs(dag_id, run_id).values()),
+        lambda: any("a user ended the task" in log for log in services.task_logs(dag_id, run_id).values()),
         timeout=30,
         what="the log of the ended wait",
     )
