@@ -109,7 +109,7 @@ def measure() -> tuple[dict[str, Side], dict[str, Life]]:
     with sandbox.running(generation_seconds=1e6) as relay:
         os.environ["AIRFLOW_CONN_VEO_DEFAULT"] = relay.connection
         os.environ["AIRFLOW_CONN_RELAY"] = _http_connection(relay)
-        ids = _submit(relay)
+        ids = submit(relay, VIDEOS)
         sides = {side: _run(relay, side, ids) for side in (OURS, THEIRS, KEPT_ON)}
     chance = random.Random(0)
     lives = {OURS: _lives(_our_life, chance), THEIRS: _lives(_fixed_life, chance)}
@@ -178,7 +178,8 @@ def _http_connection(relay: Sandbox) -> str:
     return json.dumps({"conn_type": "http", "host": relay.url, "extra": headers})
 
 
-def _submit(relay: Sandbox) -> list[str]:
+def submit(relay: Sandbox, videos: int) -> list[str]:
+    """Submit so many videos, and return their ids."""
     body = json.dumps(payload.build(**ARGUMENTS)).encode()
     headers = {
         "Authorization": f"Bearer {relay.api_key}",
@@ -187,7 +188,7 @@ def _submit(relay: Sandbox) -> list[str]:
     }
     kept = http.client.HTTPConnection(urlsplit(relay.url).netloc)
     ids = []
-    for _ in range(VIDEOS):
+    for _ in range(videos):
         kept.request("POST", "/v1/video/create", body, headers)
         ids.append(json.load(kept.getresponse())["id"])
     kept.close()

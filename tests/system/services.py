@@ -7,16 +7,19 @@ No process outlives the block, and none outlives the test process, however that 
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import signal as signals
 import socket
 import time
+import uuid
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from tests.airflow_lines import LINE
 from tests.system.supervised import HOSTNAME, HOSTNAME_CALLABLE, launch
 
 if TYPE_CHECKING:
@@ -29,9 +32,10 @@ if TYPE_CHECKING:
     from tests.system.supervised import Supervised
 
 _JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
-SERVICES = ("api-server", *_JOB_TYPES)
-"""What an Airflow needs that has no workers of their own. The slowest to start is the first."""
-_KINDS = (*SERVICES, "celery-worker")
+_KINDS = ("api-server", *_JOB_TYPES, "celery-worker")
+"""The slowest to start is the first."""
+SERVICES = (("api-server",) if LINE >= (3, 0) else ()) + tuple(_JOB_TYPES)
+"""What an Airflow needs that has no workers of their own. In Airflow 2.11 they share the database, and need no API."""
 
 # The ports of their log servers are fixed: two Airflows on a machine would fight for them.
 _NO_LOG_SERVER = ("scheduler", "triggerer", "celery-worker")
@@ -69,7 +73,8 @@ class Services:
 
     :param airflow: its home must have a database. Variables of its environment go before the tuning of this class.
     :param names: those that are started with the block; others can be started later.
-    :param executor: the ``CeleryExecutor`` needs a broker, see ``[celery] broker_url``.
+    :param executor: the ``LocalExecutor`` where none is given; Airflow 2.11 has only the ``SequentialExecutor`` on
+        SQLite. The ``CeleryExecutor`` needs a broker, see ``[celery] broker_url``.
     :param parallelism: worker slots of the ``LocalExecutor``, each a process, forked when the scheduler starts; with
         the ``CeleryExecutor``, the tasks that a scheduler has queued or running at a time.
     :param capacity: triggers that a triggerer runs at a time.
@@ -82,15 +87,16 @@ class Services:
         airflow: Airflow,
         names: Iterable[str] = SERVICES,
         *,
-        executor: str = "LocalExecutor",
+        executor: str | None = None,
         parallelism: int = 4,
         capacity: int = 1000,
         keeps_up: bool = False,
         **variables: str,
     ) -> None:
+        on_sqlite = airflow.database.startswith("sqlite:")
         # By default a process waits for another's write to SQLite for 5 s only. For the rest, SQLite does: Airflow
         # switches it to WAL itself, and begins no transaction by reading.
-        patience = "?timeout=60" if airflow.database.startswith("sqlite:") else ""
+        patience = "?timeout=60" if on_sqlite else ""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -98,7 +104,9 @@ class Services:
             **_TUNING,
             **airflow.environment,
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow.database + patience,
-            "AIRFLOW__CORE__EXECUTOR": executor,
+            "AIRFLOW__CORE__EXECUTOR": executor
+            or ("SequentialExecutor" if on_sqlite and LINE < (3, 0) else "LocalExecutor"),
+            "AIRFLOW__SCHEDULER__STANDALONE_DAG_PROCESSOR": "True",  # as in Airflow 3
             "AIRFLOW__CORE__PARALLELISM": str(parallelism),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -188,9 +196,9 @@ class Services:
         """Return the id of a running service's main process."""
         return self._running[name].main.pid
 
-    def processes(self) -> list[psutil.Process]:
-        """Return all processes of the running services."""
-        return [process for service in self._running.values() for process in service.all()]
+    def processes(self, *names: str) -> list[psutil.Process]:
+        """Return all processes of services; of all that run, where none is named."""
+        return [process for name in names or self._running for process in self._running[name].all()]
 
     def log(self, name: str) -> str:
         """Return what a service has written, all its starts together."""
@@ -210,14 +218,23 @@ class Services:
 
         A DAG with a schedule begins its scheduled runs then, too.
         """
-        path = f"/api/v2/dags/{dag_id}"
-        self.wait_until(lambda: self.ask("GET", path).ok, timeout, what=f"DAG {dag_id} to be parsed")
+        is_there = "SELECT 1 FROM serialized_dag WHERE dag_id = ?"
+        self.wait_until(lambda: self.airflow.query(is_there, dag_id), timeout, what=f"DAG {dag_id} to be parsed")
         date = logical_date and logical_date.isoformat()
+        if LINE < (3, 0):
+            return self._trigger_by_command(dag_id, run_id or f"manual__{uuid.uuid4()}", conf, date)
+        path = f"/api/v2/dags/{dag_id}"
         run = {"dag_run_id": run_id, "conf": dict(conf or {}), "logical_date": date}
         for method, where, document in ("PATCH", path, {"is_paused": False}), ("POST", f"{path}/dagRuns", run):
             answer = self.ask(method, where, document)
             assert answer.ok, f"{method} {where}: {answer.status_code} {answer.text}"
         return str(answer.json()["dag_run_id"])
+
+    def _trigger_by_command(self, dag_id: str, run_id: str, conf: Mapping[str, Any] | None, date: str | None) -> str:
+        self.airflow.run("dags", "unpause", dag_id)
+        when = ("--exec-date", date) if date else ()
+        self.airflow.run("dags", "trigger", dag_id, "--run-id", run_id, "--conf", json.dumps(dict(conf or {})), *when)
+        return run_id
 
     def wait_for(self, dag_id: str, run_id: str, timeout: float = 60) -> str:
         """Wait until a run has ended, and return its state, ``success`` or ``failed``."""
