@@ -147,6 +147,8 @@ def make_airflow(home: Path, dags: Path, **variables: str) -> Airflow:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        # Airflow 2.11 starts each task by the command of this name.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "NO_PROXY": "127.0.0.1,localhost",
         "PYTHONPATH": str(PROJECT),
         # A warning about this package's code is a failure of it; those about others' are not ours to mend.

@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 _JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
 _KINDS = ("api-server", *_JOB_TYPES, "celery-worker")
 """The slowest to start is the first."""
-SERVICES = (("api-server",) if LINE >= (3, 0) else ()) + tuple(_JOB_TYPES)
-"""What an Airflow needs that has no workers of their own. In Airflow 2.11 they share the database, and need no API."""
+SERVICES = ("api-server", *_JOB_TYPES) if LINE >= (3, 0) else ("scheduler", "triggerer")
+"""
+What an Airflow needs that has no workers of their own. Those of Airflow 2.11 share the database, and need no API; its
+scheduler reads the DAG files itself.
+"""
 
 # The ports of their log servers are fixed: two Airflows on a machine would fight for them.
 _NO_LOG_SERVER = ("scheduler", "triggerer", "celery-worker")
@@ -106,7 +109,6 @@ class Services:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow.database + patience,
             "AIRFLOW__CORE__EXECUTOR": executor
             or ("SequentialExecutor" if on_sqlite and LINE < (3, 0) else "LocalExecutor"),
-            "AIRFLOW__SCHEDULER__STANDALONE_DAG_PROCESSOR": "True",  # as in Airflow 3
             "AIRFLOW__CORE__PARALLELISM": str(parallelism),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
