@@ -1,8 +1,4 @@
-"""
-What the lines of Airflow do differently, as far as tests need to know: which tests a line can't run, and why.
-
-``docs/compatibility.md`` holds the same as a table.
-"""
+"""What the lines of Airflow do differently, as far as tests need to know: which tests a line can't run, and why."""
 
 from __future__ import annotations
 
