@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 600.0
 """So much later than a wait's own deadline is the one that is set for Airflow, which ends a trigger without a word."""
+_ENDED_HERE = "The wait has ended here: a user ended the task, or another triggerer goes on with it."
 
 
 class VeoVideoTrigger(BaseTrigger):
@@ -109,9 +110,7 @@ class VeoVideoTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Say what goes on being billed: the API has no way to cancel a video."""
         self.log.warning(
-            "The wait has ended here: a user ended the task, or another triggerer goes on with it. Video %s goes on "
-            "being generated, and is billed: the API has no cancel.",
-            self._watched,
+            "%s Video %s goes on being generated, and is billed: the API has no cancel.", _ENDED_HERE, self._watched
         )
 
     async def _wait(self, veo_task_id: str) -> VideoTask:
@@ -250,9 +249,9 @@ class VeoVideoBatchTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Say what goes on being billed: the API has no way to cancel a video."""
         self.log.warning(
-            "The wait has ended here: a user ended the task, or another triggerer goes on with it. %d videos go on "
-            "being generated, and are billed: the API has no cancel. They are on record: the task goes on with them "
-            "when it is cleared.",
+            "%s %d videos go on being generated, and are billed: the API has no cancel. They are on record: the task "
+            "goes on with them when it is cleared.",
+            _ENDED_HERE,
             len(self.videos) - len(self._outcomes),
         )
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tests.system.conftest import Airflow
 
 
-def with_dags(folder: Path, relay: Sandbox, sources: Mapping[str, str]) -> Airflow:
-    """Make one, with a database and a DAG file for each source, by the DAG's id."""
+def with_dags(folder: Path, relay: Sandbox, sources: Mapping[str, str], **variables: str) -> Airflow:
+    """Make one, with a database, a DAG file for each source, by the DAG's id, and more variables of the environment."""
     home, dags = folder / "airflow", folder / "dags"
     home.mkdir()
     dags.mkdir()
@@ -28,6 +28,7 @@ def with_dags(folder: Path, relay: Sandbox, sources: Mapping[str, str]) -> Airfl
         dags,
         AIRFLOW_CONN_VEO_DEFAULT=relay.connection,
         AIRFLOW_CONN_RELAY=json.dumps({"conn_type": "http", "host": relay.url, "extra": headers}),
+        **variables,
     )
     airflow.run("db", "migrate")
     return airflow

@@ -6,7 +6,7 @@ It takes about ten minutes: ``python -m bench triggerers`` runs it alone. It nee
 
 One Airflow on PostgreSQL, with a scheduler and two triggerers, runs one DAG after the other: 250, 500, 1,000 and 2,000
 sensors that begin and end in the triggerer, so that no worker has a part in it. While all of them wait, and each was
-asked for once, two windows are measured: what the triggerers use of the processor (their supervisors too), and how many
+asked for once, a window is measured: what the triggerers use of the processor (their supervisors too), and how many
 questions the sandbox gets. Memory is what is theirs alone (the unique set), less that before the DAG began. Then the
 sandbox says that all videos are there. Measured is from the first task instance that ended to the last one: each is
 noticed at its next question, so it takes a poll interval at least.
@@ -23,15 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_veo import sandbox
-from bench import show
+from bench import airflows, show
 from bench.waiting import submit
 from tests.distributed.servers import PostgreSQL
-from tests.system.conftest import make_airflow
 from tests.system.services import Services
 
 if TYPE_CHECKING:
-    import psutil
-
     from airflow_provider_veo.sandbox import Sandbox
 
 WARM_UP = 20
@@ -102,12 +99,7 @@ def measure() -> list[Waits]:
         sandbox.running(generation_seconds=1e6) as relay,
         PostgreSQL("bench") as postgresql,
     ):
-        home, dags = Path(folder, "airflow"), Path(folder, "dags")
-        home.mkdir()
-        dags.mkdir()
-        connection = {"AIRFLOW_CONN_VEO_DEFAULT": relay.connection}
-        airflow = make_airflow(home, dags, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=postgresql.url, **connection)
-        airflow.run("db", "migrate")
+        airflow = airflows.with_dags(Path(folder), relay, {}, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=postgresql.url)
         names = ("api-server", "dag-processor", "scheduler", *TRIGGERERS)
         with Services(airflow, names, capacity=max(SIZES)) as services:
             _measured(services, relay, WARM_UP)
@@ -170,18 +162,14 @@ def _questions(relay: Sandbox) -> int:
     return relay.stats()["requests"]["query"]
 
 
-def _processes(services: Services) -> list[psutil.Process]:
-    return [process for name in TRIGGERERS for process in services.processes(name)]
-
-
 def _cpu(services: Services) -> float:
     """Return the seconds of processor time that the triggerers have used."""
-    times = [process.cpu_times() for process in _processes(services)]
+    times = [process.cpu_times() for process in services.processes(*TRIGGERERS)]
     return sum(each.user + each.system for each in times)
 
 
 def _memory(services: Services) -> int:
-    return sum(process.memory_full_info().uss for process in _processes(services))
+    return sum(process.memory_full_info().uss for process in services.processes(*TRIGGERERS))
 
 
 def _draw(found: list[Waits]) -> None:

@@ -64,17 +64,11 @@ class Environment:
         if not self.python.exists():
             run(UV, "venv", "--quiet", "--python", self._made_with, self.python.parents[1])
         pins = re.findall(r"^apache-airflow==[^\s;]+", self.constraints.read_text(), re.MULTILINE)
-        self._pip("install", *pins, "--constraint", self.constraints, "--compile-bytecode")
+        pinned = ("--compile-bytecode", "--constraint", self.constraints)
+        self._pip("install", *pinned, *pins)
         # By its path uv takes a wheel of the same version for the one that is there.
-        self._pip(
-            "install",
-            f"{wheel}[{EXTRAS.get(self.line, 'dev')}]",
-            "--constraint",
-            self.constraints,
-            "--reinstall-package",
-            "airflow-provider-veo",
-            "--compile-bytecode",
-        )
+        wheel_with_extras = f"{wheel}[{EXTRAS.get(self.line, 'dev')}]"
+        self._pip("install", *pinned, "--reinstall-package", "airflow-provider-veo", wheel_with_extras)
         self._pip("check")
 
     def test(self, dist: Path, arguments: list[str]) -> tuple[bool, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_veo import __version__
-from tests.airflow_lines import CONSTRAINTS
+from tests.airflow_lines import AIRFLOW, CONSTRAINTS
 from tests.system.conftest import PROJECT
 
 UV = str(Path(sys.executable).with_name("uv"))
@@ -41,9 +41,8 @@ def installed(distributions, tmp_path_factory):
     run(UV, "venv", "--quiet", "--python", sys.executable, folder / "venv")
     (wheel,) = distributions.glob("*.whl")
     python = folder / "venv" / "bin" / "python"
-    pins = re.findall(r"^apache-airflow==[^\s;]+", CONSTRAINTS.read_text(), re.MULTILINE)
-    run(UV, "pip", "install", "--quiet", "--python", python, "--constraint", CONSTRAINTS, *pins)
-    run(UV, "pip", "install", "--quiet", "--python", python, "--constraint", CONSTRAINTS, wheel)
+    for package in f"apache-airflow=={AIRFLOW}", wheel:
+        run(UV, "pip", "install", "--quiet", "--python", python, "--constraint", CONSTRAINTS, package)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))}
     environment |= {"AIRFLOW_HOME": str(folder / "home"), "COLUMNS": "200"}
 
