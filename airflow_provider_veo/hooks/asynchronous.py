@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseHook
+from asgiref.sync import sync_to_async
 
 from airflow_provider_veo import connection
 from airflow_provider_veo.compat import mask_secret
@@ -130,10 +130,9 @@ class _Client:
 
     async def _look_up(self) -> connection.VeoConnection:
         try:
-            settings = connection.read(await get_async_connection(self._veo_conn_id, hook=BaseHook))
-            for secret in settings.secrets:
-                await asyncio.to_thread(mask_secret, secret)
-            await asyncio.to_thread(self._exchange.prepare, settings)
+            # All that asks the triggerer's main process does so from a thread of asgiref's. Airflow 3.0 and 3.1 can't
+            # from others, and what 3.1 to 3.3.1 do from the event loop itself masks secrets in a way that may lock up.
+            return await sync_to_async(self._read, thread_sensitive=False)()
         except VeoError:
             raise
         except Exception as error:
@@ -141,6 +140,12 @@ class _Client:
             raise VeoUnavailableError(
                 f"The connection {self._veo_conn_id!r} can't be looked up: {type(error).__name__}: {error}"
             ) from error
+
+    def _read(self) -> connection.VeoConnection:
+        settings = connection.read(BaseHook.get_connection(self._veo_conn_id))
+        for secret in settings.secrets:
+            mask_secret(secret)
+        self._exchange.prepare(settings)
         return settings
 
     async def ask(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:

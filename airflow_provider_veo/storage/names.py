@@ -31,7 +31,8 @@ def destination_for(
     :param dag_id: the DAG's id.
     :param run_date: of the DAG run; a date becomes ``2026-11-22``, a text is taken as it is.
     """
-    path = ObjectStoragePath(destination, conn_id=conn_id)
+    # Up to Airflow 3.1 a conn_id of None takes the place of the URI's.
+    path = ObjectStoragePath(destination, conn_id=conn_id) if conn_id else ObjectStoragePath(destination)
     if not destination.endswith("/"):
         return path
     date_name = run_date if isinstance(run_date, str) else f"{run_date:%Y-%m-%d}"

@@ -8,6 +8,7 @@ import os
 import time
 
 import pytest
+from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_veo.hooks import VeoAsyncHook, VeoHook, asynchronous
 from airflow_provider_veo.protocol import (
@@ -132,20 +133,20 @@ def test_waits_share_a_client_and_it_is_closed_after_the_last(relay, veo_task_id
 
 def test_the_connection_is_looked_up_once_for_many(relay, veo_task_id, monkeypatch):
     looked_up = []
-    real = asynchronous.get_async_connection
+    real = BaseHook.get_connection
 
-    async def counting(*arguments, **options):
-        looked_up.append(arguments)
-        return await real(*arguments, **options)
+    def counting(conn_id):
+        looked_up.append(conn_id)
+        return real(conn_id)
 
-    monkeypatch.setattr(asynchronous, "get_async_connection", counting)
+    monkeypatch.setattr(BaseHook, "get_connection", counting)
 
     async def scenario():
         async with VeoAsyncHook():
             await asyncio.gather(*(VeoAsyncHook().get_video(veo_task_id) for _ in range(50)))
 
     asyncio.run(scenario())
-    assert len(looked_up) == 1
+    assert looked_up == ["veo_default"]
 
 
 def test_a_rotated_key_is_picked_up_at_once(relay, veo_task_id, connect):

@@ -36,7 +36,10 @@ def test_a_file_is_taken_as_it_is():
 
 
 def test_the_storages_connection_is_kept():
-    assert str(path_for("file:///videos/", conn_id="my_files")).startswith("file://my_files@/videos/")
+    path = path_for("file:///videos/", conn_id="my_files")
+    assert str(path).startswith("file://my_files@/videos/")
+    assert path.samestore(path_for("file://my_files@/videos/"))
+    assert not path.samestore(path_for())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests import airflow_lines
 from tests.system import databases
 
 PROJECT = Path(__file__).parents[2]
@@ -147,6 +148,7 @@ def make_airflow(home: Path, dags: Path, **variables: str) -> Airflow:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        **airflow_lines.journal(home),
         # Airflow 2.11 starts each task by the command of this name.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "NO_PROXY": "127.0.0.1,localhost",
