@@ -11,6 +11,7 @@ LINES := 2.11 3.0 3.1 3.2 3.3
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 # Most tests wait for something most of the time.
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-system test-chaos test-matrix test-distributed lint bench constraints clean
@@ -28,7 +29,7 @@ demo: $(READY) ## run the nightly DAG in a real Airflow against the sandbox
 	@$(BIN)/python demo/run.py
 
 test: $(READY) ## run the tests, with coverage
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term
 	@$(BIN)/coverage report --include='airflow_provider_veo/protocol/*' --fail-under=95 --format=total \
 	    | sed 's/^/protocol, lines and branches covered: /; s/$$/ %/'
 
@@ -39,7 +40,7 @@ test-chaos: $(READY) ## kill tasks and services at every point, and count what w
 	@$(BIN)/python -m pytest -m chaos
 
 test-matrix: $(READY) ## run the tests on every line of Airflow, with the wheel that a user installs
-	@$(BIN)/python scripts/matrix.py $(MATRIX) --python "$(PYTHON)" --pytest="-q -n $(WORKERS) --dist loadfile"
+	@$(BIN)/python scripts/matrix.py $(MATRIX) $(if $(ALL),--all) --python "$(PYTHON)" --pytest="-q $(SIDE_BY_SIDE)"
 
 test-distributed: $(READY) ## PostgreSQL, Redis, Celery and MariaDB: a night in which every part dies
 	@$(BIN)/python -m tests.distributed.machine

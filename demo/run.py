@@ -164,5 +164,6 @@ def say(what: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stop in signal.SIGTERM, signal.SIGINT:  # that one too: a shell starts what is in its background without it
+        signal.signal(stop, signal.default_int_handler)
     sys.exit(main())

@@ -4,6 +4,9 @@ Test the wheel on every line of Airflow, each in an environment of its own.
 ``python scripts/matrix.py [LINE …]``; a line is one of :data:`LINES`, and all of them where none is named. Airflow is
 installed first and by itself, with constraints; then the wheel, and what the tests need. The tests run in a copy of the
 project without the package, so that they find the one that was installed.
+
+They are the unit tests, and of the system tests those of the examples, of downloads, of a scheduler with a triggerer and
+of records in files; with ``--all`` the others too, which take most of the time of older lines.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ LOWEST = "lowest"
 LINES = ("2.11", "3.0", "3.1", "3.2", "3.3", LOWEST)
 """Lines of Airflow, and the oldest one with the lowest versions of everything that ``pyproject.toml`` admits."""
 EXTRAS = {"3.0": "dev,fab", LOWEST: "test"}
+ONLY_WITH_ALL = ("announcements", "batch", "create_operator", "lineage", "package", "waits")
+"""System tests that run on each line only where that is asked for."""
 COPIED = ("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests", "README.md", "pyproject.toml")
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
@@ -136,9 +141,12 @@ def main() -> int:
     parser.add_argument("lines", nargs="*", choices=[[], *LINES], metavar="LINE", help=", ".join(LINES))
     parser.add_argument("--python", default=sys.executable, help="the interpreter to make the environments with")
     parser.add_argument("--pytest", default="-q", help="arguments for pytest")
+    parser.add_argument("--all", action="store_true", help="all system tests")
     options = parser.parse_args()
     dist = build()
-    outcomes = [go(line, options.python, dist, options.pytest.split()) for line in options.lines or LINES]
+    left_out = () if options.all else (f"--ignore=tests/system/test_{name}.py" for name in ONLY_WITH_ALL)
+    arguments = [*options.pytest.split(), *left_out]
+    outcomes = [go(line, options.python, dist, arguments) for line in options.lines or LINES]
     print(f"\n{'=' * 20} Airflow's lines {'=' * 20}", *outcomes, sep="\n")
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 

@@ -34,6 +34,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
+    # What takes longest begins first: the others fill the time in which it waits.
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/system/"))
     for item in items:
         if reason := airflow_lines.why_skipped(item.nodeid.removeprefix("tests/")):
             item.add_marker(pytest.mark.skip(reason=reason))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,11 +30,11 @@ DAG_ID = "veo_evening"
 def evening(migrated_home, tmp_path_factory):
     root = tmp_path_factory.mktemp("evening")
     shutil.copytree(migrated_home, root / "airflow")
-    with sandbox.running(generation_seconds=6, video_seconds=0.2, api_key=CANARY) as relay:
+    with sandbox.running(generation_seconds=20, video_seconds=0.2, api_key=CANARY) as relay:
         airflow = make_airflow(root / "airflow", DAGS, AIRFLOW_CONN_VEO_DEFAULT=relay.connection, VEO_NIGHT=str(root))
         with Services(airflow) as services:
             run_id = services.trigger(DAG_ID)
-            state = services.wait_for(DAG_ID, run_id, timeout=120)
+            state = services.wait_for(DAG_ID, run_id, timeout=240)
         yield SimpleNamespace(
             airflow=airflow,
             state=state,
@@ -61,6 +62,12 @@ def test_every_video_ends_and_is_paid_for_once(evening):
 def test_the_waits_were_without_a_worker(evening):
     triggers = {name.split("/")[0].removeprefix("task_id=") for name in evening.logs if ".trigger." in name}
     assert triggers == {"batch", "wait", "wait_without_a_worker", "waits"}
+
+
+def test_a_batch_waits_for_more_videos_than_one_trigger_can_be_told_of(evening):
+    (log,) = (text for name, text in evening.logs.items() if name.startswith("task_id=batch/") and "trigger" not in name)
+    waited_for = [int(number) for number in re.findall(r"Waiting for (\d+) videos without a worker", log)]
+    assert max(waited_for) > 1000
 
 
 def test_what_the_database_holds_is_what_the_relay_made(evening):

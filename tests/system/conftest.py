@@ -51,7 +51,7 @@ class Airflow:
     def command(self, *arguments: str) -> list[str]:
         return [str(Path(sys.executable).with_name("airflow")), *arguments]
 
-    def run(self, *arguments: str, check: bool = True, timeout: float = 240) -> str:
+    def run(self, *arguments: str, check: bool = True, timeout: float = 500) -> str:
         """Run an ``airflow`` command, and return what it printed."""
         done = subprocess.run(
             self.command(*arguments),

@@ -116,7 +116,7 @@ def outcome(migrated_home, tmp_path_factory):
             FILES_S3_FOLDER=f"s3://{bucket.name}/videos/",
             FILES_ELSEWHERE=elsewhere,
         )
-        output = airflow.run("dags", "test", DAG_ID, "2026-11-22", check=False, timeout=280)
+        output = airflow.run("dags", "test", DAG_ID, "2026-11-22", check=False)
         return Files(airflow, output, relay, media, elsewhere, folder, bucket)
 
 

@@ -70,7 +70,7 @@ def ran(migrated_home, tmp_path_factory):
             FILES_S3_FOLDER=f"s3://aws_default@{bucket.name}/videos/",
             FILES_SIGNATURE=SIGNATURE,
         )
-        output = airflow.run("dags", "test", DAG_ID, "2026-11-22", timeout=280)
+        output = airflow.run("dags", "test", DAG_ID, "2026-11-22")
     return SimpleNamespace(
         xcoms=airflow.xcoms(DAG_ID),
         told={(task_id, index): sides for task_id, index, *sides in map(json.loads, told.read_text().splitlines())},

@@ -11,7 +11,8 @@ from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoVideoBatch
 from airflow_provider_veo.sensors import VeoVideoSensor
 
 FOLDER = os.environ.get("VEO_NIGHT", "/tmp")
-BATCHED = 100
+BATCHED = 1200
+"""More than a trigger's arguments hold on MySQL, where all wait at once."""
 CHINESE = "牛飞上天了 🐄"
 WAIT = {"deferrable": True, "poll_interval": 1}
 
@@ -22,6 +23,7 @@ with DAG("veo_evening", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=ti
         result_path=f"{FOLDER}/batch",
         model="veo3-fast",
         max_in_flight=BATCHED,
+        download=False,
         **WAIT,
     )
     create = VeoCreateVideoOperator(task_id="create", prompt=CHINESE, model="veo3-fast")
