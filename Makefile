@@ -7,7 +7,8 @@ CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-LINES := 2.11 3.0 3.1 3.2 3.3
+SERVERS := $(VENV)/.servers
+LINES := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow-*.in))
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 # Most tests wait for something most of the time.
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
@@ -23,6 +24,11 @@ setup: $(READY) ## make .venv, with everything pinned
 
 $(READY): pyproject.toml $(CONSTRAINTS) scripts/setup.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" CONSTRAINTS="$(CONSTRAINTS)" sh scripts/setup.sh
+	@touch $@
+
+$(SERVERS): $(READY)
+	@$(BIN)/python -m tests.distributed.machine
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[distributed]"
 	@touch $@
 
 demo: $(READY) ## run the nightly DAG in a real Airflow against the sandbox
@@ -42,9 +48,7 @@ test-chaos: $(READY) ## kill tasks and services at every point, and count what w
 test-matrix: $(READY) ## run the tests on every line of Airflow, with the wheel that a user installs
 	@$(BIN)/python scripts/matrix.py $(MATRIX) $(if $(ALL),--all) --python "$(PYTHON)" --pytest="-q $(SIDE_BY_SIDE)"
 
-test-distributed: $(READY) ## PostgreSQL, Redis, Celery and MariaDB: a night in which every part dies
-	@$(BIN)/python -m tests.distributed.machine
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[distributed]"
+test-distributed: $(SERVERS) ## PostgreSQL, Redis, Celery and MariaDB: a night in which every part dies
 	@$(BIN)/python -m pytest -m distributed
 
 lint: $(READY) ## ruff, mypy, import-linter
@@ -53,7 +57,7 @@ lint: $(READY) ## ruff, mypy, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## measure, side by side with what a user would pick instead
+bench: $(SERVERS) ## measure, side by side with what a user would pick instead
 	@$(BIN)/python -m bench
 
 constraints: $(READY) ## pin the newest versions of everything, for each line of Airflow
