@@ -24,7 +24,7 @@ from tests.conftest import CANARY
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500)]
 
 DAG_ID = "veo_chaos"
-RUNS = {"state": int(os.environ.get("VEO_CHAOS_RUNS", "300")), "file": 60, "memory": 60}
+RUNS = {"state": int(os.environ.get("VEO_CHAOS_RUNS", "300")), "file": 20, "memory": 20}
 SINGLE = os.environ.get("VEO_CHAOS_RUN")
 MASTER_SEED = os.environ.get("VEO_CHAOS_SEED", "1")
 ALL_POINTS = (*POINTS, IN_THE_STORE, WHILE_DEFERRED)

@@ -152,6 +152,7 @@ def make_airflow(home: Path, dags: Path, **variables: str) -> Airflow:
         # Airflow 2.11 starts each task by the command of this name.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "NO_PROXY": "127.0.0.1,localhost",
+        "COLUMNS": "500",  # a message stays on its line
         "PYTHONPATH": str(PROJECT),
         # A warning about this package's code is a failure of it; those about others' are not ours to mend.
         "PYTHONWARNINGS": "error:::airflow_provider_veo",
