@@ -5,8 +5,8 @@ Test the wheel on every line of Airflow, each in an environment of its own.
 installed first and by itself, with constraints; then the wheel, and what the tests need. The tests run in a copy of the
 project without the package, so that they find the one that was installed.
 
-They are the unit tests, and of the system tests those of the examples, of downloads, of a scheduler with a triggerer and
-of records in files; with ``--all`` the others too, which take most of the time of older lines.
+They are the unit tests, and of the system tests those of the examples, of downloads, of a scheduler with a triggerer
+and of records in files; with ``--all`` the others too, which take most of the time of older lines.
 """
 
 from __future__ import annotations

@@ -72,12 +72,12 @@ SKIPS: tuple[Skip, ...] = (
     Skip(
         "system/test_[bcw]*.py::test_the_key_is_nowhere",
         lambda line: line == (3, 0),
-        "`airflow dags test` of Airflow 3.0 prints each secret that it masks; test_scheduler.py looks for the key there",
+        "`airflow dags test` of Airflow 3.0 prints each secret that it masks; test_scheduler.py looks for it there",
     ),
     Skip(
         "system/test_files.py::test_the_key_is_nowhere",
         lambda line: line == (3, 0),
-        "`airflow dags test` of Airflow 3.0 prints each secret that it masks; test_scheduler.py looks for the key there",
+        "`airflow dags test` of Airflow 3.0 prints each secret that it masks; test_scheduler.py looks for it there",
     ),
     Skip("system/test_examples.py::test_the_demo_*", lambda line: line < (3, 3), "the demo runs Airflow 3.3"),
     Skip("test_retry_policy.py*", lambda line: line < (3, 3), "retry policies came with Airflow 3.3"),

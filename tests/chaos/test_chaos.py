@@ -2,7 +2,7 @@
 Hundreds of runs, each killed and obstructed as its seed says, and none is paid for twice or lost.
 
 Each run is printed with its seed. ``VEO_CHAOS_RUN=<seed>[,<seed>…]`` repeats single ones, ``VEO_CHAOS_SEED=<text>``
-draws others, ``VEO_CHAOS_RUNS=<number>`` more or fewer of them.
+draws others, ``VEO_CHAOS_RUNS=<number>`` and ``VEO_CHAOS_RUNS_IN_FILES=<number>`` more or fewer of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from tests.conftest import CANARY
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500)]
 
 DAG_ID = "veo_chaos"
-RUNS = {"state": int(os.environ.get("VEO_CHAOS_RUNS", "300")), "file": 20, "memory": 20}
+IN_FILES = int(os.environ.get("VEO_CHAOS_RUNS_IN_FILES", "60"))
+RUNS = {"state": int(os.environ.get("VEO_CHAOS_RUNS", "300")), "file": IN_FILES, "memory": IN_FILES}
 SINGLE = os.environ.get("VEO_CHAOS_RUN")
 MASTER_SEED = os.environ.get("VEO_CHAOS_SEED", "1")
 ALL_POINTS = (*POINTS, IN_THE_STORE, WHILE_DEFERRED)
