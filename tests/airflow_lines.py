@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from fnmatch import fnmatchcase
 from importlib import import_module
 from importlib.metadata import version
@@ -93,6 +94,11 @@ def skip_module(test: str) -> None:
     """Skip a module that can't even be imported here; called in it."""
     if reason := why_skipped(test):
         pytest.skip(reason, allow_module_level=True)
+
+
+def unwrapped(printed: str) -> str:
+    """Return what ``airflow dags test`` has printed; 3.0 wraps messages, and draws a box around tracebacks."""
+    return re.sub(r"[\s│]+", " ", printed) if LINE == (3, 0) else printed
 
 
 def journal(home: Path) -> dict[str, str]:

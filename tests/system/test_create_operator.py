@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from airflow_provider_veo import sandbox
+from tests.airflow_lines import unwrapped
 from tests.conftest import CANARY
 from tests.system.conftest import DAGS, make_airflow
 
@@ -28,7 +29,7 @@ FAULTS = (
 class Outcome:
     def __init__(self, airflow, dag_id, output, relay):
         self.dag_id = dag_id
-        self.output = output
+        self.output = unwrapped(output)
         self.xcoms = airflow.xcoms(dag_id)
         self.states = airflow.states(dag_id)
         self.accepted = relay.stats()["accepted_by_prompt"]

@@ -92,7 +92,7 @@ class Files(Outcome):
 
     def log_of(self, task_id):
         """Return what was printed while the task ran."""
-        return self.output.split(f"task_id={task_id} ")[1].partition("[DAG TEST] end task")[0]
+        return self.output.split(f"[DAG TEST] starting task_id={task_id} ")[1].partition("[DAG TEST] end task")[0]
 
 
 @pytest.fixture(scope="module")

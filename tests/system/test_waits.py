@@ -74,7 +74,7 @@ def test_every_mode_of_the_sensor_ends_with_the_video(outcome, task_id):
 
 def test_a_video_that_is_there_ends_the_sensor_without_deferring(outcome):
     assert outcome.state("is_already_there") == ("success", 1)
-    story = outcome.output.split("task_id=is_already_there")[1].partition("[DAG TEST] end task")[0]
+    story = outcome.output.split("[DAG TEST] starting task_id=is_already_there ")[1].partition("[DAG TEST] end task")[0]
     assert "completed" in story
     assert "without a worker" not in story
 
