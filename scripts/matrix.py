@@ -6,7 +6,8 @@ installed first and by itself, with constraints; then the wheel, and what the te
 project without the package, so that they find the one that was installed.
 
 They are the unit tests, and of the system tests those of the examples, of downloads, of a scheduler with a triggerer
-and of records in files; with ``--all`` the others too, which take most of the time of older lines.
+and of records in files; with ``--all`` the others too, which take most of the time of older lines. With ``--quick`` they
+are what is likeliest to differ between lines: no tests of parts that know nothing of Airflow, or little.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ LINES = ("2.11", "3.0", "3.1", "3.2", "3.3", LOWEST)
 EXTRAS = {"3.0": "dev,fab", LOWEST: "test"}
 ONLY_WITH_ALL = ("announcements", "batch", "create_operator", "lineage", "package", "waits")
 """System tests that run on each line only where that is asked for."""
+NOT_WHEN_QUICK = ("protocol", "sandbox", "storage", "system/test_files.py")
+"""Tests of what is the same everywhere; the examples store files, too."""
 COPIED = ("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests", "README.md", "pyproject.toml")
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
@@ -142,10 +145,12 @@ def main() -> int:
     parser.add_argument("--python", default=sys.executable, help="the interpreter to make the environments with")
     parser.add_argument("--pytest", default="-q", help="arguments for pytest")
     parser.add_argument("--all", action="store_true", help="all system tests")
+    parser.add_argument("--quick", action="store_true", help="what is likeliest to differ between lines")
     options = parser.parse_args()
     dist = build()
-    left_out = () if options.all else (f"--ignore=tests/system/test_{name}.py" for name in ONLY_WITH_ALL)
-    arguments = [*options.pytest.split(), *left_out]
+    left_out = [] if options.all else [f"system/test_{name}.py" for name in ONLY_WITH_ALL]
+    left_out += NOT_WHEN_QUICK if options.quick else ()
+    arguments = [*options.pytest.split(), *(f"--ignore=tests/{path}" for path in left_out)]
     outcomes = [go(line, options.python, dist, arguments) for line in options.lines or LINES]
     print(f"\n{'=' * 20} Airflow's lines {'=' * 20}", *outcomes, sep="\n")
     return 0 if all(outcome.passed for outcome in outcomes) else 1
