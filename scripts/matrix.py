@@ -6,8 +6,8 @@ installed first and by itself, with constraints; then the wheel, and what the te
 project without the package, so that they find the one that was installed.
 
 They are the unit tests, and of the system tests those of the examples, of downloads, of a scheduler with a triggerer
-and of records in files; with ``--all`` the others too, which take most of the time of older lines. With ``--quick`` they
-are what is likeliest to differ between lines: no tests of parts that know nothing of Airflow, or little.
+and of records in files; with ``--all`` the others too, which take most of the time of older lines. With ``--quick``
+they are what is likeliest to differ between lines: no tests of parts that know nothing of Airflow, or little.
 """
 
 from __future__ import annotations
