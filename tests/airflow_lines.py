@@ -53,6 +53,10 @@ class Skip(NamedTuple):
     """It names the version."""
 
 
+def _skips(lines: Callable[[tuple[int, ...]], bool], reason: str, *tests: str) -> list[Skip]:
+    return [Skip(each, lines, reason) for each in tests]
+
+
 SKIPS: tuple[Skip, ...] = (
     Skip("test_provider.py::test_the_form_h*", lambda line: line < (3, 0), "Airflow 2.11 makes the form of widgets"),
     Skip(
@@ -70,40 +74,24 @@ SKIPS: tuple[Skip, ...] = (
         lambda line: line < (3, 1),
         "approvals, which are among what runs there, came with Airflow 3.1",
     ),
-    Skip(
+    *_skips(
+        lambda line: line == (3, 0),
+        "`airflow dags test` of Airflow 3.0 prints each secret that it masks; test_scheduler.py looks for it there",
         "system/test_[bcw]*.py::test_the_key_is_nowhere",
-        lambda line: line == (3, 0),
-        "`airflow dags test` of Airflow 3.0 prints each secret that it masks; test_scheduler.py looks for it there",
-    ),
-    Skip(
         "system/test_files.py::test_the_key_is_nowhere",
-        lambda line: line == (3, 0),
-        "`airflow dags test` of Airflow 3.0 prints each secret that it masks; test_scheduler.py looks for it there",
     ),
-    Skip(
+    *_skips(
+        lambda line: line == (3, 0),
+        "the API of Airflow 3.0 refuses an XCom that is false, which is passed on there",
         "system/test_create_operator.py::test_every_field_may_come*",
-        lambda line: line == (3, 0),
-        "the API of Airflow 3.0 refuses an XCom that is false, which is passed on there",
-    ),
-    Skip(
         "system/test_create_operator.py::test_the_id_and_the_video*",
-        lambda line: line == (3, 0),
-        "the API of Airflow 3.0 refuses an XCom that is false, which is passed on there",
-    ),
-    Skip(
         "system/test_create_operator.py::test_the_log_tells*",
-        lambda line: line == (3, 0),
-        "the API of Airflow 3.0 refuses an XCom that is false, which is passed on there",
     ),
-    Skip(
+    *_skips(
+        lambda line: line == (3, 0),
+        "`airflow dags test` of Airflow 3.0 counts what goes on after a wait as another try",
         "system/test_waits.py::*generation_fails-2-2?",
-        lambda line: line == (3, 0),
-        "`airflow dags test` of Airflow 3.0 counts what goes on after a wait as another try",
-    ),
-    Skip(
         "system/test_waits.py::*says_how_to_go_on?reschedule?",
-        lambda line: line == (3, 0),
-        "`airflow dags test` of Airflow 3.0 counts what goes on after a wait as another try",
     ),
     Skip("system/test_examples.py::test_the_demo_*", lambda line: line < (3, 3), "the demo runs Airflow 3.3"),
     Skip("test_retry_policy.py*", lambda line: line < (3, 3), "retry policies came with Airflow 3.3"),

@@ -66,6 +66,11 @@ class Airflow:
         assert not check or done.returncode == 0, output[-8000:]
         return output
 
+    def learn_of_assets(self) -> None:
+        """Let Airflow know of assets and aliases: up to 3.0, ``dags test`` can announce nothing without."""
+        if airflow_lines.LINE < (3, 1):
+            self.run("dags", "reserialize")
+
     def query(self, statement: str, *parameters: object) -> list[tuple]:
         """Run a statement of standard SQL on the database, with ``?`` for each parameter."""
         return databases.query(self.database, statement, parameters)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from airflow_provider_veo import sandbox
-from tests.airflow_lines import ASSET, LINE
+from tests.airflow_lines import ASSET
 from tests.conftest import CANARY
 from tests.system.conftest import DAGS, make_airflow
 
@@ -69,8 +69,7 @@ def ran(migrated_home, tmp_path_factory):
         airflow = make_airflow(
             root / "airflow", DAGS, AIRFLOW_CONN_VEO_DEFAULT=json.dumps(connection), VEO_BATCHES=str(root)
         )
-        if LINE < (3, 1):
-            airflow.run("dags", "reserialize")  # these must know of assets and aliases before something is announced
+        airflow.learn_of_assets()
         # A DAG with failed tasks is a failed command: what the tasks did is asserted below.
         output = airflow.run("dags", "test", DAG_ID, "2026-11-22", check=False)
         return SimpleNamespace(

@@ -54,8 +54,7 @@ def ran(migrated_home, tmp_path_factory):
             AIRFLOW_CONN_VEO_DEFAULT=json.dumps({**json.loads(relay.connection), "extra": {"prices": PRICES}}),
             AIRFLOW_VAR_VEO_DESTINATION=f"{home.as_uri()}/videos/",
         )
-        if LINE < (3, 1):
-            airflow.run("dags", "reserialize")  # these must know of assets and aliases before something is announced
+        airflow.learn_of_assets()
         outputs = {dag_id: airflow.run("dags", "test", dag_id, "2026-11-22") for dag_id in ALONE}
         bodies = [json.loads(request["body"]) for request in relay.requests()]
         return airflow, outputs, bodies, relay.stats()

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from airflow_provider_veo import sandbox
-from tests.airflow_lines import LINE
 from tests.conftest import CANARY
 from tests.system.conftest import DAGS, make_airflow
 from tests.system.test_files import s3_bucket
@@ -71,8 +70,7 @@ def ran(migrated_home, tmp_path_factory):
             FILES_S3_FOLDER=f"s3://aws_default@{bucket.name}/videos/",
             FILES_SIGNATURE=SIGNATURE,
         )
-        if LINE < (3, 1):
-            airflow.run("dags", "reserialize")  # these must know of assets and aliases before something is announced
+        airflow.learn_of_assets()
         output = airflow.run("dags", "test", DAG_ID, "2026-11-22")
     return SimpleNamespace(
         xcoms=airflow.xcoms(DAG_ID),
