@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_3_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS, AIRFLOW_V_3_3_PLUS
 
 try:
     from airflow.sdk.log import mask_secret
@@ -25,4 +25,4 @@ else:
 
     SET_DURING_EXECUTION = _SetDuringExecution()
 
-__all__ = ["AIRFLOW_V_3_3_PLUS", "SET_DURING_EXECUTION", "mask_secret"]
+__all__ = ["AIRFLOW_V_3_1_PLUS", "AIRFLOW_V_3_3_PLUS", "SET_DURING_EXECUTION", "mask_secret"]

@@ -1,14 +1,23 @@
-"""The link to a task's video, in Airflow's UI."""
+"""What a task leaves for those who look: the link to its video in Airflow's UI, and why there is none."""
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
+from airflow_provider_veo.protocol import VeoGenerationFailedError
+from airflow_provider_veo.protocol.text import first_line
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from airflow.providers.common.compat.sdk import BaseOperator, Context
     from airflow.sdk.types import TaskInstanceKey
+
+log = logging.getLogger(__name__)
 
 
 class VideoLink(BaseOperatorLink):
@@ -35,3 +44,22 @@ class VideoLink(BaseOperatorLink):
         """
         if url := video.get("video_url"):
             context["ti"].xcom_push(key=cls().xcom_key, value=url)
+
+
+@contextmanager
+def failure_pushed(context: Context, submitted: Mapping[str, Any]) -> Iterator[None]:
+    """
+    Push the ``veo_video`` of a video that the relay could not generate, with the reason, when this is left so.
+
+    :param context: of the task.
+    :param submitted: what is known of the video.
+    """
+    try:
+        yield
+    except VeoGenerationFailedError as error:
+        failed = {"id": error.veo_task_id, **submitted, "state": "failed", "error": first_line(error)}
+        try:
+            context["ti"].xcom_push(key="veo_video", value=failed)
+        except Exception:  # the reason itself must be heard
+            log.warning("What became of video %s could not be pushed", error.veo_task_id, exc_info=True)
+        raise

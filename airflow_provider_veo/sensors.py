@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_veo.compat import AIRFLOW_V_3_3_PLUS
-from airflow_provider_veo.links import VideoLink
+from airflow_provider_veo.links import VideoLink, failure_pushed
 from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoTimeoutError
 from airflow_provider_veo.protocol.errors import from_dict
 from airflow_provider_veo.protocol.waiting import Wait
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 class VeoVideoSensor(BaseSensorOperator):
     """
-    Wait for a submitted video. The result, ``return_value``, is a dict of the
+    Wait for a submitted video. The result, ``return_value`` and ``veo_video``, is a dict of the
     :class:`~airflow_provider_veo.protocol.VideoTask`.
 
     A failed generation fails the sensor at once, without retries: the video stays failed. Transient failures of the
@@ -104,7 +105,8 @@ class VeoVideoSensor(BaseSensorOperator):
         try:
             if self._wait is None or self.reschedule:
                 self._wait = self._begin(context)
-            video = self.hook.ask(self._wait)
+            with failure_pushed(context, {}):
+                video = self.hook.ask(self._wait)
             if video is None:
                 self._wait.seconds_to_next(time.time())  # raises when the deadline has passed
         except VeoError as error:
@@ -116,10 +118,14 @@ class VeoVideoSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on where the trigger ended: with the video, or with the reason why there is none."""
         if "error" in event:
-            raise _for_airflow(from_dict(event["error"]))
+            error = from_dict(event["error"])
+            with suppress(VeoError), failure_pushed(context, {}):
+                raise error
+            raise _for_airflow(error)
         return self._there(context, event["video"])
 
     def _there(self, context: Context, video: dict[str, Any]) -> dict[str, Any]:
+        context["ti"].xcom_push(key="veo_video", value=video)
         VideoLink.persist(context, video)
         self.log.info("Video %s is there: %s", video["id"], video["video_url"])
         return video

@@ -149,7 +149,8 @@ class VeoVideoTrigger(BaseTrigger):
 
         ti = self._runtime_task_instance()
         # Pushed here, for XComs that are given to the event arrive as texts of JSON.
-        for key, value in ("return_value", video.to_dict()), (VideoLink().xcom_key, video.video_url):
+        found = video.to_dict()
+        for key, value in {"return_value": found, "veo_video": found, VideoLink().xcom_key: video.video_url}.items():
             await XCom.aset(
                 key=key,
                 value=value,

@@ -1,7 +1,7 @@
 """
 Run the measurements, or those that are named: ``python -m bench [imports] [payload] [storing] [submit] …``.
 
-All of them take about three quarters of an hour: batch, night, storing, triggerers, waiting and workers nearly all.
+All of them take about an hour: batch, night, storing, triggerers, waiting and workers nearly all.
 
 The exit code is 0 whatever they find: a time says as much about the machine as about the code.
 """

@@ -84,20 +84,26 @@ def main() -> int:
     return 0
 
 
-def run_airflow(relay: Sandbox) -> None:
-    """Make a database, and run the DAG as ``airflow dags test`` does: every task for real, in one process."""
+def prepared(home: Path, videos: Path, relay: Sandbox) -> dict[str, str]:
+    """Make an Airflow home that has the examples and the connection, and return the environment to run Airflow with."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     environment |= {
-        "AIRFLOW_HOME": str(HOME),
+        "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_CONN_VEO_DEFAULT": json.dumps({**json.loads(relay.connection), "extra": {"prices": PRICES}}),
-        "AIRFLOW_VAR_VEO_DESTINATION": VIDEOS.as_uri(),
+        "AIRFLOW_VAR_VEO_DESTINATION": videos.as_uri(),
         "NO_PROXY": "127.0.0.1",
     }
-    policy = HOME / "config" / "airflow_local_settings.py"
+    policy = home / "config" / "airflow_local_settings.py"
     policy.parent.mkdir(parents=True)
     policy.write_text(POLICY, encoding="utf-8")
+    return environment
+
+
+def run_airflow(relay: Sandbox) -> None:
+    """Make a database, and run the DAG as ``airflow dags test`` does: every task for real, in one process."""
+    environment = prepared(HOME, VIDEOS, relay)
     say("airflow", f"preparing its database in {near(HOME)}")
     for _ in airflow("db", "migrate", environment=environment):
         pass

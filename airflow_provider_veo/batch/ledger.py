@@ -97,17 +97,19 @@ class Ledger:
         self._process = max((place.process for place in self._places()), default=0) + 1
         self._write([])
         self.give_way_to_the_newer()
-        for _ in range(_TRIES_TO_READ):
-            places = self._places()
-            try:
-                self._known = self._read(places)
-            except FileNotFoundError:
-                continue  # another process has just written one file in the place of many
-            self._files = places
-            if len(places) > MAX_FILES:
-                self._tidy()
-            return dict(self._known)
-        raise VeoJournalError(self._trouble("read", "its files vanish while they are read"))
+        self._files, self._known = self._all()
+        if len(self._files) > MAX_FILES:
+            self._tidy()
+        return dict(self._known)
+
+    def read(self) -> dict[str, Entry]:
+        """
+        Return what is on record, by the jobs' keys, claiming nothing: for those who only look.
+
+        :raises VeoJournalError: the storage can't be read.
+        :raises VeoJournalRecordError: the records can't be understood, or belong to another task instance.
+        """
+        return self._all()[1]
 
     def write(self, entries: Iterable[Entry]) -> None:
         """
@@ -178,6 +180,15 @@ class Ledger:
     def _places(self) -> list[_Place]:
         names = self._try("read", lambda: whole.names(self._folder))
         return sorted(place for name in names if (place := _Place.of(name)))
+
+    def _all(self) -> tuple[list[_Place], dict[str, Entry]]:
+        for _ in range(_TRIES_TO_READ):
+            places = self._places()
+            try:
+                return places, self._read(places)
+            except FileNotFoundError:
+                continue  # another process has just written one file in the place of many
+        raise VeoJournalError(self._trouble("read", "its files vanish while they are read"))
 
     def _read(self, places: list[_Place]) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}

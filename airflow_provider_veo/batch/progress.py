@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_veo.batch.entry import STORED, SUCCEEDED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from airflow_provider_veo.batch.entry import Entry
 
@@ -27,6 +27,8 @@ class Progress:
     :param generating: videos that are being generated.
     :param to_submit: jobs that are still to be submitted.
     :param since: epoch seconds when the first one was submitted.
+    :param cost: of everything that was accepted; ``None`` where some of it has no price.
+    :param folder: where its records and results are, as ``ObjectStoragePath`` finds them.
     """
 
     total: int
@@ -35,6 +37,8 @@ class Progress:
     generating: int
     to_submit: int
     since: float | None = None
+    cost: float | None = None
+    folder: str | None = None
 
     @classmethod
     def of(
@@ -52,7 +56,8 @@ class Progress:
         done = sum(entry.state in (SUCCEEDED, STORED) for entry in ended)
         since = min((entry.submitted for entry in entries.values()), default=None)
         failed = max(0, total - done - len(generating) - len(to_submit))
-        return cls(total, done, failed, len(generating), len(to_submit), since)
+        cost = cost_of(entries.values())
+        return cls(total, done, failed, len(generating), len(to_submit), since, cost)
 
     def with_ended(self, done: int, failed: int) -> Progress:
         """Return it with so many more of those that were being generated."""
@@ -79,3 +84,10 @@ class Progress:
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON knows it."""
         return asdict(self)
+
+
+def cost_of(entries: Iterable[Entry]) -> float | None:
+    """Return the price of everything that was accepted, in all tries; ``None`` where some of it has no price."""
+    costs = [entry.cost for entry in entries]
+    known = [cost for cost in costs if cost is not None]
+    return round(sum(known), 6) if len(known) == len(costs) else None

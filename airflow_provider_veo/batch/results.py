@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_veo.batch import entry as record
+from airflow_provider_veo.batch.progress import cost_of
 from airflow_provider_veo.protocol.text import first_line, shortened
 from airflow_provider_veo.storage import whole
 
@@ -56,7 +57,7 @@ class Results:
 
     :param jobs: in their order.
     :param entries: what is on record, by key.
-    :param account: who is billed.
+    :param account: who is billed; ``None``: what is on record is taken to be what the jobs ask for.
     :param download: whether files were to be stored.
     :param stopped: why not everything was submitted.
     """
@@ -65,7 +66,7 @@ class Results:
         self,
         jobs: Sequence[Job],
         entries: Mapping[str, Entry],
-        account: str,
+        account: str | None,
         *,
         download: bool,
         stopped: str | None = None,
@@ -85,9 +86,7 @@ class Results:
     @property
     def cost(self) -> float | None:
         """Price of everything that was accepted, in all tries; ``None`` where some of it has no price."""
-        costs = [entry.cost for entry in self._entries.values()]
-        known = [cost for cost in costs if cost is not None]
-        return round(sum(known), 6) if len(known) == len(costs) else None
+        return cost_of(self._entries.values())
 
     @property
     def stored(self) -> list[tuple[Job, Mapping[str, Any]]]:
@@ -144,13 +143,13 @@ class Results:
         whole.write(folder / SUMMARY, _encoded(json.dumps(summary, ensure_ascii=False, indent=1)))
         return short
 
-    def _state(self, job: Job, account: str) -> str:
+    def _state(self, job: Job, account: str | None) -> str:
         entry = self._entries.get(job.key)
         if entry is None:
             return NOT_SUBMITTED
         if entry.state == record.INTENDED:
             return UNKNOWN
-        is_other = entry.digest != record.digest_of(job, account)
+        is_other = account is not None and entry.digest != record.digest_of(job, account)
         if is_other or entry.state == record.UNSENT:
             return NOT_SUBMITTED
         ends = {record.REFUSED: REFUSED, record.ACCEPTED: TIMED_OUT, record.FAILED: FAILED}

@@ -71,7 +71,8 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
 
     XComs: ``return_value``, a dict: ``results`` and ``summary`` (URIs), ``total``, the number of jobs in each state
     (``succeeded``, ``not_stored``, ``failed``, ``refused``, ``unknown``, ``timed_out``, ``not_submitted``), ``cost``;
-    ``progress``, at most every 30 s: ``total``, ``done``, ``failed``, ``generating``, ``to_submit``, ``since``.
+    ``progress``, at most every 30 s: ``total``, ``done``, ``failed``, ``generating``, ``to_submit``, ``since``,
+    ``cost``, ``folder``.
 
     :param result_path: URI of a folder, as ``ObjectStoragePath`` takes it (templated). The same in all tries of a task
         instance, and of no other: put ``{{ ds }}`` into it, and ``{{ ti.map_index }}`` if the task is mapped.
@@ -252,7 +253,10 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
 
     def _publish(self, context: Context, progress: Progress) -> None:
         self.log.info(progress.line(time.time()))
-        context["ti"].xcom_push(key="progress", value=progress.to_dict())
+        context["ti"].xcom_push(key="progress", value=self._located(progress))
+
+    def _located(self, progress: Progress) -> dict[str, Any]:
+        return {**progress.to_dict(), "folder": self._folder_uri}
 
     def _defer(self, run: Run, options: Options) -> NoReturn:
         from airflow_provider_veo.triggers import VeoVideoBatchTrigger
@@ -272,7 +276,7 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
                 requests_per_minute=self.requests_per_minute,
                 held_until=run.pace.held_until,
                 refused_since=engine.refused_since,
-                progress=run.progress.to_dict(),
+                progress=self._located(run.progress),
                 told_at=run.told_at,
             ),
             method_name="execute_complete",
@@ -286,7 +290,7 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
         why = str(stopped) if stopped else None
         results = Results(jobs, run.engine.entries, budget.account, download=self.download, stopped=why)
         ti = context["ti"]
-        ti.xcom_push(key="progress", value=run.progress.to_dict())
+        ti.xcom_push(key="progress", value=self._located(run.progress))
         about = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
         about["account"] = budget.account
         short = results.write(self._folder, about, ledger.give_way_to_the_newer)

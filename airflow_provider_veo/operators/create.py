@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_veo.journal import UNPROTECTED, open_journal
-from airflow_provider_veo.links import VideoLink
+from airflow_provider_veo.links import VideoLink, failure_pushed
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number_mistakes
 from airflow_provider_veo.operators.files import Download, announce
 from airflow_provider_veo.operators.lineage import FileLineage
@@ -49,7 +50,7 @@ _REQUEST_FIELDS = (
     "enable_upsample",
     "extra_body",
 )
-_ASKED_FOR = ("model", "prompt", "images", "aspect_ratio")
+_ABOUT_THE_REQUEST = ("model", "prompt", "images", "aspect_ratio", "submitted_at", "cost")
 _IMAGE_CHARACTERS_PUSHED = 2048
 """An image may be a ``data:`` URI of megabytes: the metadata database is no place for it."""
 
@@ -62,10 +63,10 @@ class VeoCreateVideoOperator(FileLineage, BaseOperator):
     video that is on record. It is submitted again where its generation failed, and where what is asked for has changed.
 
     XComs: ``return_value``, the id, always a string; ``veo_video``, a dict of the
-    :class:`~airflow_provider_veo.protocol.VideoTask` with the request's model, prompt, images and aspect ratio; after
-    waiting also ``video_url``, and with ``download_to`` also ``veo_file``: what
-    :class:`~airflow_provider_veo.operators.VeoDownloadVideoOperator` returns. Id and ``veo_video`` are there as soon as
-    the relay has accepted the video, also when the wait fails.
+    :class:`~airflow_provider_veo.protocol.VideoTask` with the request's model, prompt, images and aspect ratio, with
+    ``submitted_at`` (ISO 8601) and ``cost`` (by the connection's ``prices``); after waiting also ``video_url``, and
+    with ``download_to`` also ``veo_file``, as :class:`~airflow_provider_veo.operators.VeoDownloadVideoOperator` does.
+    Id and ``veo_video`` are there as soon as the relay has accepted the video, also when the wait fails.
 
     :param prompt: what the video shows (templated; a name ending in ``.prompt`` or ``.j2`` is a template file). Veo
         reads English; ``enhance_prompt`` translates.
@@ -156,23 +157,26 @@ class VeoCreateVideoOperator(FileLineage, BaseOperator):
             with self._failures(journal):
                 asked_for, (video, submitted_at) = self._submit(journal, context)
                 self._veo_task_id = video.id
-                self._push(context, {**video.to_dict(), **asked_for})
+                pushed = {**video.to_dict(), **asked_for}
+                self._push(context, pushed)
                 raise_if_failed(video)
                 if not self.wait_for_completion:
                     return video.id
                 if self.deferrable and not (video.state == "succeeded" and video.video_url):
                     self._defer(video.id, submitted_at)
-                ready = self._wait(video.id, submitted_at)
+                with failure_pushed(context, pushed):
+                    ready = self._wait(video.id, submitted_at)
                 return self._finish(context, {**ready.to_dict(), **asked_for})
         finally:
             self.hook.close()
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
         """Go on where the trigger ended: with the video, or with the reason why there is none."""
-        if "error" in event:
-            raise from_dict(event["error"])
         submitted = self._pushed(context) or {}
-        asked_for = {name: submitted[name] for name in _ASKED_FOR if name in submitted}
+        if "error" in event:
+            with failure_pushed(context, submitted):
+                raise from_dict(event["error"])
+        asked_for = {name: submitted[name] for name in _ABOUT_THE_REQUEST if name in submitted}
         try:
             return self._finish(context, {**event["video"], **asked_for})
         finally:
@@ -218,7 +222,7 @@ class VeoCreateVideoOperator(FileLineage, BaseOperator):
         if not self._is_attaching:
             request = self._request()
             submitted = submitter.submit(request)
-            return self._asked_for(request, submitted.video), submitted
+            return self._asked_for(request, submitted), submitted
         # What the task would have asked for, as far as it can be told: nothing of it is sent.
         images = coerce.images(self.images)
         request = {name: coerce.text(getattr(self, name)) for name in ("model", "prompt", "aspect_ratio")}
@@ -227,7 +231,7 @@ class VeoCreateVideoOperator(FileLineage, BaseOperator):
         with suppress(VeoValidationError):
             recordable = self._request()
         submitted = submitter.attach(str(self.existing_veo_task_id), recordable)
-        return self._asked_for(request, submitted.video), submitted
+        return self._asked_for(request, submitted), submitted
 
     @contextmanager
     def _failures(self, journal: Journal) -> Iterator[None]:
@@ -282,12 +286,16 @@ class VeoCreateVideoOperator(FileLineage, BaseOperator):
         self.log.info("Waiting for video %s, at most %.0f s", veo_task_id, self.timeout)
         return self.hook.wait_for_video(veo_task_id, self.poll_interval, self.timeout, started=submitted_at)
 
-    def _asked_for(self, request: Mapping[str, Any], video: VideoTask) -> dict[str, Any]:
+    def _asked_for(self, request: Mapping[str, Any], submitted: Submitted) -> dict[str, Any]:
+        model = submitted.video.model if coerce.is_nothing(request["model"]) else request["model"]
+        at = datetime.fromtimestamp(submitted.at, tz=timezone.utc)
         return {
-            "model": video.model if coerce.is_nothing(request["model"]) else request["model"],
+            "model": model,
             "prompt": request["prompt"],
             "images": [shortened(str(image), _IMAGE_CHARACTERS_PUSHED) for image in request.get("images") or ()],
             "aspect_ratio": request["aspect_ratio"],
+            "submitted_at": at.isoformat(timespec="seconds"),
+            "cost": 0.0 if self._is_attaching else self.hook.settings.prices.get(model or ""),
         }
 
     def _push(self, context: Context, veo_video: dict[str, Any]) -> None:
@@ -311,8 +319,7 @@ class VeoCreateVideoOperator(FileLineage, BaseOperator):
 
     def _download(self, context: Context, veo_video: dict[str, Any]) -> None:
         download = Download(self.hook, str(self.download_to), self.log)
-        stored = download.run(context, veo_video["video_url"], veo_video["id"]).to_dict()
-        context["ti"].xcom_push(key="veo_file", value=stored)
+        stored = download.run_and_push(context, veo_video["video_url"], veo_video["id"])
         self.report_lineage(veo_video.get("images", ()), stored)
         announce(context, self.outlets, stored)
 

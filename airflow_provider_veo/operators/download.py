@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_veo.hooks import VeoHook
-    from airflow_provider_veo.storage import StoredVideo
 
 _SOURCES = ("veo_task_id", "video_url", "veo_video")
 
@@ -34,7 +33,8 @@ class VeoDownloadVideoOperator(FileLineage, BaseOperator):
 
     XCom ``return_value``: ``{"uri", "bytes", "sha256", "content_type", "width", "height", "duration_seconds",
     "veo_task_id"}``; the picture's size and duration where PyAV is installed. The same facts are the ``extra`` of the
-    events of the task's ``outlets``; an ``AssetAlias`` among them gets the file's own asset.
+    events of the task's ``outlets``; an ``AssetAlias`` among them gets the file's own asset. XCom ``veo_file`` has,
+    besides them, ``path``: what ``ObjectStoragePath`` finds the file by.
 
     Give one of ``veo_task_id``, ``video_url`` and ``veo_video``.
 
@@ -97,7 +97,7 @@ class VeoDownloadVideoOperator(FileLineage, BaseOperator):
         """Store the video, and return what is known of its file."""
         try:
             self._fail_on_mistakes()
-            stored = self._store(context).to_dict()
+            stored = self._store(context)
         except VeoError as error:
             if error.final or isinstance(error, VeoGenerationFailedError):
                 raise AirflowFailException(str(error)) from error
@@ -108,7 +108,7 @@ class VeoDownloadVideoOperator(FileLineage, BaseOperator):
         announce(context, self.outlets, stored)
         return stored
 
-    def _store(self, context: Context) -> StoredVideo:
+    def _store(self, context: Context) -> dict[str, Any]:
         download = Download(
             self.hook,
             self.destination,
@@ -121,7 +121,7 @@ class VeoDownloadVideoOperator(FileLineage, BaseOperator):
         veo_task_id, url = self._source()
         url = url or download.url_of(veo_task_id or "")
         VideoLink.persist(context, {"video_url": url})
-        return download.run(context, url, veo_task_id)
+        return download.run_and_push(context, url, veo_task_id)
 
     def _images_asked_for(self) -> list[str]:
         video = coerce.mapping(self.veo_video)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from logging import Logger
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_veo.hooks import VeoHook
     from airflow_provider_veo.storage import StoredVideo
@@ -59,16 +59,9 @@ class Download:
         :param veo_task_id: the id that the relay gave.
         :raises VeoError: of the kind that says why the file is not there.
         """
-        path = storage.destination_for(
-            self.destination,
-            conn_id=self.conn_id,
-            veo_task_id=veo_task_id or _name_of(url),
-            dag_id=context["ti"].dag_id,
-            run_date=run_date(context),
-        )
         return storage.store_video(
             url,
-            path,
+            self._path(context, url, veo_task_id),
             settings=self.hook.settings,
             log=self.log,
             veo_task_id=veo_task_id,
@@ -77,6 +70,17 @@ class Download:
             max_bytes=self.max_bytes,
             timeout=self.timeout,
         )
+
+    def run_and_push(self, context: Context, url: str, veo_task_id: str | None = None) -> dict[str, Any]:
+        """
+        Store a video, push ``veo_file``, and return what is known of the file.
+
+        The XCom has ``path``, too: what ``ObjectStoragePath`` finds the file by, with the name of its connection.
+        """
+        stored = self.run(context, url, veo_task_id).to_dict()
+        path = str(self._path(context, url, veo_task_id))
+        context["ti"].xcom_push(key="veo_file", value={**stored, "path": path})
+        return stored
 
     def url_of(self, veo_task_id: str) -> str:
         """
@@ -94,6 +98,15 @@ class Download:
                 veo_task_id=veo_task_id,
             )
         return video.video_url
+
+    def _path(self, context: Context, url: str, veo_task_id: str | None) -> ObjectStoragePath:
+        return storage.destination_for(
+            self.destination,
+            conn_id=self.conn_id,
+            veo_task_id=veo_task_id or _name_of(url),
+            dag_id=context["ti"].dag_id,
+            run_date=run_date(context),
+        )
 
 
 def run_date(context: Context) -> datetime:

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]
 
 FILES = (
     "tests/distributed/evening.py",
-    "tests/system/test_scheduler.py",
+    "tests/system/test_examples.py",
     "tests/system/test_waits.py",
     "tests/system/test_batch.py",
 )

@@ -25,6 +25,7 @@ from tests.system.supervised import HOSTNAME, HOSTNAME_CALLABLE, launch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     import requests
 
@@ -82,6 +83,8 @@ class Services:
         the ``CeleryExecutor``, the tasks that a scheduler has queued or running at a time.
     :param capacity: triggers that a triggerer runs at a time.
     :param keeps_up: start a service again that ends by itself, as systemd and Kubernetes do.
+    :param users: who may log in, with their names for passwords, and the role of each; ``admin`` must be among them.
+        Everybody is an admin where none is given.
     :param variables: more of the environment, e.g. ``AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT="10"``.
     """
 
@@ -94,6 +97,7 @@ class Services:
         parallelism: int = 4,
         capacity: int = 1000,
         keeps_up: bool = False,
+        users: Mapping[str, str] | None = None,
         **variables: str,
     ) -> None:
         on_sqlite = airflow.database.startswith("sqlite:")
@@ -111,7 +115,7 @@ class Services:
             or ("SequentialExecutor" if on_sqlite and LINE < (3, 0) else "LocalExecutor"),
             "AIRFLOW__CORE__PARALLELISM": str(parallelism),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            **self._login(airflow.home, users),
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": self.url.rpartition(":")[2],
@@ -133,6 +137,18 @@ class Services:
         self._running: dict[str, Supervised] = {}
         self._launched: list[Supervised] = []
         self._log_sizes: dict[str, int] = {}
+
+    def _login(self, home: Path, users: Mapping[str, str] | None) -> dict[str, str]:
+        self._has_users = users is not None
+        if users is None:
+            return {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True"}
+        passwords = home / "passwords.json"
+        passwords.write_text(json.dumps({user: user for user in users}))
+        return {
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(":".join(item) for item in users.items()),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+        }
 
     def __enter__(self) -> Services:
         try:
@@ -329,12 +345,23 @@ class Services:
         with requests.Session() as session:
             session.trust_env = False
             if path.startswith("/api/"):
-                token = session.get(f"{self.url}/auth/token", timeout=90).json()["access_token"]
-                session.headers["Authorization"] = f"Bearer {token}"
+                session.headers["Authorization"] = f"Bearer {self.token('admin')}"
             answer = session.request(method, self.url + path, json=document, timeout=90)
             if answer.status_code == 500 and "Database error" in answer.text:
                 answer = session.request(method, self.url + path, json=document, timeout=90)
             return answer
+
+    def token(self, user: str) -> str:
+        """Log in, and return the token of the session."""
+        import requests
+
+        address, login = f"{self.url}/auth/token", {"username": user, "password": user}
+        with requests.Session() as session:
+            session.trust_env = False
+            done = (
+                session.post(address, json=login, timeout=90) if self._has_users else session.get(address, timeout=90)
+            )
+            return str(done.json()["access_token"])
 
     def _end_all(self) -> None:
         try:

@@ -1,0 +1,232 @@
+"""
+Batches and their videos: from the XComs of the task, and from its folder.
+
+While a batch runs, its folder has records of what is submitted; when it has ended, a list of what became of each job.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import time
+from datetime import datetime, timezone
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow.utils.state import State
+from cachetools import TTLCache
+from sqlalchemy import and_, select
+from sqlalchemy.orm import aliased
+
+from airflow_provider_veo.batch import given
+from airflow_provider_veo.batch.ledger import Ledger
+from airflow_provider_veo.batch.progress import Progress
+from airflow_provider_veo.batch.results import NOT_SUBMITTED, RESULTS, STATES, TIMED_OUT, UNKNOWN, Results
+from airflow_provider_veo.operators.batch import JOURNAL, VIDEOS
+from airflow_provider_veo.ui.paging import page_of
+from airflow_provider_veo.ui.videos import GENERATING, OWNER, address, link
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sqlalchemy.orm import Session
+    from sqlalchemy.sql import Select
+
+    from airflow_provider_veo.ui.paging import Cursor, Page
+    from airflow_provider_veo.ui.videos import Filters
+
+PROGRESS = "progress"
+WAITING = "waiting"
+_WHILE_IT_RUNS = {TIMED_OUT: GENERATING, UNKNOWN: GENERATING, NOT_SUBMITTED: WAITING}
+"""What jobs are that would have ended so, had the batch ended."""
+_SECONDS_KEPT = 5.0
+_BYTES_KEPT = 64 * 1024 * 1024
+_FACTS = ("bytes", "width", "height", "duration_seconds")
+
+log = logging.getLogger(__name__)
+
+
+class _Kept:
+    """What was read of batches a moment ago: several pages ask for the same, every few seconds."""
+
+    def __init__(self) -> None:
+        self._rows: TTLCache[Any, list[bytes]] = TTLCache(
+            _BYTES_KEPT, _SECONDS_KEPT, getsizeof=lambda rows: sum(map(len, rows))
+        )
+        self._lock = Lock()
+
+    def rows(self, batch: Any) -> list[bytes]:
+        """Return the rows of a batch, each as JSON."""
+        place = (*(getattr(batch, name) for name in OWNER), batch.task_state)
+        with self._lock:
+            if (rows := self._rows.get(place)) is not None:
+                return rows
+        rows = list(_rows(batch))
+        with self._lock:
+            if sum(map(len, rows)) <= _BYTES_KEPT:
+                self._rows[place] = rows
+        return rows
+
+
+_kept = _Kept()
+
+
+def page(session: Session, readable: Any, filters: Filters, cursor: Cursor | None, limit: int) -> Page:
+    """Return a page of rows, those first of which there was news last; :func:`card` makes a card of each."""
+    return page_of(session, readable.to_orm(_batches()).where(*filters.of_rows()), cursor, limit)
+
+
+def find(session: Session, dag_id: str, run_id: str, task_id: str, map_index: int) -> Any:
+    """Return the row of a batch; ``None`` if there is none."""
+    statement = _batches().where(
+        XComModel.dag_id == dag_id,
+        XComModel.run_id == run_id,
+        XComModel.task_id == task_id,
+        XComModel.map_index == map_index,
+    )
+    return session.execute(statement).one_or_none()
+
+
+def card(row: Any) -> dict[str, Any]:
+    """Make a card of a batch."""
+    told = {name: value for name, value in row.value.items() if name in Progress.__dataclass_fields__}
+    progress = Progress(**told)
+    has_ended = row.task_state in State.finished
+    now = row.timestamp.timestamp() if has_ended else time.time()
+    rate, left = progress.per_minute(now), progress.generating + progress.to_submit
+    result = row.result if isinstance(row.result, dict) else {}
+    since = progress.since and datetime.fromtimestamp(progress.since, tz=timezone.utc).isoformat(timespec="seconds")
+    return {
+        **{name: getattr(row, name) for name in OWNER},
+        "task_state": row.task_state,
+        **{name: getattr(progress, name) for name in ("total", "done", "failed", "generating", "to_submit")},
+        "counts": {state: result[state] for state in STATES if state in result} or None if has_ended else None,
+        "per_minute": rate or None,
+        "seconds_left": round(left / rate * 60) if rate and left and not has_ended else None,
+        "cost": result.get("cost", progress.cost) if has_ended else progress.cost,
+        "since": since,
+        "updated_at": row.timestamp.isoformat(),
+    }
+
+
+def videos(batch: Any, filters: Filters, begin: int, limit: int) -> tuple[list[dict[str, Any]], str | None, str | None]:
+    """
+    Return cards of a batch's videos, in the order of its jobs, and where the pages after and before them begin.
+
+    :param batch: what :func:`find` has found.
+    :param filters: which of them.
+    :param begin: the number of the first one, of those that are to be shown.
+    :param limit: the most cards.
+    :raises VeoError: its folder can't be read.
+    """
+    suiting = filter(filters.suits, (_video(batch, json.loads(line)) for line in _kept.rows(batch)))
+    shown = list(itertools.islice(suiting, begin, begin + limit + 1))
+    after = str(begin + limit) if len(shown) > limit else None
+    return shown[:limit], after, str(max(0, begin - limit)) if begin else None
+
+
+def file_of(batch: Any, key: str) -> ObjectStoragePath | None:
+    """Return where the file of a job is; ``None`` if there is none."""
+    for line in _kept.rows(batch):
+        row = json.loads(line)
+        if row["key"] == key and row.get("file"):
+            return _folder(batch) / VIDEOS / str(row["file"]).rpartition("/")[2]
+    return None
+
+
+def _batches() -> Select:
+    result = aliased(XComModel)
+    # Whoever else may call something its progress has no folder beside it.
+    return (
+        select(
+            XComModel.dag_run_id,
+            XComModel.dag_id,
+            XComModel.run_id,
+            XComModel.task_id,
+            XComModel.map_index,
+            XComModel.value,
+            XComModel.timestamp,
+            TaskInstance.state.label("task_state"),
+            result.value.label("result"),
+        )
+        .outerjoin(TaskInstance, and_(*(getattr(TaskInstance, each) == getattr(XComModel, each) for each in OWNER)))
+        .outerjoin(
+            result,
+            and_(
+                result.dag_run_id == XComModel.dag_run_id,
+                result.task_id == XComModel.task_id,
+                result.map_index == XComModel.map_index,
+                result.key == "return_value",
+            ),
+        )
+        .where(
+            XComModel.key == PROGRESS,
+            XComModel.value["folder"].as_string().is_not(None),
+            XComModel.value["to_submit"].as_string().is_not(None),
+        )
+    )
+
+
+def _folder(batch: Any) -> ObjectStoragePath:
+    return ObjectStoragePath(str(batch.value["folder"]))
+
+
+def _rows(batch: Any) -> Iterator[bytes]:
+    if batch.task_state in State.finished:
+        path = _folder(batch) / RESULTS
+        if content := _content(path):
+            yield from content.splitlines()
+            return
+    yield from (json.dumps(row).encode() for row in _recorded(batch))
+
+
+def _content(path: ObjectStoragePath) -> bytes | None:
+    from airflow_provider_veo.storage import whole
+
+    return whole.read(path)
+
+
+def _recorded(batch: Any) -> Iterator[Mapping[str, Any]]:
+    """Return what is on record of a batch's jobs, as rows of its results."""
+    ledger = Ledger(_folder(batch) / JOURNAL, {name: getattr(batch, name) for name in OWNER}, log)
+    jobs = given.recorded(ledger)
+    has_ended = batch.task_state in State.finished
+    for row in Results(jobs, ledger.read(), None, download=True).rows():
+        state = row["state"]
+        yield row if has_ended else {**row, "state": _WHILE_IT_RUNS.get(state, state)}
+
+
+def _video(batch: Any, row: Mapping[str, Any]) -> dict[str, Any]:
+    owner = {name: getattr(batch, name) for name in OWNER}
+    where = address(*owner.values())
+    request = row.get("request") or {}
+    url = link(row.get("video_url"))
+    file_href = f"api/files/{where}?key={address(row['key'])}" if row.get("file") else None
+    is_over = row["state"] not in (GENERATING, WAITING)
+    return {
+        "key": f"{where}/{row['key']}",
+        "id": row.get("id"),
+        "state": row["state"],
+        "status": row.get("status"),
+        "task_state": batch.task_state,
+        "name": row["key"],
+        "prompt": request.get("prompt"),
+        "enhanced_prompt": row.get("enhanced_prompt"),
+        "model": request.get("model"),
+        "aspect_ratio": request.get("aspect_ratio"),
+        "error": row.get("error") if is_over else None,
+        "cost": row.get("cost"),
+        "attempts": row.get("attempts"),
+        "submitted_at": row.get("submitted_at"),
+        "finished_at": row.get("finished_at"),
+        "src": file_href or url,
+        "file": row.get("file"),
+        "file_href": file_href,
+        "video_url": url,
+        **{fact: row.get(fact) for fact in _FACTS},
+        **owner,
+    }

@@ -1,0 +1,255 @@
+"""
+The videos of single tasks, from the XComs that they leave.
+
+A create task leaves ``veo_video``, with the prompt. Who waits for the video in the same run (a sensor) leaves one too,
+without it; who stores it leaves ``veo_file``. A card is made of all three.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+from sqlalchemy import and_, case, func, or_, select, tuple_
+from sqlalchemy.orm import aliased
+
+from airflow_provider_veo.ui.paging import page_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sqlalchemy.orm import Session
+    from sqlalchemy.sql import Select
+    from sqlalchemy.sql.elements import ColumnElement
+
+    from airflow_provider_veo.ui.paging import Cursor, Page
+
+VIDEO, FILE = "veo_video", "veo_file"
+GENERATING, SUCCEEDED, FAILED, TIMED_OUT = STATES = ("generating", "succeeded", "failed", "timed_out")
+"""What becomes of a video: see :data:`airflow_provider_veo.batch.results.STATES` for those of a batch's jobs."""
+OWNER = ("dag_id", "run_id", "task_id", "map_index")
+"""What tells a task instance from all others."""
+_WAIT_HAS_ENDED = ("failed", "upstream_failed", "removed")
+_FACTS = ("bytes", "width", "height", "duration_seconds")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """
+    What is to be shown; ``None`` and an empty text: everything.
+
+    :param dag_id: of this DAG.
+    :param run_id: of this run.
+    :param state: in this state.
+    :param model: by this model.
+    :param since: submitted or ended from this moment on.
+    :param until: before this one.
+    :param text: with this in their prompts, in any case.
+    """
+
+    dag_id: str | None = None
+    run_id: str | None = None
+    state: str | None = None
+    model: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None
+
+    def of_rows(self) -> list[ColumnElement[bool]]:
+        """Return the conditions that any XCom can be told by."""
+        conditions: list[ColumnElement[bool]] = []
+        if self.dag_id:
+            conditions.append(XComModel.dag_id == self.dag_id)
+        if self.run_id:
+            conditions.append(XComModel.run_id == self.run_id)
+        if self.since:
+            conditions.append(XComModel.timestamp >= self.since)
+        if self.until:
+            conditions.append(XComModel.timestamp < self.until + timedelta(days=1))
+        return conditions
+
+    def of_videos(self) -> list[ColumnElement[bool]]:
+        """Return the conditions on a ``veo_video``."""
+        conditions = self.of_rows()
+        if self.model:
+            conditions.append(_text("model") == self.model)
+        if self.text:
+            conditions.append(func.lower(_text("prompt")).contains(self.text.lower(), autoescape=True))
+        return conditions
+
+    def suits(self, card: Mapping[str, Any]) -> bool:
+        """Whether a card is to be shown: the same, for videos that are not in the database."""
+        if self.state and card["state"] != self.state:
+            return False
+        if self.model and card["model"] != self.model:
+            return False
+        return not self.text or self.text.lower() in (card["prompt"] or "").lower()
+
+
+def page(session: Session, readable: Any, filters: Filters, cursor: Cursor | None, limit: int) -> Page:
+    """
+    Return a page of rows, newest first; :func:`cards` makes cards of them.
+
+    :param session: of the metadata database.
+    :param readable: Airflow's filter of the rows that the user may read.
+    :param filters: what is to be shown.
+    :param cursor: where the page begins.
+    :param limit: the most cards.
+    """
+    created = _rows(VIDEO).where(_text("prompt").is_not(None))
+    statement = readable.to_orm(created).where(*filters.of_videos())
+    if filters.state:
+        statement = _in_state(statement, filters.state)
+    return page_of(session, statement, cursor, limit)
+
+
+def cards(session: Session, rows: Iterable[Any]) -> list[dict[str, Any]]:
+    """Make a card of each row, with what other tasks of its run have left of its video."""
+    rows = list(rows)
+    ids = {(row.dag_run_id, row.value.get("id")) for row in rows}
+    ends = _left(session, VIDEO, "id", ids)
+    files = _left(session, FILE, "veo_task_id", ids)
+    states = _task_states(session, rows)
+    return [_card(row, states.get(_task(row)), ends.get(_its(row)), files.get(_its(row))) for row in rows]
+
+
+def dag_ids(session: Session, readable: Any, key: str) -> list[str]:
+    """Return the ids of the DAGs that have left XComs of a key."""
+    statement = select(XComModel.dag_id).where(XComModel.key == key).distinct()
+    return sorted(session.execute(readable.to_orm(statement)).scalars())
+
+
+def file_of(session: Session, dag_id: str, run_id: str, task_id: str, map_index: int) -> ObjectStoragePath | None:
+    """Return where the file is that a task has stored; ``None`` if it has stored none."""
+    statement = select(XComModel.value).where(
+        XComModel.dag_id == dag_id,
+        XComModel.run_id == run_id,
+        XComModel.task_id == task_id,
+        XComModel.map_index == map_index,
+        XComModel.key == FILE,
+    )
+    stored = session.execute(statement).scalar_one_or_none()
+    return ObjectStoragePath(str(stored["path"])) if isinstance(stored, dict) and "path" in stored else None
+
+
+def link(url: Any) -> str | None:
+    """Return a URL that may be opened; ``None`` for any other text."""
+    return url if isinstance(url, str) and urlsplit(url).scheme in ("http", "https") else None
+
+
+def address(*parts: object) -> str:
+    """Return the path of an address that is made of texts from strangers."""
+    return "/".join(quote(str(part), safe="") for part in parts)
+
+
+def _rows(key: str) -> Select:
+    return select(
+        XComModel.dag_run_id,
+        XComModel.dag_id,
+        XComModel.run_id,
+        XComModel.task_id,
+        XComModel.map_index,
+        XComModel.value,
+        XComModel.timestamp,
+    ).where(XComModel.key == key)
+
+
+def _text(name: str, of: Any = XComModel) -> Any:
+    return of.value[name].as_string()
+
+
+def _in_state(statement: Select, state: str) -> Select:
+    """Say with :func:`_state` in the database's language which rows are in a state."""
+    other = aliased(XComModel)
+    ends = (
+        select(
+            other.dag_run_id.label("dag_run_id"),
+            _text("id", other).label("id"),
+            func.max(_text("state", other)).label("state"),
+            func.max(_text("error", other)).label("error"),
+        )
+        .where(other.key == VIDEO, _text("prompt", other).is_(None))
+        .group_by(other.dag_run_id, _text("id", other))
+        .subquery()
+    )
+    known = func.coalesce(ends.c.state, _text("state"))
+    gave_up = or_(func.coalesce(ends.c.error, _text("error")).is_not(None), TaskInstance.state.in_(_WAIT_HAS_ENDED))
+    # Up to SQLAlchemy 1.4, case takes its branches as they come.
+    its = case((known.in_((SUCCEEDED, FAILED)), known), (gave_up, TIMED_OUT), else_=GENERATING)
+    of_its_end = and_(ends.c.dag_run_id == XComModel.dag_run_id, ends.c.id == _text("id"))
+    of_its_task = and_(*(getattr(TaskInstance, name) == getattr(XComModel, name) for name in OWNER))
+    return statement.outerjoin(ends, of_its_end).outerjoin(TaskInstance, of_its_task).where(its == state)
+
+
+def _left(session: Session, key: str, its_id: str, ids: set[tuple[int, Any]]) -> dict[tuple[int, Any], Any]:
+    """Return what other tasks of the same runs have left of these videos."""
+    if not ids:
+        return {}
+    statement = _rows(key).where(
+        XComModel.dag_run_id.in_({dag_run_id for dag_run_id, _ in ids}),
+        _text(its_id).in_({str(veo_task_id) for _, veo_task_id in ids}),
+    )
+    if key == VIDEO:
+        statement = statement.where(_text("prompt").is_(None))
+    return {(row.dag_run_id, row.value.get(its_id)): row for row in session.execute(statement)}
+
+
+def _task_states(session: Session, rows: Iterable[Any]) -> dict[tuple[Any, ...], str | None]:
+    columns = [getattr(TaskInstance, name) for name in OWNER]
+    statement = select(*columns, TaskInstance.state).where(tuple_(*columns).in_([_task(row) for row in rows]))
+    return {_task(row): row.state for row in session.execute(statement)}
+
+
+def _task(row: Any) -> tuple[Any, ...]:
+    return tuple(getattr(row, name) for name in OWNER)
+
+
+def _its(row: Any) -> tuple[int, Any]:
+    return row.dag_run_id, row.value.get("id")
+
+
+def _state(video: Mapping[str, Any], task_state: str | None) -> str:
+    if video.get("state") in (SUCCEEDED, FAILED):
+        return str(video["state"])
+    return TIMED_OUT if video.get("error") or task_state in _WAIT_HAS_ENDED else GENERATING
+
+
+def _card(row: Any, task_state: str | None, end: Any, file: Any) -> dict[str, Any]:
+    known = {name: value for name, value in (end.value if end else {}).items() if value is not None}
+    video = {**row.value, **known}
+    state = _state(video, task_state)
+    stored = file.value if file else {}
+    file_href = f"api/files/{address(file.dag_id, file.run_id, file.task_id, file.map_index)}" if file else None
+    url = link(video.get("video_url"))
+    ended_at = video.get("updated_at") or (end or row).timestamp.isoformat()
+    return {
+        "key": f"{row.dag_run_id}/{row.task_id}/{row.map_index}",
+        "id": video.get("id"),
+        "state": state,
+        "status": video.get("status"),
+        "task_state": task_state,
+        "name": None,
+        "prompt": row.value.get("prompt"),
+        "enhanced_prompt": video.get("enhanced_prompt"),
+        "model": row.value.get("model"),
+        "aspect_ratio": row.value.get("aspect_ratio"),
+        "error": video.get("error"),
+        "cost": row.value.get("cost"),
+        "attempts": None,
+        "submitted_at": row.value.get("submitted_at"),
+        "finished_at": None if state in (GENERATING, TIMED_OUT) else ended_at,
+        "src": file_href or url,
+        "file": stored.get("uri"),
+        "file_href": file_href,
+        "video_url": url,
+        **{fact: stored.get(fact) for fact in _FACTS},
+        "dag_id": row.dag_id,
+        "run_id": row.run_id,
+        "task_id": row.task_id,
+        "map_index": row.map_index,
+    }

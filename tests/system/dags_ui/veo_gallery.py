@@ -1,0 +1,76 @@
+"""Videos of all kinds for the page *Veo videos*, in DAGs that everybody may read, and in one that not everybody may."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+
+from airflow.sdk import DAG, task
+
+from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoDownloadVideoOperator, VeoVideoBatchOperator
+from airflow_provider_veo.sensors import VeoVideoSensor
+
+FOLDER = os.environ.get("VEO_GALLERY", "file:///tmp")
+SECRETS = os.environ.get("VEO_GALLERY_SECRETS", "/tmp/secrets")
+WAITS = {"wait_for_completion": True, "deferrable": True, "poll_interval": 0.5}
+MARKUP = "</script><script>document.title='pwned'</script><img src=x onerror=alert(1)> & \"quotes\""
+SINCE = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+with DAG("veo_gallery", schedule=None, start_date=SINCE):
+    VeoCreateVideoOperator(
+        task_id="wide", prompt="A red kite over a harbour", model="veo3-fast", download_to=f"{FOLDER}/wide/", **WAITS
+    )
+    tall = VeoCreateVideoOperator(
+        task_id="tall", prompt="A lantern rises over rice fields", model="veo3.1-fast", aspect_ratio="9:16"
+    )
+    wait = VeoVideoSensor(
+        task_id="wait_for_tall", veo_task_id=tall.output, deferrable=True, poll_interval=0.5, end_from_trigger=True
+    )
+    VeoDownloadVideoOperator(task_id="store_tall", veo_video=wait.output, destination=f"{FOLDER}/tall/")
+    VeoCreateVideoOperator(task_id="markup", prompt=MARKUP, model="veo3", **WAITS)
+    VeoCreateVideoOperator(task_id="blocked", prompt="blocked", model="veo3-fast", **WAITS)
+    refused = VeoCreateVideoOperator(task_id="refused_later", prompt="blocked, as a sensor sees it", model="veo3-fast")
+    VeoVideoSensor(task_id="wait_for_refused", veo_task_id=refused.output, deferrable=True, poll_interval=0.5)
+    slow = VeoCreateVideoOperator(task_id="slow", prompt="slow", model="veo3-fast")
+    VeoVideoSensor(task_id="gives_up", veo_task_id=slow.output, deferrable=True, poll_interval=0.5, timeout=2)
+    # As many as a page holds, and more.
+    VeoCreateVideoOperator.partial(task_id="many", model="veo3-fast").expand(prompt=[f"many {n}" for n in range(30)])
+
+    @task
+    def leaves_what_it_should_not(ti=None):
+        """Leave what a task with bad intentions would."""
+        ti.xcom_push(
+            key="veo_file", value={"uri": "file:///etc/passwd", "path": f"file://{SECRETS}", "veo_task_id": "x"}
+        )
+        ti.xcom_push(
+            key="veo_video", value={"id": "x", "prompt": "x", "state": "succeeded", "video_url": "javascript:1"}
+        )
+
+    leaves_what_it_should_not()
+
+with DAG("veo_night", schedule=None, start_date=SINCE):
+    VeoVideoBatchOperator(
+        task_id="make",
+        jobs=[
+            {"prompt": "first of the night", "key": "one"},
+            {"prompt": "second of the night", "key": "two", "aspect_ratio": "9:16"},
+            {"prompt": "blocked at night", "key": "three"},
+            {"prompt": MARKUP, "key": "four <b>"},
+        ],
+        result_path=f"{FOLDER}/night/{{{{ run_id }}}}",
+        model="veo3-fast",
+        deferrable=True,
+        poll_interval=0.5,
+    )
+
+with DAG("veo_secret", schedule=None, start_date=SINCE):
+    VeoCreateVideoOperator(
+        task_id="film", prompt="Nobody may know of this", model="veo3-fast", download_to=f"{FOLDER}/secret/", **WAITS
+    )
+    VeoVideoBatchOperator(
+        task_id="batch",
+        jobs=["nor of this"],
+        result_path=f"{FOLDER}/secret_batch",
+        model="veo3-fast",
+        poll_interval=0.5,
+    )

@@ -1,0 +1,62 @@
+"""``make demo``: what a user sees first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.system.conftest import PROJECT
+
+DEMO = [sys.executable, str(PROJECT / "demo" / "run.py")]
+
+
+def processes_of_the_demo() -> list[str]:
+    """The demo's children are told by where they run: their home, or the sandbox that they started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"AIRFLOW_HOME={PROJECT}/.demo/" in path.read_text(errors="replace"):
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+def test_the_demo_can_be_stopped_and_then_run():
+    folder = PROJECT / ".demo"
+    with subprocess.Popen(DEMO, stdout=subprocess.PIPE, text=True, start_new_session=True) as stopped:
+        for line in stopped.stdout:
+            if "airflow dags test" in line:
+                break
+        deadline = time.monotonic() + 60
+        while not processes_of_the_demo() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert processes_of_the_demo()
+        os.killpg(stopped.pid, signal.SIGINT)
+        rest = stopped.stdout.read()
+    assert stopped.returncode == 130
+    assert "Traceback" not in rest
+    assert not processes_of_the_demo()
+    assert not (folder / "airflow").exists()
+
+    done = subprocess.run(DEMO, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "24 videos accepted, 0 of them twice" in done.stdout
+    assert not processes_of_the_demo()
+    assert not (folder / "airflow").exists()
+    files = sorted((folder / "videos").rglob("*.mp4"))
+    sizes = set()
+    for file in files:
+        with av.open(str(file)) as video:
+            assert sum(1 for _ in video.decode(video=0)) > 24
+            sizes.add((video.streams.video[0].width, video.streams.video[0].height))
+    assert len(files) == 24
+    assert sizes == {(640, 360), (360, 640), (1280, 720), (720, 1280)}

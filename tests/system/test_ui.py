@@ -1,0 +1,326 @@
+"""What the page *Veo videos* is told by its server, in a real Airflow: the videos, and who may see which."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import time
+from types import SimpleNamespace
+from urllib.parse import quote
+
+import av
+import pytest
+import requests
+
+from airflow_provider_veo import sandbox
+from tests.conftest import CANARY
+from tests.system.conftest import PROJECT, make_airflow
+from tests.system.services import Services
+
+DAGS = PROJECT / "tests" / "system" / "dags_ui"
+HIDDEN = "veo_secret"
+"""The DAG that only an admin may read."""
+RUN = "a_run+1:00"
+PRICES = {"veo3-fast": 0.4, "veo3.1-fast": 0.5}
+FAULTS = ["failed=too violent@prompt=blocked", "unknown-status@prompt=slow"]
+SECRET = "the text of a file that is no video\n" * 100
+
+
+class Session(requests.Session):
+    """Someone who has logged in, as a browser does: with a cookie."""
+
+    def __init__(self, services: Services, user: str) -> None:
+        super().__init__()
+        self.base = f"{services.url}/veo/"
+        self.cookies.set("_token", services.token(user))
+
+    def ask(self, path: str, **parameters) -> requests.Response:
+        return self.get(self.base + path, params=parameters, timeout=60)
+
+    def cards(self, **parameters) -> dict[str, dict]:
+        found = self.ask("api/videos", **{"limit": 100, **parameters}).json()["videos"]
+        return {f"{each['task_id']}[{each['map_index']}]".replace("[-1]", ""): each for each in found}
+
+
+@pytest.fixture(scope="module")
+def page(migrated_home, tmp_path_factory):
+    """An Airflow in which videos of all kinds were made, with its API server running."""
+    home = tmp_path_factory.mktemp("ui") / "airflow"
+    shutil.copytree(migrated_home, home)
+    secrets = home / "secrets.txt"
+    secrets.write_text(SECRET)
+    with sandbox.running(generation_seconds=0.5, video_seconds=0.5, api_key=CANARY, faults=FAULTS) as relay:
+        connection = {**json.loads(relay.connection), "extra": {"prices": PRICES}}
+        airflow = make_airflow(
+            home,
+            DAGS,
+            AIRFLOW_CONN_VEO_DEFAULT=json.dumps(connection),
+            VEO_GALLERY=f"{home.as_uri()}/videos",
+            VEO_GALLERY_SECRETS=str(secrets),
+            PYTHONPATH=str(PROJECT),
+        )
+        with Services(
+            airflow,
+            users={"admin": "admin", "anna": "viewer"},
+            AIRFLOW__CORE__AUTH_MANAGER="tests.system.auth_manager.AuthManagerWithDagRights",
+        ) as services:
+            dag_ids = ("veo_gallery", "veo_night", HIDDEN)
+            runs = {dag_id: services.trigger(dag_id, RUN) for dag_id in dag_ids}
+            states = {dag_id: services.wait_for(dag_id, run_id, timeout=240) for dag_id, run_id in runs.items()}
+            yield SimpleNamespace(
+                airflow=airflow,
+                services=services,
+                states=states,
+                url=services.url,
+                admin=Session(services, "admin"),
+                anna=Session(services, "anna"),
+                relay=relay,
+            )
+
+
+def batch_path(dag_id: str = "veo_night", task_id: str = "make") -> str:
+    return f"api/batches/{dag_id}/{quote(RUN, safe='')}/{task_id}/-1"
+
+
+def test_the_page_is_in_airflows_navigation(page):
+    token = page.admin.cookies["_token"]
+    answer = requests.get(
+        f"{page.url}/api/v2/plugins", headers={"Authorization": f"Bearer {token}"}, timeout=60, params={"limit": 100}
+    )
+    (plugin,) = [each for each in answer.json()["plugins"] if each["name"] == "veo"]
+    (view,) = plugin["external_views"]
+    assert (view["name"], view["url_route"], view["href"]) == ("Veo videos", "veo-videos", "veo/")
+
+
+def test_each_video_is_a_card_with_what_became_of_it(page):
+    cards = page.anna.cards()
+    states = {name: card["state"] for name, card in cards.items() if not name.startswith("many")}
+    assert states == {
+        "wide": "succeeded",
+        "tall": "succeeded",
+        "markup": "succeeded",
+        "blocked": "failed",
+        "refused_later": "failed",
+        "slow": "timed_out",
+        "leaves_what_it_should_not": "succeeded",
+    }
+    assert sum(name.startswith("many[") for name in cards) == 30
+    wide, tall = cards["wide"], cards["tall"]
+    assert (wide["prompt"], wide["model"], wide["aspect_ratio"]) == ("A red kite over a harbour", "veo3-fast", "16:9")
+    assert (wide["cost"], tall["cost"], cards["markup"]["cost"]) == (0.4, 0.5, None)
+    assert (tall["aspect_ratio"], tall["width"], tall["height"]) == ("9:16", 360, 640)
+    assert wide["enhanced_prompt"]
+    assert wide["submitted_at"] <= wide["finished_at"]
+    assert "too violent" in cards["blocked"]["error"]
+    assert "too violent" in cards["refused_later"]["error"]
+    assert cards["slow"]["error"]
+    assert cards["slow"]["finished_at"] is None
+
+
+def test_prompts_are_handed_on_as_they_are(page):
+    assert page.anna.cards()["markup"]["prompt"].startswith("</script><script>")
+    answer = page.anna.ask("api/videos")
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"text": "RED KITE"}, {"wide"}),
+        ({"text": "100%_"}, set()),
+        ({"state": "failed"}, {"blocked", "refused_later"}),
+        ({"state": "timed_out"}, {"slow"}),
+        ({"state": "succeeded", "text": "e"}, {"wide", "tall", "markup"}),
+        ({"model": "veo3.1-fast"}, {"tall"}),
+        ({"model": "veo3.1-fast", "state": "failed"}, set()),
+        ({"run_id": "another"}, set()),
+        ({"dag_id": "veo_gallery", "run_id": RUN, "text": "lantern"}, {"tall"}),
+        ({"from": "2000-01-01", "to": "2001-01-01"}, set()),
+        ({"from": "2000-01-01", "text": "lantern"}, {"tall"}),
+    ],
+)
+def test_filters(page, asked, found):
+    assert set(page.anna.cards(**asked)) == found
+
+
+def test_pages_follow_each_other_in_both_directions(page):
+    seen, pages, cursor = [], [], None
+    while True:
+        answer = page.anna.ask("api/videos", limit=10, cursor=cursor).json()
+        pages.append(answer)
+        seen += [each["key"] for each in answer["videos"]]
+        cursor = answer["older"]
+        if cursor is None:
+            break
+    assert len(seen) == len(set(seen)) == 37
+    assert [len(each["videos"]) for each in pages] == [10, 10, 10, 7]
+    assert pages[0]["newer"] is None
+    back = page.anna.ask("api/videos", limit=10, cursor=pages[-1]["newer"]).json()
+    assert back["videos"] == pages[-2]["videos"]
+    assert page.anna.ask("api/videos", limit=10, cursor=back["older"]).json()["videos"] == pages[-1]["videos"]
+
+
+def test_wrong_questions_are_told_apart(page):
+    for parameters in {"cursor": "nonsense"}, {"from": "yesterday"}, {"limit": 0}, {"limit": 10**6}:
+        assert page.anna.ask("api/videos", **parameters).status_code == 422
+
+
+def test_files_play_and_are_served_in_parts(page):
+    for name in "wide", "tall":
+        card = page.anna.cards()[name]
+        assert card["src"] == card["file_href"]
+        whole = page.anna.ask(card["src"])
+        assert (whole.status_code, whole.headers["Content-Type"]) == (200, "video/mp4")
+        assert len(whole.content) == card["bytes"]
+        with av.open(io.BytesIO(whole.content)) as video:
+            assert sum(1 for _ in video.decode(video=0))
+        part = page.anna.get(page.anna.base + card["src"], headers={"Range": "bytes=100-199"}, timeout=60)
+        assert (part.status_code, part.content) == (206, whole.content[100:200])
+        assert part.headers["Content-Range"] == f"bytes 100-199/{card['bytes']}"
+
+
+def test_a_video_that_was_not_stored_plays_from_the_relay(page):
+    card = page.anna.cards()["markup"]
+    assert card["file_href"] is None
+    assert card["src"] == card["video_url"]
+    assert requests.get(card["src"], timeout=60).headers["Content-Type"] == "video/mp4"
+
+
+def test_batches_open_into_their_videos(page):
+    (batch,) = [each for each in page.anna.ask("api/batches").json()["batches"] if each["dag_id"] == "veo_night"]
+    assert (batch["task_state"], batch["total"], batch["done"], batch["failed"]) == ("success", 4, 3, 1)
+    assert (batch["counts"]["succeeded"], batch["counts"]["failed"]) == (3, 1)
+    assert batch["cost"] == pytest.approx(1.6)
+    assert page.anna.ask(batch_path()).json() == batch
+    videos = page.anna.ask(f"{batch_path()}/videos").json()
+    assert [each["name"] for each in videos["videos"]] == ["one", "two", "three", "four <b>"]
+    assert [each["state"] for each in videos["videos"]] == ["succeeded", "succeeded", "failed", "succeeded"]
+    for card in videos["videos"]:
+        if card["file_href"]:
+            assert len(page.anna.ask(card["file_href"]).content) == card["bytes"]
+    failed = page.anna.ask(f"{batch_path()}/videos", state="failed").json()["videos"]
+    assert [each["name"] for each in failed] == ["three"]
+    first = page.anna.ask(f"{batch_path()}/videos", limit=3).json()
+    rest = page.anna.ask(f"{batch_path()}/videos", limit=3, cursor=first["older"]).json()
+    assert [each["name"] for each in first["videos"] + rest["videos"]] == ["one", "two", "three", "four <b>"]
+    assert page.anna.ask(f"{batch_path()}/videos", limit=3, cursor=rest["newer"]).json() == first
+
+
+def test_a_batch_that_runs_shows_its_videos_one_by_one(page):
+    page.relay.configure(generation_seconds=1e6)
+    page.services.trigger("veo_night", "tonight")
+    path = "api/batches/veo_night/tonight/make/-1"
+
+    def submitted():
+        return page.anna.ask(path).json().get("generating") == 4
+
+    page.services.wait_until(submitted, 120, what="four videos to be submitted")
+    states = {each["name"]: each["state"] for each in page.anna.ask(f"{path}/videos").json()["videos"]}
+    assert set(states.values()) == {"generating"}
+    assert page.anna.ask(path).json()["counts"] is None
+    page.relay.configure(generation_seconds=0)
+    assert page.services.wait_for("veo_night", "tonight", timeout=120) == "success"
+    time.sleep(5)  # what was read a moment ago is kept for so long
+    states = {each["name"]: each["state"] for each in page.anna.ask(f"{path}/videos").json()["videos"]}
+    assert states == {"one": "succeeded", "two": "succeeded", "three": "failed", "four <b>": "succeeded"}
+
+
+PATHS = (
+    "",
+    "assets/index.js",
+    "api/filters",
+    "api/videos",
+    "api/batches",
+    batch_path(),
+    f"{batch_path()}/videos",
+    f"api/files/veo_gallery/{quote(RUN, safe='')}/wide/-1",
+    f"api/files/veo_night/{quote(RUN, safe='')}/make/-1?key=one",
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nobody_sees_anything_without_logging_in(page, path):
+    assert page.admin.ask(path).status_code == 200
+    assert requests.get(f"{page.url}/veo/{path}", timeout=60).status_code == 401
+    forged = requests.get(f"{page.url}/veo/{path}", timeout=60, cookies={"_token": "forged"})
+    assert forged.status_code in (401, 403)
+
+
+def test_every_route_is_among_those():
+    from airflow_provider_veo.ui.app import data_routes, page_routes
+
+    asked = [f"/{path.partition('?')[0]}" for path in PATHS]
+    routes = [*page_routes.routes, *data_routes.routes]
+    assert routes
+    assert [route.path for route in routes if not any(map(route.path_regex.match, asked))] == []
+
+
+def test_the_videos_of_a_dag_are_shown_to_those_who_may_read_it(page):
+    assert page.states[HIDDEN] == "success"
+    everything = page.admin.cards(dag_id=HIDDEN)
+    assert {each["prompt"] for each in everything.values()} == {"Nobody may know of this"}
+    assert len(page.admin.cards()) == len(page.anna.cards()) + 1
+    texts = [page.anna.ask(path).text for path in ("api/videos?limit=100", "api/batches?limit=100", "api/filters")]
+    assert not [text for text in texts if HIDDEN in text or "know of this" in text]
+    assert HIDDEN in page.admin.ask("api/filters").json()["dag_ids"]
+
+
+def test_what_a_user_may_not_read_is_refused(page):
+    card = page.admin.cards(dag_id=HIDDEN)["film"]
+    in_batch = page.admin.ask(f"{batch_path(HIDDEN, 'batch')}/videos").json()["videos"][0]
+    for path in (
+        card["file_href"],
+        in_batch["file_href"],
+        batch_path(HIDDEN, "batch"),
+        f"{batch_path(HIDDEN, 'batch')}/videos",
+        f"api/videos?dag_id={HIDDEN}",
+        f"api/batches?dag_id={HIDDEN}",
+    ):
+        assert page.admin.ask(path).status_code == 200
+        refused = page.anna.ask(path)
+        assert (refused.status_code, "video" in refused.headers["Content-Type"]) == (403, False), path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "veo_gallery/{run}/..%2F..%2Fveo_secret/-1",
+        "veo_gallery%2F..%2Fveo_secret/{run}/film/-1",
+        "veo_gallery/{run}/film/-1",
+        "veo_gallery/../veo_secret/{run}/film/-1",
+        "~/{run}/film/-1",
+        "veo_night/{run}/make/-1?key=../../../secrets.txt",
+        "veo_night/{run}/make/-1?key=three",
+    ],
+)
+def test_no_path_leads_elsewhere(page, path):
+    address = f"{page.anna.base}api/files/{path.format(run=quote(RUN, safe=''))}"
+    prepared = requests.Request("GET", address, cookies=page.anna.cookies).prepare()
+    prepared.url = address  # as it is: a client would mend it
+    answer = page.anna.send(prepared, timeout=60)
+    assert answer.status_code in (403, 404, 422)
+    assert "video" not in answer.headers["Content-Type"]
+
+
+def test_what_a_task_should_not_have_recorded_is_not_served(page):
+    card = page.anna.cards()["leaves_what_it_should_not"]
+    assert card["video_url"] is None
+    answer = page.anna.ask(card["file_href"])
+    assert answer.status_code == 403
+    assert SECRET[:20] not in answer.text
+
+
+def test_the_document_forbids_scripts_from_data(page):
+    policy = page.anna.ask("").headers["Content-Security-Policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == rules["style-src"] == rules["connect-src"] == "'self'"
+    assert "sandbox" in page.anna.ask("api/videos").headers["Content-Security-Policy"]
+
+
+def test_the_key_is_nowhere(page):
+    answers = [page.admin.ask(path) for path in PATHS]
+    assert not [answer.url for answer in answers if CANARY in answer.text or CANARY in str(answer.headers)]
+    assert CANARY not in page.services.log("api-server")
