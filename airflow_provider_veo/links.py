@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
-from airflow_provider_veo.protocol import VeoGenerationFailedError
+from airflow_provider_veo.protocol import VeoGenerationFailedError, VeoTimeoutError
 from airflow_provider_veo.protocol.text import first_line
 
 if TYPE_CHECKING:
@@ -49,17 +49,18 @@ class VideoLink(BaseOperatorLink):
 @contextmanager
 def failure_pushed(context: Context, submitted: Mapping[str, Any]) -> Iterator[None]:
     """
-    Push the ``veo_video`` of a video that the relay could not generate, with the reason, when this is left so.
+    Push the ``veo_video`` with the reason when this is left because there is no video.
 
     :param context: of the task.
     :param submitted: what is known of the video.
     """
     try:
         yield
-    except VeoGenerationFailedError as error:
-        failed = {"id": error.veo_task_id, **submitted, "state": "failed", "error": first_line(error)}
+    except (VeoGenerationFailedError, VeoTimeoutError) as error:
+        state = "failed" if isinstance(error, VeoGenerationFailedError) else "running"
+        video = {"id": error.veo_task_id, **submitted, "state": state, "error": first_line(error)}
         try:
-            context["ti"].xcom_push(key="veo_video", value=failed)
+            context["ti"].xcom_push(key="veo_video", value=video)
         except Exception:  # the reason itself must be heard
             log.warning("What became of video %s could not be pushed", error.veo_task_id, exc_info=True)
         raise

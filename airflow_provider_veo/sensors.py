@@ -107,8 +107,8 @@ class VeoVideoSensor(BaseSensorOperator):
                 self._wait = self._begin(context)
             with failure_pushed(context, {}):
                 video = self.hook.ask(self._wait)
-            if video is None:
-                self._wait.seconds_to_next(time.time())  # raises when the deadline has passed
+                if video is None:
+                    self._wait.seconds_to_next(time.time())  # raises when the deadline has passed
         except VeoError as error:
             raise _for_airflow(error) from error
         if video is None and self.deferrable:

@@ -115,9 +115,13 @@ class Run:
             watched[str(entry.veo_task_id)] = entry.submitted
         return watched
 
-    def tell(self) -> None:
-        """Tell how far it is, unless that was told a moment ago."""
-        if time.time() < self.told_at + SECONDS_BETWEEN:
+    def tell(self, *, at_once: bool = False) -> None:
+        """
+        Tell how far it is, unless that was told a moment ago.
+
+        :param at_once: tell it in any case.
+        """
+        if not at_once and time.time() < self.told_at + SECONDS_BETWEEN:
             return
         self.told_at = time.time()
         try:

@@ -240,8 +240,9 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
         self._run.pace.hold(event.get("held_until"))
         self._run.told_at = event.get("told_at", 0.0)
         self._run.go(event["outcomes"])
-        self._run.tell()
-        if self.deferrable and (self._run.engine.in_flight or self._run.engine.must_pause):
+        must_wait = self.deferrable and bool(self._run.engine.in_flight or self._run.engine.must_pause)
+        self._run.tell(at_once=must_wait)
+        if must_wait:
             self._defer(self._run, options)
         return self._finish(context, ledger, jobs, self._run, budget)
 

@@ -24,7 +24,7 @@ from airflow_provider_veo.protocol.models import CATALOG
 from airflow_provider_veo.ui import batches, files, videos
 from airflow_provider_veo.ui.paging import Cursor
 
-BUILT = Path(__file__).parent / "www" / "dist"
+BUILT = Path(__file__).parent / "page" / "dist"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; media-src 'self' https: http:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"

@@ -47,7 +47,7 @@ def test_it_counts_what_is_on_record():
     progress = Progress.of(9, entries, {"generating"}, {"again", "b", "c"})
     assert (progress.done, progress.failed, progress.generating, progress.to_submit) == (2, 3, 1, 3)
     assert progress.since == min(each.submitted for each in entries.values())
-    assert Progress.of(2, {}, set(), {"a", "b"}) == Progress(2, 0, 0, 0, 2)
+    assert Progress.of(2, {}, set(), {"a", "b"}) == Progress(2, 0, 0, 0, 2, cost=0)
 
 
 def test_a_trigger_goes_on_counting():

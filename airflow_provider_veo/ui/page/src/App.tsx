@@ -1,0 +1,170 @@
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import type { ReactNode } from "react";
+
+import { asked, changed, type Filter, FILTERS, useAddress } from "./address";
+import { ask, type Batch, type Batches, type Choices, interval, type Pages, Refusal, type Video, type Videos } from "./api";
+import { BatchCard } from "./Batches";
+import { Card } from "./Card";
+import { Filters } from "./Filters";
+import { Inner } from "./Links";
+
+const OF_BATCHES: readonly Filter[] = ["dag_id", "run_id", "from", "to"];
+const OF_A_BATCH: readonly Filter[] = ["state", "model", "text"];
+
+/** Ask the server, and again as long as there may be news. */
+function useAnswer<T>(path: string, shown: (answer: T) => (Video | Batch)[]) {
+  return useQuery({
+    queryKey: [path],
+    queryFn: ({ signal }) => ask<T>(path, signal),
+    refetchInterval: (query) => interval(query.state.data && shown(query.state.data)),
+    placeholderData: keepPreviousData,
+  });
+}
+
+function Failure({ error, onRetry }: { error: Error; onRetry: () => void }) {
+  const isOut = error instanceof Refusal && error.status === 401;
+  return (
+    <div role="alert" className="notice">
+      <p>{isOut ? "You are not logged in any more. Log in to Airflow again." : error.message}</p>
+      <button type="button" onClick={onRetry}>
+        Retry
+      </button>
+    </div>
+  );
+}
+
+function Paging({ query, pages }: { query: URLSearchParams; pages: Pages }) {
+  return (
+    <nav aria-label="Pages" className="paging">
+      {pages.newer !== null && <Inner search={changed(query, { cursor: pages.newer })}>Newer</Inner>}
+      {pages.older !== null && <Inner search={changed(query, { cursor: pages.older })}>Older</Inner>}
+    </nav>
+  );
+}
+
+interface ListProps<T extends Pages> {
+  query: URLSearchParams;
+  path: string;
+  shown: (answer: T) => (Video | Batch)[];
+  empty: string;
+  name: string;
+  children: (answer: T) => ReactNode;
+}
+
+/** A page of a list, or why there is none. */
+function List<T extends Pages>({ query, path, shown, empty, name, children }: ListProps<T>) {
+  const answer = useAnswer<T>(path, shown);
+  if (answer.error && (!answer.data || answer.isPlaceholderData)) {
+    return <Failure error={answer.error} onRetry={() => void answer.refetch()} />;
+  }
+  if (!answer.data) {
+    return <ul className="cards skeleton" aria-busy="true" aria-label="Loading" />;
+  }
+  const count = shown(answer.data).length;
+  const isFiltered = FILTERS.some((each) => query.get(each));
+  return (
+    <>
+      <p className="count" aria-live="polite">
+        {count ? `${count} ${name} on this page` : isFiltered ? `No ${name} match these filters.` : empty}
+      </p>
+      {children(answer.data)}
+      <Paging query={query} pages={answer.data} />
+    </>
+  );
+}
+
+const NO_VIDEOS = "No videos yet. They appear here when a task with VeoCreateVideoOperator has submitted one.";
+const NO_BATCHES = "No batches yet. They appear here when a task with VeoVideoBatchOperator has begun.";
+
+const videosOf = (answer: Videos) => answer.videos;
+const batchesOf = (answer: Batches) => answer.batches;
+
+function Cards({ videos }: { videos: Video[] }) {
+  return (
+    <ul className="cards">
+      {videos.map((video) => (
+        <Card key={video.key} video={video} />
+      ))}
+    </ul>
+  );
+}
+
+function VideosView({ query }: { query: URLSearchParams }) {
+  return (
+    <List<Videos> query={query} path={`videos?${asked(query)}`} shown={videosOf} empty={NO_VIDEOS} name="videos">
+      {(answer) => <Cards videos={answer.videos} />}
+    </List>
+  );
+}
+
+function BatchesView({ query }: { query: URLSearchParams }) {
+  const path = `batches?${asked(query, OF_BATCHES)}`;
+  return (
+    <List<Batches> query={query} path={path} shown={batchesOf} empty={NO_BATCHES} name="batches">
+      {(answer) => (
+        <ul className="batches">
+          {answer.batches.map((batch) => (
+            <BatchCard key={`${batch.dag_id}/${batch.run_id}/${batch.task_id}/${batch.map_index}`} batch={batch} />
+          ))}
+        </ul>
+      )}
+    </List>
+  );
+}
+
+function BatchView({ query, place }: { query: URLSearchParams; place: string }) {
+  const batch = useAnswer<Batch>(`batches/${place}`, (answer) => [answer]);
+  return (
+    <>
+      {batch.data && (
+        <ul className="batches">
+          <BatchCard batch={batch.data} isOpened />
+        </ul>
+      )}
+      <List<Videos>
+        query={query}
+        path={`batches/${place}/videos?${asked(query, OF_A_BATCH)}`}
+        shown={videosOf}
+        empty="This batch has no videos."
+        name="videos"
+      >
+        {(answer) => <Cards videos={answer.videos} />}
+      </List>
+    </>
+  );
+}
+
+/** Return the place of a batch as the address tells it; `null` where it is none. */
+function placeOf(told: string | null): string | null {
+  const parts = told?.split("/") ?? [];
+  return parts.length === 4 && parts.every((part) => part !== "" && part !== "." && part !== "..") ? told : null;
+}
+
+/** The page. */
+export function App() {
+  const query = useAddress();
+  const place = placeOf(query.get("batch"));
+  const isBatches = query.get("view") === "batches";
+  const choices = useQuery({ queryKey: ["filters"], queryFn: ({ signal }) => ask<Choices>("filters", signal) });
+  const names = place ? OF_A_BATCH : isBatches ? OF_BATCHES : FILTERS;
+  return (
+    <>
+      <header>
+        <h1>Veo videos</h1>
+        <nav aria-label="Views">
+          <Inner search="" aria-current={!place && !isBatches ? "page" : undefined}>
+            Videos
+          </Inner>
+          <Inner search="view=batches" aria-current={place || isBatches ? "page" : undefined}>
+            Batches
+          </Inner>
+        </nav>
+      </header>
+      <main>
+        <Filters query={query} choices={choices.data} names={names} />
+        <h2 className="hidden">{place ? "Videos of a batch" : isBatches ? "Batches" : "Videos"}</h2>
+        {place ? <BatchView query={query} place={place} /> : isBatches ? <BatchesView query={query} /> : <VideosView query={query} />}
+      </main>
+    </>
+  );
+}

@@ -1,0 +1,69 @@
+import { type Batch, pathOf } from "./api";
+import { Badge } from "./Card";
+import { cost, duration, moment, words } from "./format";
+import { Inner, runPath, taskPath, ToAirflow } from "./Links";
+
+const SEGMENTS = ["done", "failed", "generating"] as const;
+
+/** How far a batch is, as a bar. */
+export function Progress({ batch }: { batch: Batch }) {
+  const ended = batch.done + batch.failed;
+  return (
+    <div
+      className="progress"
+      role="progressbar"
+      aria-label={`Videos of ${batch.dag_id}`}
+      aria-valuemin={0}
+      aria-valuemax={batch.total}
+      aria-valuenow={ended}
+      aria-valuetext={`${batch.done} of ${batch.total} done, ${batch.failed} failed, ${batch.generating} generating`}
+    >
+      {SEGMENTS.map((name) => (
+        <span key={name} className={name} style={{ width: `${batch.total ? (100 * batch[name]) / batch.total : 0}%` }} />
+      ))}
+    </div>
+  );
+}
+
+/** What the numbers say, in words. */
+function Numbers({ batch }: { batch: Batch }) {
+  const counts = batch.counts
+    ? Object.entries(batch.counts)
+        .filter(([, count]) => count > 0)
+        .map(([state, count]) => `${count} ${words(state)}`)
+    : [`${batch.failed} failed`, `${batch.generating} generating`, `${batch.to_submit} to submit`];
+  const pace = batch.per_minute === null ? [] : [`${batch.per_minute.toFixed(1)}/min`];
+  const left = batch.seconds_left === null ? [] : [`about ${duration(batch.seconds_left)} left`];
+  const price = batch.cost === null ? [] : [cost(batch.cost)];
+  return (
+    <p className="facts">
+      {[`${batch.done} of ${batch.total} done`, ...counts, ...pace, ...left, ...price].map((fact) => (
+        <span key={fact}>{fact}</span>
+      ))}
+    </p>
+  );
+}
+
+/** A batch, with how far it is. */
+export function BatchCard({ batch, isOpened = false }: { batch: Batch; isOpened?: boolean }) {
+  const search = new URLSearchParams({ batch: pathOf(batch) }).toString();
+  const name = batch.map_index >= 0 ? `${batch.task_id} [${batch.map_index}]` : batch.task_id;
+  return (
+    <li className="batch">
+      <p className="head">
+        <Badge state={batch.task_state ?? "none"} />
+        <time dateTime={batch.updated_at ?? undefined}>{moment(batch.updated_at)}</time>
+      </p>
+      <h3>
+        {batch.dag_id}: {name}
+      </h3>
+      <Progress batch={batch} />
+      <Numbers batch={batch} />
+      <p className="ways">
+        {!isOpened && <Inner search={search}>{`${batch.total} videos`}</Inner>}
+        <ToAirflow path={runPath(batch)}>{batch.run_id}</ToAirflow>
+        <ToAirflow path={taskPath(batch)}>task</ToAirflow>
+      </p>
+    </li>
+  );
+}

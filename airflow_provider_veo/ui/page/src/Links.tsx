@@ -1,0 +1,69 @@
+import type { MouseEvent, ReactNode } from "react";
+
+import type { Place } from "./api";
+import { base, go, openTab, visit } from "./host";
+
+const isPlain = (event: MouseEvent) => event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey;
+
+/** A link within this page. */
+export function Inner({ search, children, ...rest }: { search: string; children: ReactNode; "aria-current"?: "page" }) {
+  return (
+    <a
+      {...rest}
+      href={search ? `?${search}` : "?"}
+      onClick={(event) => {
+        if (isPlain(event)) {
+          event.preventDefault();
+          go(search);
+        }
+      }}
+    >
+      {children}
+    </a>
+  );
+}
+
+/** A link to a page of Airflow's. */
+export function ToAirflow({ path, children }: { path: string; children: ReactNode }) {
+  const href = base() + path;
+  return (
+    <a
+      href={href}
+      onClick={(event) => {
+        if (isPlain(event) ? visit(href) : openTab(href)) {
+          event.preventDefault();
+        }
+      }}
+    >
+      {children}
+    </a>
+  );
+}
+
+/** A link to anything else, in a tab of its own. */
+export function Outer({ href, children }: { href: string; children: ReactNode }) {
+  const address = new URL(href, document.baseURI).href;
+  return (
+    <a
+      href={address}
+      target="_blank"
+      rel="noopener noreferrer"
+      onClick={(event) => {
+        if (openTab(address)) {
+          event.preventDefault();
+        }
+      }}
+    >
+      {children}
+    </a>
+  );
+}
+
+const part = encodeURIComponent;
+
+/** Return the path of a DAG run in Airflow. */
+export const runPath = (of: Place): string => `dags/${part(of.dag_id)}/runs/${part(of.run_id)}`;
+
+/** Return the path of a task instance in Airflow. */
+export const taskPath = (of: Place): string =>
+  `${runPath(of)}/tasks/${part(of.task_id)}${of.map_index >= 0 ? `/mapped/${of.map_index}` : ""}`;
