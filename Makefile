@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVERS := $(VENV)/.servers
+BROWSER := $(VENV)/.browser
+PAGE := airflow_provider_veo/ui/page
+NPM := PATH="$(abspath $(BIN)):$$PATH" npm --prefix $(PAGE) --silent
 LINES := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow-*.in))
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 # Most tests wait for something most of the time.
@@ -15,7 +18,7 @@ WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-chaos test-matrix test-distributed lint bench constraints clean
+.PHONY: help setup demo ui-demo ui test test-system test-chaos test-matrix test-distributed test-browser lint bench constraints clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,8 +34,23 @@ $(SERVERS): $(READY)
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[distributed]"
 	@touch $@
 
+$(BROWSER): $(READY)
+	@$(BIN)/python -m tests.distributed.machine chromium
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[ui]"
+	@touch $@
+
+$(PAGE)/node_modules: $(BROWSER) $(PAGE)/package-lock.json
+	@$(NPM) ci
+	@touch $@
+
 demo: $(READY) ## run the nightly DAG in a real Airflow against the sandbox
 	@$(BIN)/python demo/run.py
+
+ui-demo: $(READY) ## Airflow's UI with a night of videos to look at, until Ctrl-C
+	@$(BIN)/python demo/ui.py
+
+ui: $(PAGE)/node_modules ## build the page Veo videos from its source
+	@$(NPM) run build
 
 test: $(READY) ## run the tests, with coverage
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term
@@ -51,6 +69,13 @@ test-matrix: $(READY) ## run the tests on every line of Airflow, with the wheel 
 test-distributed: $(SERVERS) ## PostgreSQL, Redis, Celery and MariaDB: a night in which every part dies
 	@$(BIN)/python -m pytest -m distributed
 
+test-browser: $(PAGE)/node_modules ## the page and the connection form in Chromium, against Airflow 3.3 and 3.1
+	@$(NPM) test
+	@$(NPM) run build -- --outDir ../../../../.matrix/page --emptyOutDir
+	@diff -r .matrix/page $(PAGE)/dist && echo "What is shipped is what the source builds."
+	@$(BIN)/python -m pytest -m browser
+	@$(BIN)/python scripts/matrix.py 3.1 --python "$(PYTHON)" --pytest="-q -m browser"
+
 lint: $(READY) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -62,7 +87,9 @@ bench: $(SERVERS) ## measure, side by side with what a user would pick instead
 
 constraints: $(READY) ## pin the newest versions of everything, for each line of Airflow
 	@for line in $(LINES); do \
-	    case $$line in 3.0) extra="--extra fab";; 3.3) extra="--extra distributed";; *) extra=;; esac; \
+	    case $$line in \
+	        3.0) extra="--extra fab";; 3.1) extra="--extra ui";; 3.3) extra="--extra distributed --extra ui";; *) extra=;; \
+	    esac; \
 	    $(COMPILE) --upgrade --extra dev $$extra --constraint constraints/airflow-$$line.in \
 	        --output-file constraints/airflow-$$line.txt pyproject.toml || exit; \
 	done
@@ -73,5 +100,5 @@ constraints: $(READY) ## pin the newest versions of everything, for each line of
 	    --output-file constraints/lowest.txt pyproject.toml
 
 clean: ## remove everything that these commands made
-	rm -rf $(VENV) .matrix .demo dist build .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache .coverage*
+	rm -rf $(VENV) .matrix .demo .ui-demo $(PAGE)/node_modules dist build .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

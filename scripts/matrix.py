@@ -27,11 +27,11 @@ FOLDER = PROJECT / ".matrix"
 LOWEST = "lowest"
 LINES = ("2.11", "3.0", "3.1", "3.2", "3.3", LOWEST)
 """Lines of Airflow, and the oldest one with the lowest versions of everything that ``pyproject.toml`` admits."""
-EXTRAS = {"3.0": "dev,fab", LOWEST: "test"}
+EXTRAS = {"3.0": "dev,fab", "3.1": "dev,ui", LOWEST: "test"}
 ONLY_WITH_ALL = ("announcements", "batch", "create_operator", "lineage", "package", "waits")
 """System tests that run on each line only where that is asked for."""
-NOT_WHEN_QUICK = ("protocol", "sandbox", "storage", "system/test_files.py")
-"""Tests of what is the same everywhere; the examples store files, too."""
+NOT_WHEN_QUICK = ("protocol", "sandbox", "storage", "system/test_files.py", "system/test_ui.py")
+"""Tests of what is the same everywhere; the examples store files, too, and a browser looks at the page on 3.1."""
 COPIED = ("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests", "README.md", "pyproject.toml")
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 

@@ -1,7 +1,8 @@
 """
 The machine's own servers: where their programs are, and how they get there where they are missing.
 
-``python -m tests.distributed.machine`` installs what is missing, and what the Python client of MariaDB is built with.
+``python -m tests.distributed.machine`` installs what is missing, and what the Python client of MariaDB is built with;
+with names, ``chromium`` for one, what of these is missing.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 PACKAGES = {
@@ -18,8 +20,10 @@ PACKAGES = {
     "mariadb_config": "libmariadb-dev",
     "pkg-config": "pkg-config",
     "cc": "gcc",
+    "chromium": "chromium",
 }
 """The package of Debian and Ubuntu that each program is in."""
+SERVERS = tuple(name for name in PACKAGES if name != "chromium")
 
 
 class MissingError(AssertionError):
@@ -61,5 +65,5 @@ def install(*names: str) -> None:
 
 
 if __name__ == "__main__":
-    if missing := [name for name in PACKAGES if not find(name)]:
+    if missing := [name for name in sys.argv[1:] or SERVERS if not find(name)]:
         install(*missing)

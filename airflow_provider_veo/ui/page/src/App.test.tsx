@@ -1,0 +1,222 @@
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { cleanup, render, screen, waitFor, within } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+
+import type { Batch, Video } from "./api";
+import { App } from "./App";
+
+const VIDEO: Video = {
+  key: "1/make/-1",
+  id: "veo3-fast:1",
+  state: "succeeded",
+  status: "completed",
+  task_state: "success",
+  name: null,
+  prompt: "A red kite",
+  enhanced_prompt: "A red kite, cinematic",
+  model: "veo3-fast",
+  aspect_ratio: "9:16",
+  error: null,
+  cost: 0.4,
+  attempts: null,
+  submitted_at: "2026-11-22T02:00:00Z",
+  finished_at: "2026-11-22T02:01:30Z",
+  src: "api/files/a/b/make/-1",
+  file: "s3://bucket/kite.mp4",
+  file_href: "api/files/a/b/make/-1",
+  video_url: "https://relay.example.com/kite.mp4",
+  bytes: 3_400_000,
+  width: 720,
+  height: 1280,
+  duration_seconds: 8,
+  dag_id: "nightly",
+  run_id: "scheduled__1",
+  task_id: "make",
+  map_index: -1,
+};
+const BATCH: Batch = {
+  dag_id: "nightly",
+  run_id: "a+1",
+  task_id: "make",
+  map_index: -1,
+  task_state: "deferred",
+  total: 10,
+  done: 4,
+  failed: 1,
+  generating: 3,
+  to_submit: 2,
+  counts: null,
+  per_minute: 12.5,
+  seconds_left: 150,
+  cost: 2,
+  since: null,
+  updated_at: null,
+};
+
+let asked: string[] = [];
+let answers: Record<string, unknown> = {};
+
+/** The server: what it answers by the beginning of what it is asked. */
+function serve(given: Record<string, unknown>) {
+  answers = { "api/filters": { dag_ids: ["nightly"], models: ["veo3-fast"], states: ["failed", "timed_out"] }, ...given };
+}
+
+beforeEach(() => {
+  asked = [];
+  window.history.replaceState(null, "", "/veo/");
+  vi.stubGlobal("fetch", async (path: string) => {
+    asked.push(path);
+    const found = Object.entries(answers).find(([begin]) => path.startsWith(begin));
+    const [status, content] = found ? [200, found[1]] : [404, { detail: "There is no such thing." }];
+    const refused = (content as { status?: number }).status;
+    return new Response(JSON.stringify(content), {
+      status: refused ?? status,
+      headers: { "Content-Type": "application/json" },
+    });
+  });
+  vi.spyOn(HTMLMediaElement.prototype, "play").mockResolvedValue();
+  vi.spyOn(HTMLMediaElement.prototype, "pause").mockReturnValue();
+  HTMLDialogElement.prototype.showModal = function (this: HTMLDialogElement) {
+    this.open = true;
+  };
+});
+
+afterEach(() => {
+  cleanup();
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+});
+
+const show = () =>
+  render(
+    <QueryClientProvider client={new QueryClient({ defaultOptions: { queries: { retry: false } } })}>
+      <App />
+    </QueryClientProvider>,
+  );
+const page = (videos: Video[], more = {}) => ({ videos, older: null, newer: null, ...more });
+
+test("a card says what became of a video, and leads on", async () => {
+  serve({ "api/videos": page([VIDEO]) });
+  show();
+  const card = (await screen.findByRole("heading", { name: "A red kite" })).closest("li") as HTMLElement;
+  for (const text of ["succeeded", "veo3-fast", "1 min 30 s", "cost 0.4"]) {
+    expect(within(card).getByText(text)).toBeTruthy();
+  }
+  const links = within(card).getAllByRole("link").map((link) => (link as HTMLAnchorElement).href);
+  expect(links).toEqual([
+    `${window.location.origin}/dags/nightly/runs/scheduled__1`,
+    `${window.location.origin}/dags/nightly/runs/scheduled__1/tasks/make`,
+    `${window.location.origin}/veo/api/files/a/b/make/-1`,
+    "https://relay.example.com/kite.mp4",
+  ]);
+  expect(card.querySelector(".media.tall video")?.getAttribute("src")).toBe("api/files/a/b/make/-1");
+});
+
+test("prompts and errors are text, whatever they hold", async () => {
+  const markup = "<img src=x onerror=alert(1)><script>alert(2)</script>";
+  serve({ "api/videos": page([{ ...VIDEO, prompt: markup, error: `${markup}\nmore`, state: "failed", src: null }]) });
+  const { container } = show();
+  expect(await screen.findByRole("heading", { name: markup })).toBeTruthy();
+  expect(container.querySelector("script, img")).toBeNull();
+  expect(screen.getByText(markup, { selector: ".error" })).toBeTruthy();
+});
+
+test("a video that is being generated says so", async () => {
+  const submitted_at = new Date(Date.now() - 65_000).toISOString();
+  serve({ "api/videos": page([{ ...VIDEO, state: "generating", status: "video_generating", src: null, submitted_at }]) });
+  show();
+  expect(await screen.findByText("video generating")).toBeTruthy();
+  expect(screen.getByText(/^1 min [5-9] s$/)).toBeTruthy();
+});
+
+test("one video plays at a time, by its button", async () => {
+  serve({ "api/videos": page([VIDEO, { ...VIDEO, key: "2", prompt: "A lantern" }]) });
+  show();
+  await userEvent.click(await screen.findByRole("button", { name: "Play A red kite" }));
+  await userEvent.click(screen.getByRole("button", { name: "Play A lantern" }));
+  expect(HTMLMediaElement.prototype.play).toHaveBeenCalledTimes(2);
+  expect(HTMLMediaElement.prototype.pause).toHaveBeenCalled();
+});
+
+test("details show everything, with the video's own controls", async () => {
+  serve({ "api/videos": page([VIDEO]) });
+  show();
+  await userEvent.click(await screen.findByRole("button", { name: "Details of A red kite" }));
+  const dialog = await screen.findByRole("dialog");
+  for (const text of ["veo3-fast:1", "720 × 1280", "s3://bucket/kite.mp4 (3.4 MB)", "A red kite, cinematic"]) {
+    expect(within(dialog).getByText(text)).toBeTruthy();
+  }
+  expect(dialog.querySelector("video[controls]")).toBeTruthy();
+});
+
+test("filters stand in the address, and begin at the first page", async () => {
+  window.history.replaceState(null, "", "?cursor=abc");
+  serve({ "api/videos": page([VIDEO]) });
+  show();
+  await screen.findByRole("option", { name: "timed out" });
+  await userEvent.selectOptions(screen.getByLabelText("State"), "timed out");
+  await userEvent.type(screen.getByLabelText("Prompt contains"), "kite");
+  await waitFor(() => expect(asked.at(-1)).toBe("api/videos?state=timed_out&text=kite"));
+  expect(window.location.search).toBe("?state=timed_out&text=kite");
+  await userEvent.click(screen.getByRole("button", { name: "Clear filters" }));
+  await waitFor(() => expect(window.location.search).toBe(""));
+});
+
+test("an address that was shared shows the same", async () => {
+  window.history.replaceState(null, "", "?dag_id=nightly&state=failed&from=2026-11-22&cursor=abc");
+  serve({ "api/videos": page([]) });
+  show();
+  expect(await screen.findByText("No videos match these filters.")).toBeTruthy();
+  expect(asked).toContain("api/videos?dag_id=nightly&state=failed&from=2026-11-22&cursor=abc");
+  expect((screen.getByLabelText("State") as HTMLSelectElement).value).toBe("failed");
+});
+
+test("pages lead to their neighbours", async () => {
+  serve({ "api/videos": page([VIDEO], { older: "next", newer: "before" }) });
+  show();
+  await userEvent.click(await screen.findByRole("link", { name: "Older" }));
+  await waitFor(() => expect(asked.at(-1)).toBe("api/videos?cursor=next"));
+  expect(screen.getByRole("link", { name: "Newer" }).getAttribute("href")).toBe("?cursor=before");
+});
+
+test("a batch shows how far it is, and opens into its videos", async () => {
+  serve({
+    "api/batches/nightly/a%2B1/make/-1/videos": page([VIDEO]),
+    "api/batches/nightly/a%2B1/make/-1": BATCH,
+    "api/batches": { batches: [BATCH], older: null, newer: null },
+  });
+  window.history.replaceState(null, "", "?view=batches");
+  show();
+  const bar = await screen.findByRole("progressbar");
+  expect([bar.getAttribute("aria-valuenow"), bar.getAttribute("aria-valuemax")]).toEqual(["5", "10"]);
+  for (const text of ["4 of 10 done", "2 to submit", "12.5/min", "about 2 min 30 s left", "cost 2"]) {
+    expect(screen.getByText(text)).toBeTruthy();
+  }
+  await userEvent.click(screen.getByRole("link", { name: "10 videos" }));
+  await waitFor(() => expect(asked).toContain("api/batches/nightly/a%2B1/make/-1/videos?"));
+  expect(asked).toContain("api/batches/nightly/a%2B1/make/-1");
+});
+
+test.each(["../../secret/x/y", "a/b/c", "a/b/../d"])("%s is no batch", async (place) => {
+  window.history.replaceState(null, "", `?batch=${encodeURIComponent(place)}`);
+  serve({ "api/videos": page([]) });
+  show();
+  await screen.findByText(/^No videos yet/);
+  expect(asked.some((path) => path.startsWith("api/batches"))).toBe(false);
+});
+
+test("what went wrong is told, and can be tried again", async () => {
+  serve({ "api/videos": { status: 502, detail: "The storage can't be read." } });
+  show();
+  expect((await screen.findByRole("alert")).textContent).toContain("The storage can't be read.");
+  serve({ "api/videos": page([VIDEO]) });
+  await userEvent.click(screen.getByRole("button", { name: "Retry" }));
+  expect(await screen.findByRole("heading", { name: "A red kite" })).toBeTruthy();
+});
+
+test("who is not logged in is told so", async () => {
+  serve({ "api/videos": { status: 401, detail: "Not authenticated" } });
+  show();
+  expect((await screen.findByRole("alert")).textContent).toContain("Log in to Airflow again");
+});
