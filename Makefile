@@ -64,7 +64,7 @@ test-chaos: $(READY) ## kill tasks and services at every point, and count what w
 	@$(BIN)/python -m pytest -m chaos
 
 test-matrix: $(READY) ## run the tests on every line of Airflow, with the wheel that a user installs
-	@$(BIN)/python scripts/matrix.py $(MATRIX) $(if $(ALL),--all) $(if $(QUICK),--quick) --python "$(PYTHON)" --pytest="-q $(SIDE_BY_SIDE)"
+	@$(BIN)/python scripts/matrix.py $(MATRIX) $(if $(ALL),--all) $(if $(QUICK),--quick) --python "$(PYTHON)" --pytest="-q --durations=15 $(SIDE_BY_SIDE)"
 
 test-distributed: $(SERVERS) ## PostgreSQL, Redis, Celery and MariaDB: a night in which every part dies
 	@$(BIN)/python -m pytest -m distributed

@@ -51,6 +51,8 @@ class Airflow:
         passwords = HOME / "passwords.json"
         passwords.write_text(json.dumps({USER: self.password}), encoding="utf-8")
         self._environment = environment | {
+            # It calls the command airflow.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(port),
             "AIRFLOW__API__BASE_URL": self.url,

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -30,11 +31,22 @@ if TYPE_CHECKING:
     from airflow_provider_veo.ui.paging import Cursor, Page
 
 VIDEO, FILE = "veo_video", "veo_file"
-GENERATING, SUCCEEDED, FAILED, TIMED_OUT = STATES = ("generating", "succeeded", "failed", "timed_out")
-"""What becomes of a video: see :data:`airflow_provider_veo.batch.results.STATES` for those of a batch's jobs."""
+GENERATING, SUCCEEDED, FAILED, TIMED_OUT, SUBMITTED = STATES = (
+    "generating",
+    "succeeded",
+    "failed",
+    "timed_out",
+    "submitted",
+)
+"""
+What becomes of a video: see :data:`airflow_provider_veo.batch.results.STATES` for those of a batch's jobs.
+
+``submitted``: its run has ended, and nobody in it has waited for the video.
+"""
 OWNER = ("dag_id", "run_id", "task_id", "map_index")
 """What tells a task instance from all others."""
 _WAIT_HAS_ENDED = ("failed", "upstream_failed", "removed")
+_RUN_HAS_ENDED = ("success", "failed")
 _FACTS = ("bytes", "width", "height", "duration_seconds")
 
 
@@ -115,7 +127,11 @@ def cards(session: Session, rows: Iterable[Any]) -> list[dict[str, Any]]:
     ends = _left(session, VIDEO, "id", ids)
     files = _left(session, FILE, "veo_task_id", ids)
     states = _task_states(session, rows)
-    return [_card(row, states.get(_task(row)), ends.get(_its(row)), files.get(_its(row))) for row in rows]
+    ended = _ended_runs(session, rows)
+    return [
+        _card(row, states.get(_task(row)), row.dag_run_id in ended, ends.get(_its(row)), files.get(_its(row)))
+        for row in rows
+    ]
 
 
 def dag_ids(session: Session, readable: Any, key: str) -> list[str]:
@@ -180,10 +196,16 @@ def _in_state(statement: Select, state: str) -> Select:
     known = func.coalesce(ends.c.state, _text("state"))
     gave_up = or_(func.coalesce(ends.c.error, _text("error")).is_not(None), TaskInstance.state.in_(_WAIT_HAS_ENDED))
     # Up to SQLAlchemy 1.4, case takes its branches as they come.
-    its = case((known.in_((SUCCEEDED, FAILED)), known), (gave_up, TIMED_OUT), else_=GENERATING)
+    its = case(
+        (known.in_((SUCCEEDED, FAILED)), known),
+        (gave_up, TIMED_OUT),
+        (DagRun.state.in_(_RUN_HAS_ENDED), SUBMITTED),
+        else_=GENERATING,
+    )
     of_its_end = and_(ends.c.dag_run_id == XComModel.dag_run_id, ends.c.id == _text("id"))
     of_its_task = and_(*(getattr(TaskInstance, name) == getattr(XComModel, name) for name in OWNER))
-    return statement.outerjoin(ends, of_its_end).outerjoin(TaskInstance, of_its_task).where(its == state)
+    joined = statement.outerjoin(ends, of_its_end).outerjoin(TaskInstance, of_its_task)
+    return joined.outerjoin(DagRun, DagRun.id == XComModel.dag_run_id).where(its == state)
 
 
 def _left(session: Session, key: str, its_id: str, ids: set[tuple[int, Any]]) -> dict[tuple[int, Any], Any]:
@@ -205,6 +227,12 @@ def _task_states(session: Session, rows: Iterable[Any]) -> dict[tuple[Any, ...],
     return {_task(row): row.state for row in session.execute(statement)}
 
 
+def _ended_runs(session: Session, rows: Iterable[Any]) -> set[int]:
+    ids = {row.dag_run_id for row in rows}
+    statement = select(DagRun.id).where(DagRun.id.in_(ids), DagRun.state.in_(_RUN_HAS_ENDED))
+    return set(session.execute(statement).scalars())
+
+
 def _task(row: Any) -> tuple[Any, ...]:
     return tuple(getattr(row, name) for name in OWNER)
 
@@ -213,16 +241,18 @@ def _its(row: Any) -> tuple[int, Any]:
     return row.dag_run_id, row.value.get("id")
 
 
-def _state(video: Mapping[str, Any], task_state: str | None) -> str:
+def _state(video: Mapping[str, Any], task_state: str | None, *, run_has_ended: bool) -> str:
     if video.get("state") in (SUCCEEDED, FAILED):
         return str(video["state"])
-    return TIMED_OUT if video.get("error") or task_state in _WAIT_HAS_ENDED else GENERATING
+    if video.get("error") or task_state in _WAIT_HAS_ENDED:
+        return TIMED_OUT
+    return SUBMITTED if run_has_ended else GENERATING
 
 
-def _card(row: Any, task_state: str | None, end: Any, file: Any) -> dict[str, Any]:
+def _card(row: Any, task_state: str | None, run_has_ended: bool, end: Any, file: Any) -> dict[str, Any]:
     known = {name: value for name, value in (end.value if end else {}).items() if value is not None}
     video = {**row.value, **known}
-    state = _state(video, task_state)
+    state = _state(video, task_state, run_has_ended=run_has_ended)
     stored = file.value if file else {}
     file_href = f"api/files/{address(file.dag_id, file.run_id, file.task_id, file.map_index)}" if file else None
     url = link(video.get("video_url"))
@@ -242,7 +272,7 @@ def _card(row: Any, task_state: str | None, end: Any, file: Any) -> dict[str, An
         "cost": row.value.get("cost"),
         "attempts": None,
         "submitted_at": row.value.get("submitted_at"),
-        "finished_at": None if state in (GENERATING, TIMED_OUT) else ended_at,
+        "finished_at": ended_at if state in (SUCCEEDED, FAILED) else None,
         "src": file_href or url,
         "file": stored.get("uri"),
         "file_href": file_href,

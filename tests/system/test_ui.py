@@ -3,80 +3,21 @@
 from __future__ import annotations
 
 import io
-import json
-import shutil
 import time
-from types import SimpleNamespace
 from urllib.parse import quote
 
 import av
 import pytest
 import requests
 
-from airflow_provider_veo import sandbox
 from tests.conftest import CANARY
-from tests.system.conftest import PROJECT, make_airflow
-from tests.system.services import Services
-
-DAGS = PROJECT / "tests" / "system" / "dags_ui"
-HIDDEN = "veo_secret"
-"""The DAG that only an admin may read."""
-RUN = "a_run+1:00"
-PRICES = {"veo3-fast": 0.4, "veo3.1-fast": 0.5}
-FAULTS = ["failed=too violent@prompt=blocked", "unknown-status@prompt=slow"]
-SECRET = "the text of a file that is no video\n" * 100
-
-
-class Session(requests.Session):
-    """Someone who has logged in, as a browser does: with a cookie."""
-
-    def __init__(self, services: Services, user: str) -> None:
-        super().__init__()
-        self.base = f"{services.url}/veo/"
-        self.cookies.set("_token", services.token(user))
-
-    def ask(self, path: str, **parameters) -> requests.Response:
-        return self.get(self.base + path, params=parameters, timeout=60)
-
-    def cards(self, **parameters) -> dict[str, dict]:
-        found = self.ask("api/videos", **{"limit": 100, **parameters}).json()["videos"]
-        return {f"{each['task_id']}[{each['map_index']}]".replace("[-1]", ""): each for each in found}
+from tests.system.gallery import HIDDEN, RUN, SECRET, gallery
 
 
 @pytest.fixture(scope="module")
 def page(migrated_home, tmp_path_factory):
-    """An Airflow in which videos of all kinds were made, with its API server running."""
-    home = tmp_path_factory.mktemp("ui") / "airflow"
-    shutil.copytree(migrated_home, home)
-    secrets = home / "secrets.txt"
-    secrets.write_text(SECRET)
-    with sandbox.running(generation_seconds=0.5, video_seconds=0.5, api_key=CANARY, faults=FAULTS) as relay:
-        connection = {**json.loads(relay.connection), "extra": {"prices": PRICES}}
-        airflow = make_airflow(
-            home,
-            DAGS,
-            AIRFLOW_CONN_VEO_DEFAULT=json.dumps(connection),
-            VEO_GALLERY=f"{home.as_uri()}/videos",
-            VEO_GALLERY_SECRETS=str(secrets),
-            PYTHONPATH=str(PROJECT),
-        )
-        with Services(
-            airflow,
-            users={"admin": "admin", "anna": "viewer"},
-            AIRFLOW__CORE__AUTH_MANAGER="tests.system.auth_manager.AuthManagerWithDagRights",
-        ) as services:
-            dag_ids = ("veo_gallery", "veo_night", HIDDEN)
-            runs = {dag_id: services.trigger(dag_id, RUN) for dag_id in dag_ids}
-            states = {dag_id: services.wait_for(dag_id, run_id, timeout=240) for dag_id, run_id in runs.items()}
-            yield SimpleNamespace(
-                airflow=airflow,
-                services=services,
-                states=states,
-                url=services.url,
-                admin=Session(services, "admin"),
-                anna=Session(services, "anna"),
-                relay=relay,
-            )
+    with gallery(migrated_home, tmp_path_factory.mktemp("ui") / "airflow") as found:
+        yield found
 
 
 def batch_path(dag_id: str = "veo_night", task_id: str = "make") -> str:
@@ -105,6 +46,7 @@ def test_each_video_is_a_card_with_what_became_of_it(page):
         "slow": "timed_out",
         "leaves_what_it_should_not": "succeeded",
     }
+    assert {card["state"] for name, card in cards.items() if name.startswith("many[")} == {"submitted"}
     assert sum(name.startswith("many[") for name in cards) == 30
     wide, tall = cards["wide"], cards["tall"]
     assert (wide["prompt"], wide["model"], wide["aspect_ratio"]) == ("A red kite over a harbour", "veo3-fast", "16:9")
@@ -133,6 +75,8 @@ def test_prompts_are_handed_on_as_they_are(page):
         ({"state": "failed"}, {"blocked", "refused_later"}),
         ({"state": "timed_out"}, {"slow"}),
         ({"state": "succeeded", "text": "e"}, {"wide", "tall", "markup"}),
+        ({"state": "submitted", "text": "many 7"}, {"many[7]"}),
+        ({"state": "generating"}, set()),
         ({"model": "veo3.1-fast"}, {"tall"}),
         ({"model": "veo3.1-fast", "state": "failed"}, set()),
         ({"run_id": "another"}, set()),

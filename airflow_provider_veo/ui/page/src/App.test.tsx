@@ -172,6 +172,14 @@ test("an address that was shared shows the same", async () => {
   expect((screen.getByLabelText("State") as HTMLSelectElement).value).toBe("failed");
 });
 
+test("the latest batches are above the videos, unless videos are looked for", async () => {
+  serve({ "api/videos": page([VIDEO]), "api/batches": { batches: [BATCH], older: null, newer: null } });
+  show();
+  await screen.findByRole("progressbar");
+  await userEvent.type(screen.getByLabelText("Prompt contains"), "kite");
+  await waitFor(() => expect(screen.queryByRole("progressbar")).toBeNull());
+});
+
 test("pages lead to their neighbours", async () => {
   serve({ "api/videos": page([VIDEO], { older: "next", newer: "before" }) });
   show();
@@ -203,7 +211,7 @@ test.each(["../../secret/x/y", "a/b/c", "a/b/../d"])("%s is no batch", async (pl
   serve({ "api/videos": page([]) });
   show();
   await screen.findByText(/^No videos yet/);
-  expect(asked.some((path) => path.startsWith("api/batches"))).toBe(false);
+  expect(asked.some((path) => path.startsWith("api/batches/"))).toBe(false);
 });
 
 test("what went wrong is told, and can be tried again", async () => {

@@ -2,7 +2,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 
 import { asked, changed, type Filter, FILTERS, useAddress } from "./address";
-import { ask, type Batch, type Batches, type Choices, interval, type Pages, Refusal, type Video, type Videos } from "./api";
+import { ask, type Batch, type Batches, type Choices, interval, type Pages, pathOf, Refusal, type Video, type Videos } from "./api";
 import { BatchCard } from "./Batches";
 import { Card } from "./Card";
 import { Filters } from "./Filters";
@@ -65,7 +65,7 @@ function List<T extends Pages>({ query, path, shown, empty, name, children }: Li
   return (
     <>
       <p className="count" aria-live="polite">
-        {count ? `${count} ${name} on this page` : isFiltered ? `No ${name} match these filters.` : empty}
+        {count ? `${count} ${count === 1 ? SINGULAR[name] : name} on this page` : isFiltered ? `No ${name} match these filters.` : empty}
       </p>
       {children(answer.data)}
       <Paging query={query} pages={answer.data} />
@@ -73,11 +73,22 @@ function List<T extends Pages>({ query, path, shown, empty, name, children }: Li
   );
 }
 
+const SINGULAR: Record<string, string> = { videos: "video", batches: "batch" };
 const NO_VIDEOS = "No videos yet. They appear here when a task with VeoCreateVideoOperator has submitted one.";
 const NO_BATCHES = "No batches yet. They appear here when a task with VeoVideoBatchOperator has begun.";
 
 const videosOf = (answer: Videos) => answer.videos;
 const batchesOf = (answer: Batches) => answer.batches;
+
+function BatchList({ batches }: { batches: Batch[] }) {
+  return (
+    <ul className="batches">
+      {batches.map((batch) => (
+        <BatchCard key={pathOf(batch)} batch={batch} />
+      ))}
+    </ul>
+  );
+}
 
 function Cards({ videos }: { videos: Video[] }) {
   return (
@@ -89,11 +100,21 @@ function Cards({ videos }: { videos: Video[] }) {
   );
 }
 
+/** The batches that there was news of last: their videos are below them. */
+function LatestBatches({ query }: { query: URLSearchParams }) {
+  const answer = useAnswer<Batches>(`batches?limit=3&${asked(query, OF_BATCHES)}`, batchesOf);
+  return answer.data?.batches.length ? <BatchList batches={answer.data.batches} /> : null;
+}
+
 function VideosView({ query }: { query: URLSearchParams }) {
+  const isOfVideos = [...OF_A_BATCH, "cursor"].some((each) => query.get(each));
   return (
-    <List<Videos> query={query} path={`videos?${asked(query)}`} shown={videosOf} empty={NO_VIDEOS} name="videos">
-      {(answer) => <Cards videos={answer.videos} />}
-    </List>
+    <>
+      {!isOfVideos && <LatestBatches query={query} />}
+      <List<Videos> query={query} path={`videos?${asked(query)}`} shown={videosOf} empty={NO_VIDEOS} name="videos">
+        {(answer) => <Cards videos={answer.videos} />}
+      </List>
+    </>
   );
 }
 
@@ -101,13 +122,7 @@ function BatchesView({ query }: { query: URLSearchParams }) {
   const path = `batches?${asked(query, OF_BATCHES)}`;
   return (
     <List<Batches> query={query} path={path} shown={batchesOf} empty={NO_BATCHES} name="batches">
-      {(answer) => (
-        <ul className="batches">
-          {answer.batches.map((batch) => (
-            <BatchCard key={`${batch.dag_id}/${batch.run_id}/${batch.task_id}/${batch.map_index}`} batch={batch} />
-          ))}
-        </ul>
-      )}
+      {(answer) => <BatchList batches={answer.batches} />}
     </List>
   );
 }

@@ -24,11 +24,16 @@ export function Clock({ since }: { since: string }) {
   return passed === null ? null : <span>{duration(passed)}</span>;
 }
 
+const WHY_NOT: Record<string, string> = {
+  succeeded: "The video's address is not known.",
+  submitted: "No task of its run has waited for it.",
+};
+
 /** What is in the place of a video that is not there. */
 function Instead({ video }: { video: Video }) {
   const isOpen = video.state === "generating" || video.state === "waiting";
   if (!isOpen) {
-    return <p className="instead">{video.state === "succeeded" ? "The video's address is not known." : "There is no video."}</p>;
+    return <p className="instead">{WHY_NOT[video.state] ?? "There is no video."}</p>;
   }
   return (
     <div className="instead">

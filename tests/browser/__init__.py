@@ -1,0 +1,1 @@
+"""The page and the connection form, as a person sees them."""

@@ -1,0 +1,79 @@
+"""An Airflow in which videos of all kinds were made, with its API server running, and people who log in to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import requests
+
+from airflow_provider_veo import sandbox
+from tests.conftest import CANARY
+from tests.system.conftest import PROJECT, make_airflow
+from tests.system.services import Services
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DAGS = PROJECT / "tests" / "system" / "dags_ui"
+HIDDEN = "veo_secret"
+"""The DAG that only an admin may read."""
+RUN = "a_run+1:00"
+PRICES = {"veo3-fast": 0.4, "veo3.1-fast": 0.5}
+FAULTS = ["failed=too violent@prompt=blocked", "unknown-status@prompt=slow"]
+SECRET = "the text of a file that is no video\n" * 100
+
+
+class Session(requests.Session):
+    """Someone who has logged in, as a browser does: with a cookie."""
+
+    def __init__(self, services: Services, user: str) -> None:
+        super().__init__()
+        self.base = f"{services.url}/veo/"
+        self.cookies.set("_token", services.token(user))
+
+    def ask(self, path: str, **parameters) -> requests.Response:
+        return self.get(self.base + path, params=parameters, timeout=60)
+
+    def cards(self, **parameters) -> dict[str, dict]:
+        found = self.ask("api/videos", **{"limit": 100, **parameters}).json()["videos"]
+        return {f"{each['task_id']}[{each['map_index']}]".replace("[-1]", ""): each for each in found}
+
+
+@contextlib.contextmanager
+def gallery(migrated_home: Path, home: Path) -> Iterator[SimpleNamespace]:
+    """Run it."""
+    shutil.copytree(migrated_home, home)
+    secrets = home / "secrets.txt"
+    secrets.write_text(SECRET)
+    with sandbox.running(generation_seconds=0.5, video_seconds=3, api_key=CANARY, faults=FAULTS) as relay:
+        connection = {**json.loads(relay.connection), "extra": {"prices": PRICES}}
+        airflow = make_airflow(
+            home,
+            DAGS,
+            AIRFLOW_CONN_VEO_DEFAULT=json.dumps(connection),
+            VEO_GALLERY=f"{home.as_uri()}/videos",
+            VEO_GALLERY_SECRETS=str(secrets),
+            PYTHONPATH=str(PROJECT),
+        )
+        with Services(
+            airflow,
+            users={"admin": "admin", "anna": "viewer"},
+            AIRFLOW__CORE__AUTH_MANAGER="tests.system.auth_manager.AuthManagerWithDagRights",
+            AIRFLOW__CORE__TEST_CONNECTION="Enabled",
+        ) as services:
+            runs = {dag_id: services.trigger(dag_id, RUN) for dag_id in ("veo_gallery", "veo_night", HIDDEN)}
+            states = {dag_id: services.wait_for(dag_id, run_id, timeout=240) for dag_id, run_id in runs.items()}
+            yield SimpleNamespace(
+                airflow=airflow,
+                services=services,
+                states=states,
+                url=services.url,
+                admin=Session(services, "admin"),
+                anna=Session(services, "anna"),
+                relay=relay,
+            )
