@@ -71,7 +71,7 @@ test-distributed: $(SERVERS) ## PostgreSQL, Redis, Celery and MariaDB: a night i
 
 test-browser: $(PAGE)/node_modules ## the page and the connection form in Chromium, against Airflow 3.3 and 3.1
 	@$(NPM) test
-	@$(NPM) run build -- --outDir ../../../../.matrix/page --emptyOutDir
+	@$(NPM) run build -- --outDir ../../../.matrix/page --emptyOutDir
 	@diff -r .matrix/page $(PAGE)/dist && echo "What is shipped is what the source builds."
 	@$(BIN)/python -m pytest -m browser
 	@$(BIN)/python scripts/matrix.py 3.1 --python "$(PYTHON)" --pytest="-q -m browser"

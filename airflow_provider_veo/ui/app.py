@@ -122,7 +122,7 @@ def list_batches(
 ) -> dict[str, Any]:
     """Return cards of batches."""
     page = batches.page(session, readable, filters, place, limit)
-    return {"batches": list(map(batches.card, page.rows)), "older": page.older, "newer": page.newer}
+    return {"batches": batches.cards(page.rows), "older": page.older, "newer": page.newer}
 
 
 @data_routes.get("/batches/{dag_id}/{run_id}/{task_id}/{map_index}")

@@ -27,11 +27,13 @@ from airflow_provider_veo.batch.ledger import Ledger
 from airflow_provider_veo.batch.progress import Progress
 from airflow_provider_veo.batch.results import NOT_SUBMITTED, RESULTS, STATES, TIMED_OUT, UNKNOWN, Results
 from airflow_provider_veo.operators.batch import JOURNAL, VIDEOS
+from airflow_provider_veo.protocol import VeoError
+from airflow_provider_veo.ui.cards import OWNER, address, described, is_number, number, played, text
 from airflow_provider_veo.ui.paging import page_of
-from airflow_provider_veo.ui.videos import GENERATING, OWNER, address, link
+from airflow_provider_veo.ui.videos import GENERATING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from sqlalchemy.orm import Session
     from sqlalchemy.sql import Select
@@ -45,7 +47,7 @@ _WHILE_IT_RUNS = {TIMED_OUT: GENERATING, UNKNOWN: GENERATING, NOT_SUBMITTED: WAI
 """What jobs are that would have ended so, had the batch ended."""
 _SECONDS_KEPT = 5.0
 _BYTES_KEPT = 64 * 1024 * 1024
-_FACTS = ("bytes", "width", "height", "duration_seconds")
+_COUNTS = ("total", "done", "failed", "generating", "to_submit")
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,13 @@ class _Kept:
         with self._lock:
             if (rows := self._rows.get(place)) is not None:
                 return rows
-        rows = list(_rows(batch))
+        try:
+            rows = list(_rows(batch))
+        except VeoError:
+            raise
+        except Exception as error:  # of any storage library
+            log.warning("The folder of batch %s can't be read", place, exc_info=True)
+            raise VeoError(f"The folder of this batch can't be read from here: {type(error).__name__}.") from error
         with self._lock:
             if sum(map(len, rows)) <= _BYTES_KEPT:
                 self._rows[place] = rows
@@ -88,13 +96,18 @@ def find(session: Session, dag_id: str, run_id: str, task_id: str, map_index: in
         XComModel.task_id == task_id,
         XComModel.map_index == map_index,
     )
-    return session.execute(statement).one_or_none()
+    found = session.execute(statement).one_or_none()
+    return found if found and _is_of_a_batch(found) else None
+
+
+def cards(rows: Iterable[Any]) -> list[dict[str, Any]]:
+    """Make cards of those rows that batches have left: others may call something their progress, too."""
+    return [card(row) for row in rows if _is_of_a_batch(row)]
 
 
 def card(row: Any) -> dict[str, Any]:
     """Make a card of a batch."""
-    told = {name: value for name, value in row.value.items() if name in Progress.__dataclass_fields__}
-    progress = Progress(**told)
+    progress = Progress(**{name: row.value.get(name) for name in Progress.__dataclass_fields__})
     has_ended = row.task_state in State.finished
     now = row.timestamp.timestamp() if has_ended else time.time()
     rate, left = progress.per_minute(now), progress.generating + progress.to_submit
@@ -103,11 +116,11 @@ def card(row: Any) -> dict[str, Any]:
     return {
         **{name: getattr(row, name) for name in OWNER},
         "task_state": row.task_state,
-        **{name: getattr(progress, name) for name in ("total", "done", "failed", "generating", "to_submit")},
+        **{name: getattr(progress, name) for name in _COUNTS},
         "counts": {state: result[state] for state in STATES if state in result} or None if has_ended else None,
         "per_minute": rate or None,
         "seconds_left": round(left / rate * 60) if rate and left and not has_ended else None,
-        "cost": result.get("cost", progress.cost) if has_ended else progress.cost,
+        "cost": number(result.get("cost", progress.cost) if has_ended else progress.cost),
         "since": since,
         "updated_at": row.timestamp.isoformat(),
     }
@@ -138,9 +151,13 @@ def file_of(batch: Any, key: str) -> ObjectStoragePath | None:
     return None
 
 
+def _is_of_a_batch(row: Any) -> bool:
+    counts = (row.value.get(name) for name in _COUNTS)
+    return all(isinstance(count, int) for count in counts) and is_number(row.value.get("since"), or_none=True)
+
+
 def _batches() -> Select:
     result = aliased(XComModel)
-    # Whoever else may call something its progress has no folder beside it.
     return (
         select(
             XComModel.dag_run_id,
@@ -203,30 +220,16 @@ def _recorded(batch: Any) -> Iterator[Mapping[str, Any]]:
 def _video(batch: Any, row: Mapping[str, Any]) -> dict[str, Any]:
     owner = {name: getattr(batch, name) for name in OWNER}
     where = address(*owner.values())
-    request = row.get("request") or {}
-    url = link(row.get("video_url"))
-    file_href = f"api/files/{where}?key={address(row['key'])}" if row.get("file") else None
     is_over = row["state"] not in (GENERATING, WAITING)
     return {
+        **described({**row, **(row.get("request") or {}), "error": row.get("error") if is_over else None}),
+        **played(row, f"api/files/{where}?key={address(row['key'])}" if row.get("file") else None),
         "key": f"{where}/{row['key']}",
-        "id": row.get("id"),
         "state": row["state"],
-        "status": row.get("status"),
         "task_state": batch.task_state,
-        "name": row["key"],
-        "prompt": request.get("prompt"),
-        "enhanced_prompt": row.get("enhanced_prompt"),
-        "model": request.get("model"),
-        "aspect_ratio": request.get("aspect_ratio"),
-        "error": row.get("error") if is_over else None,
-        "cost": row.get("cost"),
-        "attempts": row.get("attempts"),
-        "submitted_at": row.get("submitted_at"),
-        "finished_at": row.get("finished_at"),
-        "src": file_href or url,
-        "file": row.get("file"),
-        "file_href": file_href,
-        "video_url": url,
-        **{fact: row.get(fact) for fact in _FACTS},
+        "name": text(row["key"]),
+        "attempts": number(row.get("attempts")),
+        "finished_at": text(row.get("finished_at")),
+        "file": text(row.get("file")),
         **owner,
     }

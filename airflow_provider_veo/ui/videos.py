@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
 
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
@@ -19,6 +18,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from sqlalchemy import and_, case, func, or_, select, tuple_
 from sqlalchemy.orm import aliased
 
+from airflow_provider_veo.ui.cards import OWNER, address, described, played, text
 from airflow_provider_veo.ui.paging import page_of
 
 if TYPE_CHECKING:
@@ -43,11 +43,8 @@ What becomes of a video: see :data:`airflow_provider_veo.batch.results.STATES` f
 
 ``submitted``: its run has ended, and nobody in it has waited for the video.
 """
-OWNER = ("dag_id", "run_id", "task_id", "map_index")
-"""What tells a task instance from all others."""
 _WAIT_HAS_ENDED = ("failed", "upstream_failed", "removed")
 _RUN_HAS_ENDED = ("success", "failed")
-_FACTS = ("bytes", "width", "height", "duration_seconds")
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def page(session: Session, readable: Any, filters: Filters, cursor: Cursor | Non
 def cards(session: Session, rows: Iterable[Any]) -> list[dict[str, Any]]:
     """Make a card of each row, with what other tasks of its run have left of its video."""
     rows = list(rows)
-    ids = {(row.dag_run_id, row.value.get("id")) for row in rows}
+    ids = {_its(row) for row in rows}
     ends = _left(session, VIDEO, "id", ids)
     files = _left(session, FILE, "veo_task_id", ids)
     states = _task_states(session, rows)
@@ -151,16 +148,6 @@ def file_of(session: Session, dag_id: str, run_id: str, task_id: str, map_index:
     )
     stored = session.execute(statement).scalar_one_or_none()
     return ObjectStoragePath(str(stored["path"])) if isinstance(stored, dict) and "path" in stored else None
-
-
-def link(url: Any) -> str | None:
-    """Return a URL that may be opened; ``None`` for any other text."""
-    return url if isinstance(url, str) and urlsplit(url).scheme in ("http", "https") else None
-
-
-def address(*parts: object) -> str:
-    """Return the path of an address that is made of texts from strangers."""
-    return "/".join(quote(str(part), safe="") for part in parts)
 
 
 def _rows(key: str) -> Select:
@@ -208,17 +195,17 @@ def _in_state(statement: Select, state: str) -> Select:
     return joined.outerjoin(DagRun, DagRun.id == XComModel.dag_run_id).where(its == state)
 
 
-def _left(session: Session, key: str, its_id: str, ids: set[tuple[int, Any]]) -> dict[tuple[int, Any], Any]:
+def _left(session: Session, key: str, its_id: str, ids: set[tuple[int, str]]) -> dict[tuple[int, str], Any]:
     """Return what other tasks of the same runs have left of these videos."""
     if not ids:
         return {}
     statement = _rows(key).where(
         XComModel.dag_run_id.in_({dag_run_id for dag_run_id, _ in ids}),
-        _text(its_id).in_({str(veo_task_id) for _, veo_task_id in ids}),
+        _text(its_id).in_({veo_task_id for _, veo_task_id in ids}),
     )
     if key == VIDEO:
         statement = statement.where(_text("prompt").is_(None))
-    return {(row.dag_run_id, row.value.get(its_id)): row for row in session.execute(statement)}
+    return {_its(row, its_id): row for row in session.execute(statement)}
 
 
 def _task_states(session: Session, rows: Iterable[Any]) -> dict[tuple[Any, ...], str | None]:
@@ -237,8 +224,8 @@ def _task(row: Any) -> tuple[Any, ...]:
     return tuple(getattr(row, name) for name in OWNER)
 
 
-def _its(row: Any) -> tuple[int, Any]:
-    return row.dag_run_id, row.value.get("id")
+def _its(row: Any, its_id: str = "id") -> tuple[int, str]:
+    return row.dag_run_id, str(row.value.get(its_id))
 
 
 def _state(video: Mapping[str, Any], task_state: str | None, *, run_has_ended: bool) -> str:
@@ -253,33 +240,19 @@ def _card(row: Any, task_state: str | None, run_has_ended: bool, end: Any, file:
     known = {name: value for name, value in (end.value if end else {}).items() if value is not None}
     video = {**row.value, **known}
     state = _state(video, task_state, run_has_ended=run_has_ended)
+    where = address(file.dag_id, file.run_id, file.task_id, file.map_index) if file else None
     stored = file.value if file else {}
-    file_href = f"api/files/{address(file.dag_id, file.run_id, file.task_id, file.map_index)}" if file else None
-    url = link(video.get("video_url"))
     ended_at = video.get("updated_at") or (end or row).timestamp.isoformat()
+    asked_for = {name: row.value.get(name) for name in ("prompt", "model", "aspect_ratio", "submitted_at", "cost")}
     return {
+        **described({**video, **asked_for}),
+        **played({**stored, "video_url": video.get("video_url")}, where and f"api/files/{where}"),
         "key": f"{row.dag_run_id}/{row.task_id}/{row.map_index}",
-        "id": video.get("id"),
         "state": state,
-        "status": video.get("status"),
         "task_state": task_state,
         "name": None,
-        "prompt": row.value.get("prompt"),
-        "enhanced_prompt": video.get("enhanced_prompt"),
-        "model": row.value.get("model"),
-        "aspect_ratio": row.value.get("aspect_ratio"),
-        "error": video.get("error"),
-        "cost": row.value.get("cost"),
         "attempts": None,
-        "submitted_at": row.value.get("submitted_at"),
-        "finished_at": ended_at if state in (SUCCEEDED, FAILED) else None,
-        "src": file_href or url,
-        "file": stored.get("uri"),
-        "file_href": file_href,
-        "video_url": url,
-        **{fact: stored.get(fact) for fact in _FACTS},
-        "dag_id": row.dag_id,
-        "run_id": row.run_id,
-        "task_id": row.task_id,
-        "map_index": row.map_index,
+        "finished_at": text(ended_at) if state in (SUCCEEDED, FAILED) else None,
+        "file": text(stored.get("uri")),
+        **{name: getattr(row, name) for name in OWNER},
     }

@@ -45,7 +45,10 @@ def test_each_video_is_a_card_with_what_became_of_it(page):
         "refused_later": "failed",
         "slow": "timed_out",
         "leaves_what_it_should_not": "succeeded",
+        "leaves_what_is_no_text": "timed_out",
     }
+    assert cards["leaves_what_is_no_text"]["prompt"] == '{"a": ["list"]}'.replace('"', "'")
+    assert cards["leaves_what_is_no_text"]["cost"] is None
     assert {card["state"] for name, card in cards.items() if name.startswith("many[")} == {"submitted"}
     assert sum(name.startswith("many[") for name in cards) == 30
     wide, tall = cards["wide"], cards["tall"]
@@ -73,7 +76,7 @@ def test_prompts_are_handed_on_as_they_are(page):
         ({"text": "RED KITE"}, {"wide"}),
         ({"text": "100%_"}, set()),
         ({"state": "failed"}, {"blocked", "refused_later"}),
-        ({"state": "timed_out"}, {"slow"}),
+        ({"state": "timed_out", "model": "veo3-fast"}, {"slow"}),
         ({"state": "succeeded", "text": "e"}, {"wide", "tall", "markup"}),
         ({"state": "submitted", "text": "many 7"}, {"many[7]"}),
         ({"state": "generating"}, set()),
@@ -98,8 +101,8 @@ def test_pages_follow_each_other_in_both_directions(page):
         cursor = answer["older"]
         if cursor is None:
             break
-    assert len(seen) == len(set(seen)) == 37
-    assert [len(each["videos"]) for each in pages] == [10, 10, 10, 7]
+    assert len(seen) == len(set(seen)) == 38
+    assert [len(each["videos"]) for each in pages] == [10, 10, 10, 8]
     assert pages[0]["newer"] is None
     back = page.anna.ask("api/videos", limit=10, cursor=pages[-1]["newer"]).json()
     assert back["videos"] == pages[-2]["videos"]

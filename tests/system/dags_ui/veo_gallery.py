@@ -48,6 +48,16 @@ with DAG("veo_gallery", schedule=None, start_date=SINCE):
 
     leaves_what_it_should_not()
 
+    @task
+    def leaves_what_is_no_text(ti=None):
+        """Leave what is not what it should be."""
+        odd = {"a": ["list"]}
+        video = {"id": odd, "prompt": odd, "state": odd, "model": 3, "cost": "much", "video_url": "http://["}
+        ti.xcom_push(key="veo_video", value={**video, "submitted_at": 1, "error": odd, "enhanced_prompt": odd})
+        ti.xcom_push(key="progress", value={"folder": "x", "to_submit": "all", "done": None})
+
+    leaves_what_is_no_text()
+
 with DAG("veo_night", schedule=None, start_date=SINCE):
     VeoVideoBatchOperator(
         task_id="make",
