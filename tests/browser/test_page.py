@@ -150,7 +150,8 @@ def test_a_file_opens_in_a_tab_of_its_own(person):
         card(frame, "A red kite over a harbour").get_by_role("link", name="file").click()
     tab = opened.value
     assert "/veo/api/files/veo_gallery/" in tab.url
-    tab.wait_for_function("document.querySelector('video').currentTime > 0.2")
+    tab.wait_for_timeout(1500)
+    assert seconds_played(tab.locator("video")) > 0.2
 
 
 def test_by_keyboard_alone(person):
