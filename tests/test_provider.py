@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import jsonschema
@@ -13,6 +14,7 @@ import pytest
 
 from airflow_provider_veo import __version__, form
 from airflow_provider_veo.get_provider_info import get_provider_info
+from tests.airflow_lines import LINE
 
 AIRFLOW = Path(importlib.util.find_spec("airflow").submodule_search_locations[0])
 FIELDS = {
@@ -111,3 +113,14 @@ def test_the_form_of_widgets_has_all_fields():
     assert widgets == {f"extra__veo__{name}" for name in FIELDS}
     assert manager.field_behaviours["veo"]["relabeling"] == form.RELABELING
     assert set(manager.field_behaviours["veo"]["hidden_fields"]) == set(form.HIDDEN_FIELDS)
+
+
+def test_the_page_is_declared_where_airflow_has_pages_and_costs_nothing_to_declare():
+    code = (
+        "import sys; from airflow_provider_veo.ui.plugin import VeoPlugin as P; "
+        "print(len(P.fastapi_apps), len(P.external_views), 'airflow_provider_veo.ui.app' in sys.modules)"
+    )
+    there = 1 if LINE >= (3, 1) else 0
+    assert python(code).splitlines()[-1] == f"{there} {there} False"
+    (entry,) = entry_points(group="airflow.plugins", name="veo")
+    assert entry.value == "airflow_provider_veo.ui.plugin:VeoPlugin"

@@ -57,8 +57,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(distributions):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert tops == {"airflow_provider_veo", f"airflow_provider_veo-{__version__}.dist-info"}
-    for needed in ("py.typed", "protocol/schemas/create_request.json", "sandbox/cli.py"):
+    page = [f"ui/page/dist/{name}" for name in ("index.html", "licenses.md", "assets/index.js", "assets/index.css")]
+    for needed in ("py.typed", "protocol/schemas/create_request.json", "sandbox/cli.py", *page):
         assert f"airflow_provider_veo/{needed}" in names
+    assert sum(name.startswith("airflow_provider_veo/ui/page/") for name in names) == len(page)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -68,6 +70,8 @@ def test_the_source_distribution_holds_what_it_is_built_and_tested_from(distribu
         names = {name.partition("/")[2] for name in content.getnames()}
     for needed in ("pyproject.toml", "README.md", "LICENSE", "Makefile", "tests/conftest.py", "demo/run.py"):
         assert needed in names
+    assert "airflow_provider_veo/ui/page/src/App.tsx" in names
+    assert not any("node_modules" in name for name in names)
     assert not any(name.startswith((".venv", ".demo", ".ci")) for name in names)
 
 
