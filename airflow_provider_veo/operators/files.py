@@ -73,13 +73,13 @@ class Download:
 
     def run_and_push(self, context: Context, url: str, veo_task_id: str | None = None) -> dict[str, Any]:
         """
-        Store a video, push ``veo_file``, and return what is known of the file.
+        Store a video, push ``veo_file``, and return it: what is known of the file.
 
-        The XCom has ``path``, too: what ``ObjectStoragePath`` finds the file by, with the name of its connection.
+        ``veo_path`` is what ``ObjectStoragePath`` finds the file by: its URI with the name of the connection.
         """
         stored = self.run(context, url, veo_task_id).to_dict()
-        path = str(self._path(context, url, veo_task_id))
-        context["ti"].xcom_push(key="veo_file", value={**stored, "path": path})
+        context["ti"].xcom_push(key="veo_file", value=stored)
+        context["ti"].xcom_push(key="veo_path", value=str(self._path(context, url, veo_task_id)))
         return stored
 
     def url_of(self, veo_task_id: str) -> str:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_veo.ui.paging import Cursor, Page
 
-VIDEO, FILE = "veo_video", "veo_file"
+VIDEO, FILE, PATH = "veo_video", "veo_file", "veo_path"
 GENERATING, SUCCEEDED, FAILED, TIMED_OUT, SUBMITTED = STATES = (
     "generating",
     "succeeded",
@@ -144,10 +144,10 @@ def file_of(session: Session, dag_id: str, run_id: str, task_id: str, map_index:
         XComModel.run_id == run_id,
         XComModel.task_id == task_id,
         XComModel.map_index == map_index,
-        XComModel.key == FILE,
+        XComModel.key == PATH,
     )
-    stored = session.execute(statement).scalar_one_or_none()
-    return ObjectStoragePath(str(stored["path"])) if isinstance(stored, dict) and "path" in stored else None
+    path = session.execute(statement).scalar_one_or_none()
+    return ObjectStoragePath(path) if isinstance(path, str) else None
 
 
 def _rows(key: str) -> Select:

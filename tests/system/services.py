@@ -344,7 +344,7 @@ class Services:
 
         with requests.Session() as session:
             session.trust_env = False
-            if path.startswith("/api/"):
+            if path.startswith(("/api/", "/veo/")):
                 session.headers["Authorization"] = f"Bearer {self.token('admin')}"
             answer = session.request(method, self.url + path, json=document, timeout=90)
             if answer.status_code == 500 and "Database error" in answer.text:

@@ -151,6 +151,8 @@ def test_what_it_returns_and_sums_up(ran, task_id):
 def test_the_progress_can_be_seen_from_outside(ran, task_id):
     progress = ran.xcoms[task_id, "progress", -1]
     assert progress.pop("since")
+    assert progress.pop("folder").endswith(f"/{task_id}/2026-11-22")
+    assert progress.pop("cost") == pytest.approx(5 * 0.4 + 1)
     assert progress == {"total": 6, "done": 6, "failed": 0, "generating": 0, "to_submit": 0}
 
 

@@ -39,12 +39,10 @@ with DAG("veo_gallery", schedule=None, start_date=SINCE):
     @task
     def leaves_what_it_should_not(ti=None):
         """Leave what a task with bad intentions would."""
-        ti.xcom_push(
-            key="veo_file", value={"uri": "file:///etc/passwd", "path": f"file://{SECRETS}", "veo_task_id": "x"}
-        )
-        ti.xcom_push(
-            key="veo_video", value={"id": "x", "prompt": "x", "state": "succeeded", "video_url": "javascript:1"}
-        )
+        ti.xcom_push(key="veo_file", value={"veo_task_id": "x", "uri": "file:///x.mp4"})
+        ti.xcom_push(key="veo_path", value=f"file://{SECRETS}")
+        video = {"id": "x", "prompt": "a video that is none", "state": "succeeded", "video_url": "javascript:1"}
+        ti.xcom_push(key="veo_video", value=video)
 
     leaves_what_it_should_not()
 

@@ -1,0 +1,152 @@
+"""The page *Veo videos* on PostgreSQL, where fifty thousand videos were made, and Airflow has much else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from datetime import datetime, timezone
+from types import SimpleNamespace
+from urllib.parse import urlencode
+
+import pytest
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.orm import Session
+
+from airflow_provider_veo import sandbox
+from tests.distributed.report import tell
+from tests.system.conftest import PROJECT, make_airflow
+from tests.system.services import Services
+
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]
+
+DAG_ID = "veo_create_video"
+DATE = datetime(2026, 1, 1, tzinfo=timezone.utc)
+RUNS, EACH = 500, 100
+MULTIPLIED = (
+    """
+    INSERT INTO dag_run SELECT (jsonb_populate_record(one, jsonb_build_object(
+        'id', one.id + run, 'run_id', 'run_' || run, 'logical_date', one.logical_date + run * interval '1 minute'
+    ))).* FROM dag_run one, generate_series(1, :runs) run
+    """,
+    """
+    INSERT INTO task_instance SELECT (jsonb_populate_record(one, jsonb_build_object(
+        'id', gen_random_uuid(), 'run_id', 'run_' || run, 'map_index', map
+    ))).* FROM task_instance one, generate_series(1, :runs) run, generate_series(1, :each) map WHERE task_id = 'create'
+    """,
+    """
+    INSERT INTO xcom SELECT (jsonb_populate_record(one, jsonb_build_object(
+        'dag_run_id', one.dag_run_id + run, 'run_id', 'run_' || run, 'map_index', map,
+        'timestamp', one.timestamp - (run * :each + map) * interval '1 second',
+        'value', one.value || jsonb_build_object(
+            'id', 'veo3-fast:' || run || '-' || map, 'prompt', 'video ' || map || ' of night ' || run,
+            'state', (ARRAY['succeeded', 'failed', 'running'])[1 + map % 3]
+        )
+    ))).* FROM xcom one, generate_series(1, :runs) run, generate_series(1, :each) map WHERE key = 'veo_video'
+    """,
+    """
+    INSERT INTO xcom SELECT (jsonb_populate_record(one, jsonb_build_object('key', 'other_' || number))).*
+    FROM xcom one, generate_series(1, 5) number WHERE key = 'veo_video' AND map_index > 0
+    """,
+    "ANALYZE",
+)
+QUESTIONS = {
+    "everything": {},
+    "a DAG": {"dag_id": DAG_ID},
+    "a state": {"state": "failed"},
+    "a text": {"text": "night 250"},
+    "a model": {"model": "veo3-fast"},
+}
+
+
+@pytest.fixture(scope="module")
+def page(postgresql, tmp_path_factory):
+    """A night that was, multiplied in the database, with an API server before it."""
+    home = tmp_path_factory.mktemp("page") / "airflow"
+    with sandbox.running(generation_seconds=0) as relay:
+        dags = home.with_name("dags")
+        dags.mkdir()
+        shutil.copy(PROJECT / "dags_examples" / f"{DAG_ID}.py", dags)
+        airflow = make_airflow(
+            home,
+            dags,
+            AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=postgresql.url,
+            AIRFLOW_CONN_VEO_DEFAULT=relay.connection,
+        )
+        airflow.run("db", "migrate")
+        with Services(airflow) as services:
+            services.wait_for(DAG_ID, services.trigger(DAG_ID, "seed", logical_date=DATE), timeout=120)
+            engine = create_engine(postgresql.url)
+            with engine.begin() as connection:
+                for statement in MULTIPLIED:
+                    connection.execute(text(statement), {"runs": RUNS, "each": EACH} if ":runs" in statement else {})
+            yield SimpleNamespace(engine=engine, services=services)
+            engine.dispose()
+
+
+def plans(engine, filters: dict) -> list[str]:
+    """Return how PostgreSQL answers what the page asks it, each plan as JSON."""
+    from airflow.api_fastapi.core_api.security import PermittedXComFilter
+
+    from airflow_provider_veo.ui import videos
+
+    asked = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def note(connection, cursor, statement, parameters, context, executemany):
+        asked.append((statement, parameters))
+
+    with Session(engine) as session:
+        found = videos.page(session, PermittedXComFilter({DAG_ID}), videos.Filters(**filters), None, 24)
+        assert len(videos.cards(session, found.rows)) == 24
+    event.remove(engine, "before_cursor_execute", note)
+    with engine.connect() as connection:
+        answers = [
+            connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar()
+            for statement, parameters in asked
+            if statement.lstrip().upper().startswith("SELECT")
+        ]
+    return [json.dumps(answer) for answer in answers]
+
+
+def nodes(plan: object) -> list[dict]:
+    """Return all steps of a plan."""
+    if isinstance(plan, list):
+        return [node for each in plan for node in nodes(each)]
+    if isinstance(plan, dict):
+        return [*([plan] if "Node Type" in plan else []), *(node for each in plan.values() for node in nodes(each))]
+    return []
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_videos_are_found_by_an_index(page, question):
+    for plan in plans(page.engine, QUESTIONS[question]):
+        steps = nodes(json.loads(plan))
+        assert steps
+        read_through = [each for each in steps if each["Node Type"] == "Seq Scan" and each["Relation Name"] == "xcom"]
+        assert read_through == []
+    first = plans(page.engine, QUESTIONS[question])[0]
+    assert "idx_xcom_key" in first
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_page_of_fifty_thousand(page, question):
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        answer = page.services.ask("GET", f"/veo/api/videos?{urlencode(QUESTIONS[question])}")
+        took.append(time.monotonic() - began)
+    assert len(answer.json()["videos"]) == 24
+    tell(f"a page of 50,000 videos, by {question}: {min(took) * 1000:.0f} ms")
+
+
+def test_pages_go_on_through_all_of_them(page):
+    seen: set[str] = set()
+    cursor = ""
+    for _ in range(20):
+        answer = page.services.ask("GET", f"/veo/api/videos?limit=100&cursor={cursor}").json()
+        keys = {each["key"] for each in answer["videos"]}
+        assert len(keys) == 100
+        assert not keys & seen
+        seen |= keys
+        cursor = answer["older"]
