@@ -77,7 +77,7 @@ def test_prompts_are_handed_on_as_they_are(page):
         ({"text": "100%_"}, set()),
         ({"state": "failed"}, {"blocked", "refused_later"}),
         ({"state": "timed_out", "model": "veo3-fast"}, {"slow"}),
-        ({"state": "succeeded", "text": "e"}, {"wide", "tall", "markup"}),
+        ({"state": "succeeded", "text": "r", "model": "veo3"}, {"markup"}),
         ({"state": "submitted", "text": "many 7"}, {"many[7]"}),
         ({"state": "generating"}, set()),
         ({"model": "veo3.1-fast"}, {"tall"}),

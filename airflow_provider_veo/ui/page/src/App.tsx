@@ -54,8 +54,9 @@ interface ListProps<T extends Pages> {
 /** A page of a list, or why there is none. */
 function List<T extends Pages>({ query, path, shown, empty, name, children }: ListProps<T>) {
   const answer = useAnswer<T>(path, shown);
-  if (answer.error && (!answer.data || answer.isPlaceholderData)) {
-    return <Failure error={answer.error} onRetry={() => void answer.refetch()} />;
+  const failure = answer.error && <Failure error={answer.error} onRetry={() => void answer.refetch()} />;
+  if (failure && (!answer.data || answer.isPlaceholderData)) {
+    return failure;
   }
   if (!answer.data) {
     return <ul className="cards skeleton" aria-busy="true" aria-label="Loading" />;
@@ -64,6 +65,7 @@ function List<T extends Pages>({ query, path, shown, empty, name, children }: Li
   const isFiltered = FILTERS.some((each) => query.get(each));
   return (
     <>
+      {failure}
       <p className="count" aria-live="polite">
         {count ? `${count} ${count === 1 ? SINGULAR[name] : name} on this page` : isFiltered ? `No ${name} match these filters.` : empty}
       </p>

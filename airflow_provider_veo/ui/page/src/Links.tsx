@@ -3,18 +3,29 @@ import type { MouseEvent, ReactNode } from "react";
 import type { Place } from "./api";
 import { base, go, openTab, visit } from "./host";
 
+/** A click with another button than the first, which no `click` is made of. */
+const inTab = (href: string) => (event: MouseEvent) => {
+  if (event.button === 1 && openTab(href)) {
+    event.preventDefault();
+  }
+};
+
 const isPlain = (event: MouseEvent) => event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey;
 
 /** A link within this page. */
 export function Inner({ search, children, ...rest }: { search: string; children: ReactNode; "aria-current"?: "page" }) {
+  const shared = `${base()}plugin/veo-videos${search ? `?${search}` : ""}`;
   return (
     <a
       {...rest}
       href={search ? `?${search}` : "?"}
+      onAuxClick={inTab(shared)}
       onClick={(event) => {
         if (isPlain(event)) {
           event.preventDefault();
           go(search);
+        } else if (openTab(shared)) {
+          event.preventDefault();
         }
       }}
     >
@@ -29,6 +40,7 @@ export function ToAirflow({ path, children }: { path: string; children: ReactNod
   return (
     <a
       href={href}
+      onAuxClick={inTab(href)}
       onClick={(event) => {
         if (isPlain(event) ? visit(href) : openTab(href)) {
           event.preventDefault();
@@ -43,9 +55,13 @@ export function ToAirflow({ path, children }: { path: string; children: ReactNod
 /** A link to anything else, in a tab of its own. */
 export function Outer({ href, children }: { href: string; children: ReactNode }) {
   const address = new URL(href, document.baseURI).href;
+  if (!/^https?:/.test(address)) {
+    return <span>{children}</span>;
+  }
   return (
     <a
       href={address}
+      onAuxClick={inTab(address)}
       target="_blank"
       rel="noopener noreferrer"
       onClick={(event) => {

@@ -48,6 +48,14 @@ test("what is shown stands in both addresses, and listeners hear of it", () => {
   expect(window.location.search).toBe("");
 });
 
+test("back and forward are told to Airflow's address bar", () => {
+  const outer = around("");
+  adopt();
+  window.history.replaceState(null, "", "?state=failed");
+  window.dispatchEvent(new PopStateEvent("popstate"));
+  expect(outer.history.replaceState.mock.calls.at(-1)?.[2]).toBe("/plugin/veo-videos?state=failed");
+});
+
 test("links to Airflow go through its router", () => {
   const outer = around("");
   expect(visit("https://airflow.example.com/dags/a/runs/b")).toBe(true);

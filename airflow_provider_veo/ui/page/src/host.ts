@@ -35,17 +35,20 @@ export function adopt(): void {
   if (search && !window.location.search) {
     window.history.replaceState(null, "", search);
   }
+  window.addEventListener("popstate", tell); // back and forward within the frame
+}
+
+/** Let Airflow's address bar say what is shown. It is not pushed: the frame's own entry in the history is enough. */
+function tell(): void {
+  const outer = airflow();
+  outer?.history.replaceState(outer.history.state, "", outer.location.pathname + window.location.search);
 }
 
 /** Show another view, and its address in the address bar. */
 export function go(search: string, replace = false): void {
   const address = search ? `?${search}` : window.location.pathname;
   window.history[replace ? "replaceState" : "pushState"](null, "", address);
-  const outer = airflow();
-  if (outer) {
-    // Not pushed: the iframe's own entry in the history is enough to go back by.
-    outer.history.replaceState(outer.history.state, "", outer.location.pathname + (search ? `?${search}` : ""));
-  }
+  tell();
   listeners.forEach((listener) => listener());
 }
 

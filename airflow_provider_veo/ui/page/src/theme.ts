@@ -26,8 +26,17 @@ export function isDark(): boolean {
   if (around?.contains("dark") || around?.contains("light")) {
     return around.contains("dark");
   }
-  const chosen = window.localStorage.getItem("theme");
+  const chosen = stored("theme");
   return chosen === "dark" || (chosen !== "light" && window.matchMedia("(prefers-color-scheme: dark)").matches);
+}
+
+/** Return what the browser keeps under a name; `null` where it keeps nothing, or may not be asked. */
+function stored(name: string): string | null {
+  try {
+    return window.localStorage.getItem(name);
+  } catch {
+    return null;
+  }
 }
 
 /** Look like Airflow does now. */
