@@ -18,7 +18,6 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow.utils.state import State
-from cachetools import TTLCache
 from sqlalchemy import and_, select
 from sqlalchemy.orm import aliased
 
@@ -46,7 +45,7 @@ WAITING = "waiting"
 _WHILE_IT_RUNS = {TIMED_OUT: GENERATING, UNKNOWN: GENERATING, NOT_SUBMITTED: WAITING}
 """What jobs are that would have ended so, had the batch ended."""
 _SECONDS_KEPT = 5.0
-_BYTES_KEPT = 64 * 1024 * 1024
+_BYTES_KEPT = 32 * 1024 * 1024
 _COUNTS = ("total", "done", "failed", "generating", "to_submit")
 
 log = logging.getLogger(__name__)
@@ -56,28 +55,31 @@ class _Kept:
     """What was read of batches a moment ago: several pages ask for the same, every few seconds."""
 
     def __init__(self) -> None:
-        self._rows: TTLCache[Any, list[bytes]] = TTLCache(
-            _BYTES_KEPT, _SECONDS_KEPT, getsizeof=lambda rows: sum(map(len, rows))
-        )
+        self._rows: dict[Any, tuple[float, list[bytes]]] = {}
         self._lock = Lock()
 
     def rows(self, batch: Any) -> list[bytes]:
         """Return the rows of a batch, each as JSON."""
         place = (*(getattr(batch, name) for name in OWNER), batch.task_state)
         with self._lock:
-            if (rows := self._rows.get(place)) is not None:
-                return rows
+            since = time.monotonic() - _SECONDS_KEPT
+            self._rows = {each: kept for each, kept in self._rows.items() if kept[0] > since}
+            if place in self._rows:
+                return self._rows[place][1]
+        rows = self._read(batch, place)
+        with self._lock:
+            if sum(map(len, rows)) <= _BYTES_KEPT:
+                self._rows[place] = (time.monotonic(), rows)
+        return rows
+
+    def _read(self, batch: Any, place: object) -> list[bytes]:
         try:
-            rows = list(_rows(batch))
+            return list(_rows(batch))
         except VeoError:
             raise
         except Exception as error:  # of any storage library
             log.warning("The folder of batch %s can't be read", place, exc_info=True)
             raise VeoError(f"The folder of this batch can't be read from here: {type(error).__name__}.") from error
-        with self._lock:
-            if sum(map(len, rows)) <= _BYTES_KEPT:
-                self._rows[place] = rows
-        return rows
 
 
 _kept = _Kept()
