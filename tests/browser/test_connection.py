@@ -20,6 +20,7 @@ def form(person):
     page = admin.page
     page.goto(f"{admin.airflow.url}/connections")
     page.get_by_role("button", name="Add Connection").click()
+    page.wait_for_load_state("networkidle")  # the types of connections are there then
     page.locator("input[name=connection_id]").fill("veo_by_hand")
     page.keyboard.press("Tab")
     page.keyboard.type("Veo")

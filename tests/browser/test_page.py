@@ -54,18 +54,16 @@ def test_a_video_plays_when_it_is_pointed_at(person, prompt, size):
 
 def test_what_a_card_says(person):
     anna = person()
-    frame = anna.open()
-    kite = card(frame, "A red kite over a harbour")
+    kite = card(anna.open("?text=red+kite"), "A red kite over a harbour")
     for text in "succeeded", "veo3-fast", "cost 0.4":
         kite.get_by_text(text, exact=True).wait_for()
-    failed = card(frame, "blocked")
+    failed = card(anna.open("?state=failed"), "blocked")
     failed.get_by_text("too violent").first.wait_for()
-    anna.picture("page-videos")
 
 
 def test_dark_is_dark(person):
     anna = person(dark=True)
-    frame = anna.open()
+    frame = anna.open("?state=succeeded")
     frame.get_by_role("heading", name="A red kite over a harbour").wait_for()
     around = anna.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--chakra-colors-bg')")
     assert frame.locator("html").evaluate("html => html.style.getPropertyValue('--bg')") == around.strip() != ""
@@ -197,7 +195,7 @@ def test_who_may_not_read_a_dag_sees_none_of_its_videos(person):
 
 def test_nothing_is_asked_of_other_hosts_but_videos(person):
     anna = person()
-    frame = anna.open()
+    frame = anna.open("?state=succeeded")
     frame.get_by_role("heading", name="A red kite over a harbour").wait_for()
     anna.page.wait_for_timeout(1000)
     elsewhere = [url for url in anna.requests if not url.startswith((anna.airflow.url, "data:", "blob:"))]
