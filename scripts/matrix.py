@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -150,7 +151,7 @@ def main() -> int:
     dist = build()
     left_out = [] if options.all else [f"system/test_{name}.py" for name in ONLY_WITH_ALL]
     left_out += NOT_WHEN_QUICK if options.quick else ()
-    arguments = [*options.pytest.split(), *(f"--ignore=tests/{path}" for path in left_out)]
+    arguments = [*shlex.split(options.pytest), *(f"--ignore=tests/{path}" for path in left_out)]
     outcomes = [go(line, options.python, dist, arguments) for line in options.lines or LINES]
     print(f"\n{'=' * 20} Airflow's lines {'=' * 20}", *outcomes, sep="\n")
     return 0 if all(outcome.passed for outcome in outcomes) else 1

@@ -217,7 +217,7 @@ def test_the_key_is_in_no_rendered_field(ran):
 
 def test_the_key_is_in_no_service_log(ran):
     said = {
-        "scheduler": "Submitting a video to" if LINE >= (3, 0) else SMALLEST,
+        "scheduler": "Submitting a video to" if LINE >= (3, 2) else SMALLEST,
         "api-server": f"/execution/xcoms/{SMALLEST}/{RUN}/create/return_value",
         "dag-processor": f"{SMALLEST}.py",
         "triggerer": "Starting the triggerer",
