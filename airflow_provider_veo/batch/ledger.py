@@ -13,7 +13,8 @@ For the last one each process has a number, one above all that it found, and a t
 then reads what the others have written, and makes sure before each group that it sends, after the group's intents are
 on record, that there is no newer process. Of two processes that do so, at least one sees the other: the newer one sees
 the older one's intents, or the older one sees the newer one's claim and sends nothing (T. Dekker's way; storages must
-list what was written before, as S3, GCS, Azure and file systems do).
+list what was written before, as S3, GCS, Azure and file systems do). A process that was frozen after it made sure, and
+thought dead meanwhile, makes sure once more before it sends.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 from uuid import uuid4
@@ -41,6 +43,8 @@ MAX_FILES = 64
 """A process that finds more of them writes one in their place: every later one reads all of them."""
 MAX_FILES_OF_A_PROCESS = 256
 """One that comes to have more of them does, too: before each group that it sends, it lists them."""
+FRESH_SECONDS = 5.0
+"""So long it holds that there is no newer process. Airflow takes longer to think that one is dead."""
 _TRIES_TO_READ = 5
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{32})-(\d{6,})\.jsonl")
 _T = TypeVar("_T")
@@ -84,6 +88,7 @@ class Ledger:
         self._process = 0
         self._numbers = itertools.count()
         self._known: dict[str, Entry] = {}
+        self._looked_at = 0.0
         self._files: list[_Place] = []
         """Those that hold what is known, and nothing else."""
 
@@ -224,12 +229,18 @@ class Ledger:
 
         :raises SupersededError: there is one.
         """
-        mine = (self._process, self._token)
+        mine, now = (self._process, self._token), time.time()
         if any((place.process, place.token) > mine for place in self._places()):
             raise SupersededError(
                 "Another process is working on this same batch: Airflow started the task again while this one was "
                 "still running. This one sends nothing more."
             )
+        self._looked_at = now
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it was just now that there was no newer process. A process that was frozen finds that it wasn't."""
+        return abs(time.time() - self._looked_at) < FRESH_SECONDS
 
     def _understood(self, name: str, understand: Callable[[], _T]) -> _T:
         try:

@@ -66,6 +66,8 @@ class Scribe:
         written = self._written
         self._want(0.0)
         await asyncio.shield(written)
+        if not self._ledger.is_fresh:  # this process was frozen meanwhile, or the storage is slow
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._make_sure)
 
     def note(self, entry: Entry, within: float = SOON) -> None:
         """
@@ -133,6 +135,14 @@ class Scribe:
             self._settle(notes, written)
         finally:
             self._is_writing = False
+
+    def _make_sure(self) -> None:
+        if not self._ledger.is_fresh:  # another group's has not made sure meanwhile
+            try:
+                persistently(self._ledger.give_way_to_the_newer, (SupersededError,))
+            except SupersededError as error:
+                self.superseded = error
+                raise
 
     def _fail(self, error: Exception, written: asyncio.Future[None] | None) -> None:
         if not isinstance(error, VeoJournalError):

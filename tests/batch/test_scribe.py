@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import threading
+import time
 
 import pytest
 
+from airflow_provider_veo.batch import ledger as ledger_module
 from airflow_provider_veo.batch import scribe as module
 from airflow_provider_veo.batch.ledger import SupersededError
 from airflow_provider_veo.batch.scribe import LATER, Scribe
@@ -221,6 +225,29 @@ def test_who_is_superseded_may_not_send_and_goes_on_recording(written, ledger_of
     found = ledger_of().begin()
     assert found["known"].veo_task_id == "veo3:7"
     assert "later" not in found
+
+
+def intend_and_freeze(scribe):
+    """Intend, and let all of this process stand still while the intent is written, until long after that."""
+    intending = asyncio.ensure_future(scribe.intend([intended("a")]))
+    asyncio.get_running_loop().call_later(0.05, time.sleep, 0.8)
+    return intending
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_who_was_frozen_after_the_intent_makes_sure_once_more(written, storage, ledger_of, monkeypatch, others):
+    monkeypatch.setattr(ledger_module, "FRESH_SECONDS", 0.3)
+    storage.slow = 0.1
+
+    async def work(scribe):
+        intending = intend_and_freeze(scribe)
+        for _ in range(others):
+            threading.Timer(0.4, lambda: ledger_of().begin()).start()
+        with pytest.raises(SupersededError, match="sends nothing more") if others else contextlib.nullcontext():
+            await intending
+        assert bool(scribe.superseded) == bool(others)
+
+    written(work)
 
 
 def test_whatever_goes_wrong_who_waits_hears_of_it(written):
