@@ -165,3 +165,12 @@ def tls_server(tmp_path):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server, tmp_path / "cert.pem"
         server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """One for all: what Airflow has attached under a connection's name stays."""
+    from tests.storage import s3
+
+    with s3.serving() as server:
+        yield server

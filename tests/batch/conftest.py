@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import threading
 import time
-import uuid
 from typing import ClassVar
 
 import pytest
@@ -77,27 +75,10 @@ def storage():
     return storage
 
 
-@pytest.fixture(scope="session")
-def s3_server():
-    moto_server = pytest.importorskip("moto.server")
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
-
-
 @pytest.fixture
 def s3_folder(s3_server, monkeypatch):
-    boto3 = pytest.importorskip("boto3")
-    pytest.importorskip("airflow.providers.amazon.aws.fs.s3")
-    keys = {"region_name": "us-east-1", "endpoint_url": s3_server}
-    connection = {"conn_type": "aws", "login": "key", "password": "secret", "extra": keys}
-    monkeypatch.setenv("AIRFLOW_CONN_MY_S3", json.dumps(connection))
-    name = f"b-{uuid.uuid4()}"
-    client = boto3.client("s3", aws_access_key_id="key", aws_secret_access_key="secret", **keys)
-    client.create_bucket(Bucket=name)
-    client.close()
-    return ObjectStoragePath(f"s3://my_s3@{name}/nightly/_journal")
+    monkeypatch.setenv("AIRFLOW_CONN_MY_S3", s3_server.connection)
+    return ObjectStoragePath(f"s3://my_s3@{s3_server.bucket().name}/nightly/_journal")
 
 
 @pytest.fixture

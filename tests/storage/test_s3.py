@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
-import uuid
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, ObjectStoragePath
@@ -15,55 +13,11 @@ from airflow_provider_veo.storage import sinks
 from tests.storage.hosts import Reply
 from tests.storage.test_store import MIB, in_a_process, large
 
-boto3 = pytest.importorskip("boto3")
-moto_server = pytest.importorskip("moto.server")
-pytest.importorskip("airflow.providers.amazon.aws.fs.s3")
-
-
-@pytest.fixture(scope="module")
-def s3_server():
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
-
-
-class Bucket:
-    def __init__(self, endpoint):
-        self.client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id="key",
-            aws_secret_access_key="secret",
-            region_name="us-east-1",
-        )
-        self.name = f"b-{uuid.uuid4()}"
-        self.client.create_bucket(Bucket=self.name)
-
-    def objects(self):
-        listed = self.client.list_objects_v2(Bucket=self.name).get("Contents", [])
-        return {each["Key"]: each["Size"] for each in listed}
-
-    def uploads(self):
-        listed = self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", [])
-        return sorted(each["Key"] for each in listed)
-
-    def get(self, key):
-        return self.client.get_object(Bucket=self.name, Key=key)
-
-    def content(self, key):
-        with self.get(key)["Body"] as body:
-            return body.read()
-
 
 @pytest.fixture
 def bucket(s3_server, monkeypatch):
-    connection = {"conn_type": "aws", "login": "key", "password": "secret"}
-    extra = {"endpoint_url": s3_server, "region_name": "us-east-1"}
-    monkeypatch.setenv("AIRFLOW_CONN_MY_S3", json.dumps({**connection, "extra": extra}))
-    bucket = Bucket(s3_server)
-    yield bucket
-    bucket.client.close()
+    monkeypatch.setenv("AIRFLOW_CONN_MY_S3", s3_server.connection)
+    return s3_server.bucket()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_veo.storage import whole
-from tests.batch.conftest import PLACES, s3_folder, s3_server, storage  # noqa: F401  fixtures
+from tests.batch.conftest import PLACES, s3_folder, storage  # noqa: F401  fixtures
 
 
 @pytest.fixture(params=PLACES)

@@ -47,16 +47,23 @@ class Session(requests.Session):
 @contextlib.contextmanager
 def gallery(migrated_home: Path, home: Path) -> Iterator[SimpleNamespace]:
     """Run it."""
+    from tests.storage import s3
+
     shutil.copytree(migrated_home, home)
     secrets = home / "secrets.txt"
     secrets.write_text(SECRET)
-    with sandbox.running(generation_seconds=0.5, video_seconds=3, api_key=CANARY, faults=FAULTS) as relay:
+    with (
+        sandbox.running(generation_seconds=0.5, video_seconds=3, api_key=CANARY, faults=FAULTS) as relay,
+        s3.serving() as objects,
+    ):
         connection = {**json.loads(relay.connection), "extra": {"prices": PRICES}}
         airflow = make_airflow(
             home,
             DAGS,
             AIRFLOW_CONN_VEO_DEFAULT=json.dumps(connection),
             VEO_GALLERY=f"{home.as_uri()}/videos",
+            AIRFLOW_CONN_MY_S3=objects.connection,
+            VEO_GALLERY_BUCKET=f"s3://my_s3@{objects.bucket().name}",
             VEO_GALLERY_SECRETS=str(secrets),
             PYTHONPATH=str(PROJECT),
         )

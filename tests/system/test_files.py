@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -17,7 +16,7 @@ import requests
 from airflow_provider_veo import sandbox
 from tests.conftest import CANARY
 from tests.protocol.test_payload import SEED_REQUEST
-from tests.storage.test_s3 import Bucket, moto_server
+from tests.storage import s3
 from tests.system.conftest import DAGS, make_airflow
 from tests.system.test_create_operator import Outcome
 
@@ -33,21 +32,6 @@ FAULTS = (
     "file:status=400@prompt=refused_once,1",
     "file:status=400@prompt=deferred_refused,1",
 )
-
-
-@contextlib.contextmanager
-def s3_bucket():
-    """Run an S3 server with a bucket in it, and yield the bucket and Airflow's connection to it."""
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        endpoint = "http://{}:{}".format(*server.get_host_and_port())
-        bucket = Bucket(endpoint)
-        extra = {"endpoint_url": endpoint, "region_name": "us-east-1"}
-        yield bucket, json.dumps({"conn_type": "aws", "login": "key", "password": "secret", "extra": extra})
-        bucket.client.close()
-    finally:
-        server.stop()
 
 
 def a_video_elsewhere(media):
@@ -103,15 +87,16 @@ def outcome(migrated_home, tmp_path_factory):
     with (
         sandbox.running(generation_seconds=0, video_seconds=0.5, api_key=CANARY) as relay,
         sandbox.running(generation_seconds=0, video_seconds=0.5) as media,
-        s3_bucket() as (bucket, aws),
+        s3.serving() as objects,
     ):
+        bucket = objects.bucket()
         elsewhere = a_video_elsewhere(media)
         relay.set_faults(*FAULTS, f"file:redirect={elsewhere}@prompt=redirected")
         airflow = make_airflow(
             home,
             DAGS.with_name("dags_files"),
             AIRFLOW_CONN_VEO_DEFAULT=relay.connection,
-            AIRFLOW_CONN_MY_S3=aws,
+            AIRFLOW_CONN_MY_S3=objects.connection,
             FILES_FOLDER=f"file://{folder}",
             FILES_S3_FOLDER=f"s3://{bucket.name}/videos/",
             FILES_ELSEWHERE=elsewhere,

@@ -40,6 +40,7 @@ def test_each_video_is_a_card_with_what_became_of_it(page):
     assert states == {
         "wide": "succeeded",
         "tall": "succeeded",
+        "in_s3": "succeeded",
         "markup": "succeeded",
         "blocked": "failed",
         "refused_later": "failed",
@@ -101,8 +102,8 @@ def test_pages_follow_each_other_in_both_directions(page):
         cursor = answer["older"]
         if cursor is None:
             break
-    assert len(seen) == len(set(seen)) == 38
-    assert [len(each["videos"]) for each in pages] == [10, 10, 10, 8]
+    assert len(seen) == len(set(seen)) == 39
+    assert [len(each["videos"]) for each in pages] == [10, 10, 10, 9]
     assert pages[0]["newer"] is None
     back = page.anna.ask("api/videos", limit=10, cursor=pages[-1]["newer"]).json()
     assert back["videos"] == pages[-2]["videos"]
@@ -115,7 +116,7 @@ def test_wrong_questions_are_told_apart(page):
 
 
 def test_files_play_and_are_served_in_parts(page):
-    for name in "wide", "tall":
+    for name in "wide", "tall", "in_s3":
         card = page.anna.cards()[name]
         assert card["src"] == card["file_href"]
         whole = page.anna.ask(card["src"])
@@ -126,6 +127,10 @@ def test_files_play_and_are_served_in_parts(page):
         part = page.anna.get(page.anna.base + card["src"], headers={"Range": "bytes=100-199"}, timeout=60)
         assert (part.status_code, part.content) == (206, whole.content[100:200])
         assert part.headers["Content-Range"] == f"bytes 100-199/{card['bytes']}"
+        last = page.anna.get(page.anna.base + card["src"], headers={"Range": "bytes=-100"}, timeout=60)
+        assert (last.status_code, last.content) == (206, whole.content[-100:])
+        beyond = page.anna.get(page.anna.base + card["src"], headers={"Range": f"bytes={card['bytes']}-"}, timeout=60)
+        assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{card['bytes']}")
 
 
 def test_a_video_that_was_not_stored_plays_from_the_relay(page):

@@ -11,6 +11,7 @@ from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoDownloadVi
 from airflow_provider_veo.sensors import VeoVideoSensor
 
 FOLDER = os.environ.get("VEO_GALLERY", "file:///tmp")
+BUCKET = os.environ.get("VEO_GALLERY_BUCKET", FOLDER)
 SECRETS = os.environ.get("VEO_GALLERY_SECRETS", "/tmp/secrets")
 WAITS = {"wait_for_completion": True, "deferrable": True, "poll_interval": 0.5}
 MARKUP = "</script><script>document.title='pwned'</script><img src=x onerror=alert(1)> & \"quotes\""
@@ -27,6 +28,9 @@ with DAG("veo_gallery", schedule=None, start_date=SINCE):
         task_id="wait_for_tall", veo_task_id=tall.output, deferrable=True, poll_interval=0.5, end_from_trigger=True
     )
     VeoDownloadVideoOperator(task_id="store_tall", veo_video=wait.output, destination=f"{FOLDER}/tall/")
+    VeoCreateVideoOperator(
+        task_id="in_s3", prompt="A tram in the rain", model="veo3-fast", download_to=f"{BUCKET}/videos/", **WAITS
+    )
     VeoCreateVideoOperator(task_id="markup", prompt=MARKUP, model="veo3", **WAITS)
     VeoCreateVideoOperator(task_id="blocked", prompt="blocked", model="veo3-fast", **WAITS)
     refused = VeoCreateVideoOperator(task_id="refused_later", prompt="blocked, as a sensor sees it", model="veo3-fast")
