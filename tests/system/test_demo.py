@@ -17,12 +17,12 @@ from tests.system.conftest import PROJECT
 DEMO = [sys.executable, str(PROJECT / "demo" / "run.py")]
 
 
-def processes_of_the_demo() -> list[str]:
-    """The demo's children are told by where they run: their home, or the sandbox that they started."""
+def processes_of(folder: Path) -> list[str]:
+    """Return what runs with its AIRFLOW_HOME in a folder."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if f"AIRFLOW_HOME={PROJECT}/.demo/" in path.read_text(errors="replace"):
+            if f"AIRFLOW_HOME={folder}/" in path.read_text(errors="replace"):
                 found.append(path.parent.name)
         except OSError:
             continue
@@ -37,20 +37,20 @@ def test_the_demo_can_be_stopped_and_then_run():
             if "airflow dags test" in line:
                 break
         deadline = time.monotonic() + 60
-        while not processes_of_the_demo() and time.monotonic() < deadline:
+        while not processes_of(folder) and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert processes_of_the_demo()
+        assert processes_of(folder)
         os.killpg(stopped.pid, signal.SIGINT)
         rest = stopped.stdout.read()
     assert stopped.returncode == 130
     assert "Traceback" not in rest
-    assert not processes_of_the_demo()
+    assert not processes_of(folder)
     assert not (folder / "airflow").exists()
 
     done = subprocess.run(DEMO, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "24 videos accepted, 0 of them twice" in done.stdout
-    assert not processes_of_the_demo()
+    assert not processes_of(folder)
     assert not (folder / "airflow").exists()
     files = sorted((folder / "videos").rglob("*.mp4"))
     sizes = set()
