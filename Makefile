@@ -69,12 +69,13 @@ test-matrix: $(READY) ## run the tests on every line of Airflow, with the wheel 
 test-distributed: $(SERVERS) ## PostgreSQL, Redis, Celery and MariaDB: a night in which every part dies
 	@$(BIN)/python -m pytest -m distributed
 
-test-browser: $(PAGE)/node_modules ## the page and the connection form in Chromium, against Airflow 3.3 and 3.1
+test-browser: $(PAGE)/node_modules ## the page in Chromium against Airflow 3.3 and 3.1, the connection form on 3.2, too
 	@$(NPM) test
 	@$(NPM) run build -- --outDir ../../../.matrix/page --emptyOutDir
 	@diff -r .matrix/page $(PAGE)/dist && echo "What is shipped is what the source builds."
 	@$(BIN)/python -m pytest -m browser
 	@$(BIN)/python scripts/matrix.py 3.1 --python "$(PYTHON)" --pytest="-q -m browser"
+	@$(BIN)/python scripts/matrix.py 3.2 --python "$(PYTHON)" --pytest="-q -m browser tests/browser/test_connection.py"
 
 lint: $(READY) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .
@@ -88,7 +89,7 @@ bench: $(SERVERS) ## measure, side by side with what a user would pick instead
 constraints: $(READY) ## pin the newest versions of everything, for each line of Airflow
 	@for line in $(LINES); do \
 	    case $$line in \
-	        3.0) extra="--extra fab";; 3.1) extra="--extra ui";; 3.3) extra="--extra distributed --extra ui";; *) extra=;; \
+	        3.0) extra="--extra fab";; 3.1|3.2) extra="--extra ui";; 3.3) extra="--extra distributed --extra ui";; *) extra=;; \
 	    esac; \
 	    $(COMPILE) --upgrade --extra dev $$extra --constraint constraints/airflow-$$line.in \
 	        --output-file constraints/airflow-$$line.txt pyproject.toml || exit; \

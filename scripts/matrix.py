@@ -28,7 +28,7 @@ FOLDER = PROJECT / ".matrix"
 LOWEST = "lowest"
 LINES = ("2.11", "3.0", "3.1", "3.2", "3.3", LOWEST)
 """Lines of Airflow, and the oldest one with the lowest versions of everything that ``pyproject.toml`` admits."""
-EXTRAS = {"3.0": "dev,fab", "3.1": "dev,ui", LOWEST: "test"}
+EXTRAS = {"3.0": "dev,fab", "3.1": "dev,ui", "3.2": "dev,ui", LOWEST: "test"}
 ONLY_WITH_ALL = ("announcements", "batch", "create_operator", "lineage", "package", "waits")
 """System tests that run on each line only where that is asked for."""
 NOT_WHEN_QUICK = ("protocol", "sandbox", "storage", "system/test_files.py", "system/test_ui.py")
