@@ -34,7 +34,7 @@ def serve(path: ObjectStoragePath, asked: str | None) -> Response:
     """
     try:
         size = remote.size_of(path)
-        container = None if size is None else media.container_of(path.fs.cat_file(path.path, 0, media.HEAD_BYTES))
+        container = None if size is None else media.container_of(_bytes(path, 0, media.HEAD_BYTES))
     except Exception as error:  # of any storage library
         raise HTTPException(502, f"The file can't be read where it is stored: {type(error).__name__}") from error
     if size is None:
@@ -71,5 +71,11 @@ def _part(path: ObjectStoragePath, size: int, content_type: str, asked: str | No
 def _pieces(path: ObjectStoragePath, first: int, last: int) -> Iterator[bytes]:
     while first <= last:
         end = min(first + _PIECE_BYTES, last + 1)
-        yield path.fs.cat_file(path.path, first, end)
+        yield _bytes(path, first, end)
         first = end
+
+
+def _bytes(path: ObjectStoragePath, begin: int, end: int) -> bytes:
+    # By their names: what stands second is a version of the object in S3.
+    content: bytes = path.fs.cat_file(path.path, start=begin, end=end)
+    return content

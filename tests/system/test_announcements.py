@@ -11,9 +11,9 @@ import pytest
 
 from airflow_provider_veo import sandbox
 from tests.conftest import CANARY
+from tests.storage import s3
 from tests.system.conftest import DAGS, PROJECT, make_airflow
 from tests.system.services import Services
-from tests.system.test_files import s3_bucket
 
 LINKED = ("slow_create", "slow_deferred", "slow_decorated", "store")
 FAULTS = (
@@ -72,13 +72,14 @@ def ran(migrated_home, tmp_path_factory):
     shutil.copytree(migrated_home, root / "airflow")
     with (
         sandbox.running(generation_seconds=1, video_seconds=0.5, api_key=CANARY, faults=FAULTS) as relay,
-        s3_bucket() as (bucket, aws),
+        s3.serving() as objects,
     ):
+        bucket = objects.bucket()
         airflow = make_airflow(
             root / "airflow",
             examples(root / "dags"),
             AIRFLOW_CONN_VEO_DEFAULT=relay.connection,
-            AIRFLOW_CONN_MY_S3=aws,
+            AIRFLOW_CONN_MY_S3=objects.connection,
         )
         with Services(airflow) as services:
             found = SimpleNamespace(airflow=airflow, services=services, ui=Ui(services), root=root)

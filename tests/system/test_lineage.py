@@ -11,8 +11,8 @@ import pytest
 
 from airflow_provider_veo import sandbox
 from tests.conftest import CANARY
+from tests.storage import s3
 from tests.system.conftest import DAGS, make_airflow
-from tests.system.test_files import s3_bucket
 
 pytest.importorskip("airflow.providers.openlineage")
 
@@ -55,14 +55,15 @@ def ran(migrated_home, tmp_path_factory):
     (home / "plugins" / "reader.py").write_text(READER)
     with (
         sandbox.running(generation_seconds=0, video_seconds=0.5, api_key=CANARY) as relay,
-        s3_bucket() as (bucket, aws),
+        s3.serving() as objects,
     ):
+        bucket = objects.bucket()
         transport = {"type": "file", "log_file_path": str(events), "append": True}
         airflow = make_airflow(
             home,
             DAGS.with_name("dags_files"),
             AIRFLOW_CONN_VEO_DEFAULT=relay.connection,
-            AIRFLOW_CONN_AWS_DEFAULT=aws,
+            AIRFLOW_CONN_AWS_DEFAULT=objects.connection,
             AIRFLOW__CORE__PLUGINS_FOLDER=str(home / "plugins"),
             AIRFLOW__OPENLINEAGE__TRANSPORT=json.dumps(transport),
             READER_FILE=str(told),
