@@ -31,7 +31,10 @@ LINES = ("2.11", "3.0", "3.1", "3.2", "3.3", LOWEST)
 EXTRAS = {"3.0": "dev,fab", "3.1": "dev,ui", "3.2": "dev,ui", LOWEST: "test"}
 ONLY_WITH_ALL = ("announcements", "batch", "create_operator", "lineage", "package", "waits")
 """System tests that run on each line only where that is asked for."""
-NOT_WHEN_QUICK = ("protocol", "sandbox", "storage", "system/test_files.py", "system/test_ui.py")
+NOT_WHEN_QUICK = (
+    *("protocol", "sandbox", "storage", "system/test_files.py", "system/test_ui.py"),
+    *("batch/test_jobs*.py", "batch/test_manifest*.py", "batch/test_watched.py"),
+)
 """Tests of what is the same everywhere; the examples store files, too, and a browser looks at the page on 3.1."""
 COPIED = ("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests", "README.md", "pyproject.toml")
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -151,7 +154,7 @@ def main() -> int:
     dist = build()
     left_out = [] if options.all else [f"system/test_{name}.py" for name in ONLY_WITH_ALL]
     left_out += NOT_WHEN_QUICK if options.quick else ()
-    arguments = [*shlex.split(options.pytest), *(f"--ignore=tests/{path}" for path in left_out)]
+    arguments = [*shlex.split(options.pytest), *(f"--ignore-glob=tests/{path}" for path in left_out)]
     outcomes = [go(line, options.python, dist, arguments) for line in options.lines or LINES]
     print(f"\n{'=' * 20} Airflow's lines {'=' * 20}", *outcomes, sep="\n")
     return 0 if all(outcome.passed for outcome in outcomes) else 1
