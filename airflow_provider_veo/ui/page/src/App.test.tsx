@@ -150,6 +150,22 @@ test("details show everything, with the video's own controls", async () => {
   expect(dialog.querySelector("video[controls]")).toBeTruthy();
 });
 
+test("details stay when the card moves to another page", async () => {
+  serve({ "api/videos": page([{ ...VIDEO, state: "generating" }]) });
+  const client = new QueryClient({ defaultOptions: { queries: { retry: false } } });
+  render(
+    <QueryClientProvider client={client}>
+      <App />
+    </QueryClientProvider>,
+  );
+  await userEvent.click(await screen.findByRole("button", { name: "Details of A red kite" }));
+  serve({ "api/videos": page([{ ...VIDEO, key: "2", prompt: "A lantern" }]) });
+  await client.refetchQueries();
+  expect(await screen.findByRole("heading", { name: "A lantern" })).toBeTruthy();
+  expect(screen.queryByRole("heading", { name: "A red kite" })).toBeNull();
+  expect(within(screen.getByRole("dialog")).getByText("veo3-fast:1")).toBeTruthy();
+});
+
 test("filters stand in the address, and begin at the first page", async () => {
   window.history.replaceState(null, "", "?cursor=abc");
   serve({ "api/videos": page([VIDEO]) });

@@ -1,10 +1,10 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
-import type { ReactNode } from "react";
+import { type ReactNode, useState } from "react";
 
 import { asked, changed, type Filter, FILTERS, useAddress } from "./address";
 import { ask, type Batch, type Batches, type Choices, interval, type Pages, pathOf, Refusal, type Video, type Videos } from "./api";
 import { BatchCard } from "./Batches";
-import { Card } from "./Card";
+import { Card, Details } from "./Card";
 import { Filters } from "./Filters";
 import { Inner } from "./Links";
 
@@ -92,13 +92,19 @@ function BatchList({ batches }: { batches: Batch[] }) {
   );
 }
 
+/** Cards, and the details of one: they stay when newer videos move its card to another page. */
 function Cards({ videos }: { videos: Video[] }) {
+  const [opened, setOpened] = useState<Video | null>(null);
+  const shown = videos.find((video) => video.key === opened?.key) ?? opened;
   return (
-    <ul className="cards">
-      {videos.map((video) => (
-        <Card key={video.key} video={video} />
-      ))}
-    </ul>
+    <>
+      <ul className="cards">
+        {videos.map((video) => (
+          <Card key={video.key} video={video} onOpen={() => setOpened(video)} />
+        ))}
+      </ul>
+      {shown && <Details key={shown.key} video={shown} onClose={() => setOpened(null)} />}
+    </>
   );
 }
 

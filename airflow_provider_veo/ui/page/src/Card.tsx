@@ -1,4 +1,4 @@
-import { useRef, useState } from "react";
+import { useRef } from "react";
 
 import type { Video } from "./api";
 import { cost, duration, moment, seconds, size, words } from "./format";
@@ -54,7 +54,7 @@ function Row({ name, children }: { name: string; children: React.ReactNode }) {
 }
 
 /** All that is known of a video. */
-function Details({ video, onClose }: { video: Video; onClose: () => void }) {
+export function Details({ video, onClose }: { video: Video; onClose: () => void }) {
   const dialog = useRef<HTMLDialogElement | null>(null);
   const open = (element: HTMLDialogElement | null) => {
     dialog.current = element;
@@ -92,12 +92,11 @@ function Details({ video, onClose }: { video: Video; onClose: () => void }) {
 }
 
 /** A video, with what a person wants to know of it. */
-export function Card({ video }: { video: Video }) {
-  const [isOpen, setOpen] = useState(false);
+export function Card({ video, onOpen }: { video: Video; onOpen: () => void }) {
   const prompt = video.prompt ?? video.name ?? video.id ?? "";
   return (
     <li className="card">
-      <Player video={video} onOpen={() => setOpen(true)} />
+      <Player video={video} onOpen={onOpen} />
       <div className="about">
         <p className="head">
           <Badge state={video.state} />
@@ -117,11 +116,10 @@ export function Card({ video }: { video: Video }) {
         )}
         <Facts video={video} />
         <Ways video={video} />
-        <button type="button" className="more" onClick={() => setOpen(true)} aria-label={`Details of ${prompt}`}>
+        <button type="button" className="more" onClick={onOpen} aria-label={`Details of ${prompt}`}>
           Details
         </button>
       </div>
-      {isOpen && <Details video={video} onClose={() => setOpen(false)} />}
     </li>
   );
 }
