@@ -24,6 +24,7 @@ from airflow_provider_veo.protocol import (
 )
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Mapping
     from typing import TypeVar
 
@@ -96,6 +97,8 @@ class VeoBatchHook:
             if isinstance(error, TRANSPORT_ERRORS):
                 raise responses.no_answer(VeoUnavailableError, "POST", url, error, settings.secrets) from error
             raise
+        finally:
+            body.send_no_more()
         return responses.parse_create(*reply, secrets=settings.secrets, now=time.time())
 
     async def _with_a_rotated_key(self, send: Callable[[], Awaitable[_T]]) -> _T:
@@ -127,11 +130,25 @@ class _Outgoing(aiohttp.BytesIOPayload):
     """A request body that knows whether anything of it was sent: if not, the relay can't have accepted it."""
 
     was_sent = False
+    _transport: asyncio.Transport | None = None
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self.was_sent = True
+        self._begin(writer)
         await super().write(writer)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        self.was_sent = True
+        self._begin(writer)
         await super().write_with_length(writer, content_length)
+
+    def send_no_more(self) -> None:
+        """
+        Throw away what a socket that was closed has still to send.
+
+        It would go out whenever the relay reads on: a create that was given up long ago would be accepted then.
+        """
+        if self._transport is not None and self._transport.is_closing():
+            self._transport.abort()
+
+    def _begin(self, writer: AbstractStreamWriter) -> None:
+        self.was_sent = True
+        self._transport = getattr(writer, "transport", None)
