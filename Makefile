@@ -58,7 +58,7 @@ test: $(READY) ## run the tests, with coverage
 	    | sed 's/^/protocol, lines and branches covered: /; s/$$/ %/'
 
 test-system: $(READY) ## run the tests that take minutes: hundreds of waits, crashes, outages
-	@$(BIN)/python -m pytest -m long $(SIDE_BY_SIDE)
+	@$(BIN)/python -m pytest -m long --durations=8 $(SIDE_BY_SIDE)
 
 test-chaos: $(READY) ## kill tasks and services at every point, and count what was paid for twice
 	@$(BIN)/python -m pytest -m chaos

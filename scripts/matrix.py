@@ -36,6 +36,8 @@ NOT_WHEN_QUICK = (
     *("batch/test_jobs*.py", "batch/test_manifest*.py", "batch/test_watched.py"),
 )
 """Tests of what is the same everywhere; the examples store files, too, and a browser looks at the page on 3.1."""
+WHEN_QUICK_ONLY_ON_LOWEST = ("hooks/test_batch*.py", "batch/test_engine*.py")
+"""Tests of what libraries do that have the same versions on all other lines."""
 COPIED = ("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests", "README.md", "pyproject.toml")
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
@@ -142,6 +144,15 @@ def go(line: str, python: str, dist: Path, arguments: list[str]) -> Outcome:
     return Outcome(line, *environment.versions(), tests, seconds, passed)
 
 
+def arguments_for(line: str, options: argparse.Namespace) -> list[str]:
+    """Return pytest's arguments for a line, with what is left out there."""
+    left_out = [] if options.all else [f"system/test_{name}.py" for name in ONLY_WITH_ALL]
+    if options.quick:
+        left_out += NOT_WHEN_QUICK
+        left_out += WHEN_QUICK_ONLY_ON_LOWEST if line != LOWEST else ()
+    return [*shlex.split(options.pytest), *(f"--ignore-glob=tests/{path}" for path in left_out)]
+
+
 def main() -> int:
     """Test the lines that are named, and print what came out."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
@@ -152,10 +163,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="what is likeliest to differ between lines")
     options = parser.parse_args()
     dist = build()
-    left_out = [] if options.all else [f"system/test_{name}.py" for name in ONLY_WITH_ALL]
-    left_out += NOT_WHEN_QUICK if options.quick else ()
-    arguments = [*shlex.split(options.pytest), *(f"--ignore-glob=tests/{path}" for path in left_out)]
-    outcomes = [go(line, options.python, dist, arguments) for line in options.lines or LINES]
+    outcomes = [go(line, options.python, dist, arguments_for(line, options)) for line in options.lines or LINES]
     print(f"\n{'=' * 20} Airflow's lines {'=' * 20}", *outcomes, sep="\n")
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
