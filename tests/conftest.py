@@ -17,12 +17,17 @@ for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_prox
     os.environ.pop(name, None)
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import airflow_lines
 
 os.environ.update(airflow_lines.SETTINGS)
 
 from airflow_provider_veo import sandbox
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("veo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("veo")
 
 CANARY = "sk-canary-7f3b9c21e8d64a05"
 """The key of every relay in the tests. It must turn up nowhere but in its connection."""

@@ -68,6 +68,7 @@ def build(relay: Relay) -> FastAPI:
     app.add_api_route("/redirected/files/{name:path}", redirected_file, methods=["GET", "HEAD"])
     app.include_router(control.router)
     app.add_exception_handler(HTTPException, nowhere)
+    app.add_exception_handler(Refusal, refused)
     return app
 
 
@@ -106,6 +107,12 @@ async def nowhere(request: Request, error: Exception) -> Response:
         raise Refusal(error.status_code, message, headers=dict(error.headers or {}))
 
     return await _exchange(request, place, refuse, faultless=True)
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """Answer a request that a control endpoint refused."""
+    assert isinstance(error, Refusal)  # noqa: S101 (what it is registered for)
+    return Delivery(error.answer)
 
 
 async def _exchange(

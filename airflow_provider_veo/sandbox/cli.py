@@ -7,13 +7,13 @@ Every mistake in it is named before anything is loaded or listens.
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import sys
 from typing import TYPE_CHECKING
 
 from airflow_provider_veo.sandbox.contract import catalog
 from airflow_provider_veo.sandbox.fault_kinds import ENDPOINTS, KINDS, REASON_FORMS
 from airflow_provider_veo.sandbox.faults import Faults
+from airflow_provider_veo.sandbox.hosts import is_loopback, parse_host
 from airflow_provider_veo.sandbox.settings import CHOICES, FIELDS, Settings
 
 if TYPE_CHECKING:
@@ -58,12 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    if not options.allow_remote and not _is_loopback(options.host):
+    if not options.allow_remote and not is_loopback(options.host):
         parser.error(f"--host {options.host} could be reached from other machines: add --allow-remote if you mean it")
     try:
         settings = _checked(parser, options)
         # Here and not above: --help and a mistaken option need none of the server's dependencies.
         from airflow_provider_veo.sandbox import server
+        from airflow_provider_veo.sandbox.relay import Relay
 
         listener = server.listen(options.host, options.port)
     except ModuleNotFoundError as error:
@@ -72,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"cannot listen on {options.host} port {options.port}: {error}")
     except KeyboardInterrupt:
         return 130
-    server.serve(settings, options.fault, options.seed, listener, options.verbose, options.exit_with_parent)
+    relay = Relay(settings, options.fault, options.seed)
+    server.serve(relay, listener, options.host, options.allow_host, options.verbose, options.exit_with_parent)
     return 0
 
 
@@ -81,6 +83,8 @@ def _checked(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Se
         Faults(options.fault)
         settings = Settings().changed({name: getattr(options, name) for name in FIELDS})
         catalog(settings.extra_models)
+        for host in options.allow_host:
+            parse_host(host)
     except ValueError as error:
         parser.error(str(error))
     return settings
@@ -98,6 +102,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=8765, help="port, 0 for a free one (default: %(default)s)")
     add("--allow-remote", action="store_true", help="let other machines reach --host; they can also control it")
+    add(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="accept this Host header as well, e.g. the name of a container or a forwarded port; repeatable",
+    )
     add("--verbose", action="store_true", help="print a line for each request")
     add("--fault", action="append", default=[], metavar="SPEC", help="what shall go wrong, see below; repeatable")
     add("--seed", type=int, default=0, help="decides which requests a share like 10%% takes (default: %(default)s)")
@@ -143,13 +154,6 @@ def _kind_lines() -> list[str]:
         places = "any" if kind.endpoints == ENDPOINTS else ", ".join(kind.endpoints)
         lines.append(f"  {mark} {kind.name + kind.metavar:<31} {kind.summary}  [{places}]")
     return lines
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
-from airflow_provider_veo.sandbox.answers import json_answer
+from airflow_provider_veo.sandbox.answers import Refusal, json_answer
 from airflow_provider_veo.sandbox.delivery import Delivery
 from airflow_provider_veo.sandbox.faults import FaultSpecError
 from airflow_provider_veo.sandbox.settings import SettingsError
@@ -19,7 +19,10 @@ from airflow_provider_veo.sandbox.settings import SettingsError
 if TYPE_CHECKING:
     from airflow_provider_veo.sandbox.relay import Relay
 
-router = APIRouter(prefix="/_sandbox")
+PREFIX = "/_sandbox"
+LARGEST_DOCUMENT = 1024 * 1024
+"""Bytes of a request to a control endpoint."""
+router = APIRouter(prefix=PREFIX)
 
 
 @router.get("/stats")
@@ -113,9 +116,14 @@ def _relay(request: Request) -> Relay:
 
 
 async def _document(request: Request) -> dict[str, Any]:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_DOCUMENT:
+            raise Refusal(413, f"at most {LARGEST_DOCUMENT} bytes are accepted", headers={"connection": "close"})
     try:
-        document = json.loads(await request.body())
-    except ValueError:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

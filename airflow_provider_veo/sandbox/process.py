@@ -117,7 +117,8 @@ class Sandbox:
 
     def _call(self, path: str, document: dict[str, Any] | None = None) -> Any:
         body = None if document is None else json.dumps(document).encode()
-        request = urllib.request.Request(f"{self.url}/_sandbox/{path}", data=body)  # noqa: S310 (always http)
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/_sandbox/{path}", body, headers)  # noqa: S310 (always http)
         # No proxy, whatever the environment says: the sandbox is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:

@@ -22,13 +22,13 @@ import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from airflow_provider_veo.sandbox.app import build
-from airflow_provider_veo.sandbox.relay import Relay
+from airflow_provider_veo.sandbox.guard import Guard
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
 
-    from airflow_provider_veo.sandbox.settings import Settings
+    from airflow_provider_veo.sandbox.relay import Relay
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open. Longer than pollers pause: a server that closes just when a client sends
@@ -66,24 +66,27 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(
-    settings: Settings,
-    faults: Iterable[str],
-    seed: int,
+    relay: Relay,
     listener: socket.socket,
+    host: str,
+    allowed_hosts: Iterable[str] = (),
     verbose: bool = False,
     parent: int | None = None,
 ) -> None:
     """
     Serve until a signal comes, or until the parent is gone.
 
+    :param host: What the listener was told to listen on.
+    :param allowed_hosts: More values of the `Host` header to accept, each `HOST[:PORT]`.
+    :param verbose: Print a line for each request.
     :param parent: Process id of the parent to end with; its end of this process's standard input says so, too.
     """
     _log_to_stdout(verbose)
     _allow_many_connections()
-    application = build(Relay(settings, faults, seed))
     config = uvicorn.Config(
-        application,
+        Guard(build(relay), host, listener.getsockname()[1], allowed_hosts),
         http=Protocol,
+        ws="none",  # an upgrade is an ordinary request, which the guard checks like any other
         log_config=None,
         access_log=verbose,
         proxy_headers=False,
@@ -95,7 +98,7 @@ def serve(
     _end_on_signals(server)
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent, server), daemon=True).start()
-    print(greeting(listener, settings.api_key), flush=True)
+    print(greeting(listener, relay.settings.api_key), flush=True)
     server.run(sockets=[listener])
 
 

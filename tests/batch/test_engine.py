@@ -248,7 +248,7 @@ def test_a_relay_that_refuses_everything_does_not_hold_a_worker(relay, a_try):
     relay.set_faults("rate-limit=600")
     started = time.monotonic()
     done = a_try(jobs(5), deferrable=True)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     assert done.run.engine.must_pause
     assert done.run.engine.refused_since
     assert len(done.run.engine.queue) == 5

@@ -84,7 +84,7 @@ def test_mappings_that_json_can_not_sort_have_a_key_and_become_what_is_sent():
 rows_of_prompts = st.lists(st.sampled_from(["a cow", "a calf", "牛", "a bull"]), max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows_of_prompts.filter(bool), rows_of_prompts, st.randoms())
 def test_rows_that_are_put_anywhere_between_two_tries_leave_the_keys_of_the_others(first, more, rng):
     second = [*first]

@@ -125,7 +125,7 @@ def test_values_that_are_nested_without_end_are_mistakes():
         assert mistakes([{"prompt": "a", name: deep}])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.dictionaries(

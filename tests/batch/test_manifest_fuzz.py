@@ -21,7 +21,7 @@ def stripped(row):
     return {name: cell.lstrip(" ") for name, cell in row.items()}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.fixed_dictionaries({"prompt": cells, "model": cells, "key": cells}), max_size=5),
     st.sampled_from(",;\t"),
@@ -63,7 +63,7 @@ pieces = st.sampled_from(
 contents = st.binary(max_size=60) | st.lists(pieces, max_size=40).map(b"".join)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(contents, st.sampled_from(["p.csv", "p.tsv", "p.jsonl", "p.ndjson", "p.txt"]))
 @example(b"prompt\n" + b"[" * 200_000, "p.jsonl")
 @example(b'"' * 200_001, "p.csv")
@@ -76,7 +76,7 @@ def test_no_bytes_raise_and_all_bytes_say_something(content, name):
     assert all(set(row.fields) <= set(manifest.FIELDS) for row in found.rows)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.lists(st.sampled_from(["a", "", '"x"', '"y\nz"', '"q ""r"""', '"open', "b"]), min_size=1, max_size=4))
 )

@@ -80,7 +80,7 @@ def test_every_fault_is_told_as_what_it_is(relay, connect, veo_task_id, fault, k
     with pytest.raises(VeoError) as caught:
         ask(veo_task_id)
     assert type(caught.value) is kind
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
     assert "redirected" not in relay.stats()["requests"]
 
 

@@ -124,7 +124,7 @@ def test_a_create_whose_answer_is_lost_is_sent_once(relay, connect, fault):
     started = time.monotonic()
     with pytest.raises(VeoAmbiguousSubmitError, match="may be generated and billed"):
         submit()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
     assert relay.stats()["requests"] == {"create": 1}
 
 

@@ -112,7 +112,7 @@ def test_a_tls_handshake_that_hangs_was_sent_nothing(connect):
         started = time.monotonic()
         with pytest.raises(VeoUnavailableError):
             submit()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
 
 
 def test_a_ca_bundle_that_is_not_there_is_found_out_before_anything_is_sent(relay, connect):

@@ -132,7 +132,7 @@ def test_a_create_whose_answer_is_lost_is_never_sent_again(relay, connect, fault
     started = time.monotonic()
     with pytest.raises(VeoAmbiguousSubmitError, match="may be generated and billed"):
         hook.create_video(BODY)
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 25
     assert creates(relay) == 1
     hook.close()
 

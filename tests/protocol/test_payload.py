@@ -309,7 +309,7 @@ plausible = {
 }
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.fixed_dictionaries(plausible))
 def test_no_arguments_make_a_body_that_the_schema_refuses(arguments):
     try:
@@ -321,7 +321,7 @@ def test_no_arguments_make_a_body_that_the_schema_refuses(arguments):
         json.dumps(body, allow_nan=False)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.fixed_dictionaries(plausible))
 def test_what_is_refused_in_a_dag_file_would_be_refused_in_the_task(arguments):
     if payload.literal_mistakes(arguments):

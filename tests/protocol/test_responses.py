@@ -259,7 +259,7 @@ header_values = st.text(max_size=30) | st.sampled_from(["5", "Wed, 21 Oct 2026 0
 headers = st.dictionaries(st.sampled_from(["Retry-After", "Date", "Location", "X-Request-Id"]), header_values)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(
     st.sampled_from([200, 201, 204, 301, 400, 401, 403, 404, 408, 429, 500, 502, 503]) | st.integers(100, 999),
     headers,

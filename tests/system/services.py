@@ -60,8 +60,12 @@ _TUNING = {
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",  # 5 s are too short for a busy machine
 }
-_SECONDS_TO_START = 120
-_SECONDS_TO_STOP = 30
+# Deadlines, not durations: a wait ends as soon as its condition holds. They are what a busy machine may need.
+_SECONDS_TO_START = 300
+_SECONDS_TO_STOP = 60
+_SECONDS_TO_ANSWER = 120
+_SECONDS_TO_HAPPEN = 240
+_LOCKED = "database is locked"
 
 
 class ServicesError(AssertionError):
@@ -229,7 +233,7 @@ class Services:
         run_id: str | None = None,
         conf: Mapping[str, Any] | None = None,
         logical_date: datetime | None = None,
-        timeout: float = 60,
+        timeout: float = _SECONDS_TO_HAPPEN,
     ) -> str:
         """
         Trigger a run and return its id; before, wait for the DAG to be parsed, and unpause it.
@@ -254,7 +258,7 @@ class Services:
         self.airflow.run("dags", "trigger", dag_id, "--run-id", run_id, "--conf", json.dumps(dict(conf or {})), *when)
         return run_id
 
-    def wait_for(self, dag_id: str, run_id: str, timeout: float = 60) -> str:
+    def wait_for(self, dag_id: str, run_id: str, timeout: float = _SECONDS_TO_HAPPEN) -> str:
         """Wait until a run has ended, and return its state, ``success`` or ``failed``."""
 
         def ended() -> bool:
@@ -323,7 +327,7 @@ class Services:
         if kind == "api-server":
             with contextlib.suppress(OSError):
                 # The first request to this part of it builds all its versions, which takes seconds.
-                return self.ask("GET", "/execution/health").ok
+                return self._send("GET", "/execution/health").ok
             return False
         if kind == "celery-worker":
             return f"{name} ready." in self.log(name).encode()[self._log_sizes[name] :].decode("utf-8", "replace")
@@ -335,21 +339,45 @@ class Services:
         return bool(self.airflow.query(started, _JOB_TYPES[kind], latest_job, host))
 
     def ask(self, method: str, path: str, document: object = None) -> requests.Response:
+        """Send a request to the API server, as an admin, and repeat it as :meth:`patiently` does."""
+        return self.patiently(lambda: self._send(method, path, document))
+
+    def patiently(self, send: Callable[[], requests.Response]) -> requests.Response:
         """
-        Send a request to the API server, as an admin, and once more where it says that the database failed it.
+        Send a request to the API server, and repeat it while a locked database or a server that starts refuses it.
 
         On SQLite a request that waits for another one's write keeps the server from ending that one, and then gives up.
+        Nothing of such a request is stored, so that it can be repeated whatever it is. Other errors are returned.
         """
+        import requests
+
+        deadline = time.monotonic() + _SECONDS_TO_ANSWER
+        while True:
+            logged = len(self.log("api-server"))
+            try:
+                answer = send()
+            except requests.ConnectionError:
+                if not self._api_server_runs() or time.monotonic() > deadline:
+                    raise
+            else:
+                locked = _LOCKED in answer.text or _LOCKED in self.log("api-server")[logged:]
+                if answer.status_code != 500 or not (locked or "Database error" in answer.text):
+                    return answer
+                if time.monotonic() > deadline:
+                    return answer
+            time.sleep(0.5)
+
+    def _api_server_runs(self) -> bool:
+        return any(_kind(name) == "api-server" and each.main.is_running() for name, each in self._running.items())
+
+    def _send(self, method: str, path: str, document: object = None) -> requests.Response:
         import requests
 
         with requests.Session() as session:
             session.trust_env = False
             if path.startswith(("/api/", "/veo/")):
                 session.headers["Authorization"] = f"Bearer {self.token('admin')}"
-            answer = session.request(method, self.url + path, json=document, timeout=90)
-            if answer.status_code == 500 and "Database error" in answer.text:
-                answer = session.request(method, self.url + path, json=document, timeout=90)
-            return answer
+            return session.request(method, self.url + path, json=document, timeout=_SECONDS_TO_ANSWER)
 
     def token(self, user: str) -> str:
         """Log in, and return the token of the session."""
@@ -358,9 +386,8 @@ class Services:
         address, login = f"{self.url}/auth/token", {"username": user, "password": user}
         with requests.Session() as session:
             session.trust_env = False
-            done = (
-                session.post(address, json=login, timeout=90) if self._has_users else session.get(address, timeout=90)
-            )
+            method, document = ("POST", login) if self._has_users else ("GET", None)
+            done = self.patiently(lambda: session.request(method, address, json=document, timeout=_SECONDS_TO_ANSWER))
             return str(done.json()["access_token"])
 
     def _end_all(self) -> None:

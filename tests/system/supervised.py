@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HOSTNAME = "VEO_TESTS_HOSTNAME"
 HOSTNAME_CALLABLE = "tests.system.supervised.hostname"
-_SECONDS_TO_DIE = 10
+_SECONDS_TO_DIE = 60
 
 
 def hostname() -> str:
