@@ -375,3 +375,9 @@ test("previews load three at a time", async () => {
   fireEvent.loadedMetadata(container.querySelector("video") as HTMLElement);
   await waitFor(() => expect(preloads()).toEqual(["metadata", "metadata", "metadata", "metadata", "none"]));
 });
+
+test.each(["http://[", "http://exa mple/kite.mp4", "https://%zz/"])("the invalid URL %s is text, and the page stays", async (url) => {
+  serve({ "api/videos": page([{ ...REMOTE, remote_src: url, video_url: url }]) });
+  show();
+  expect(await screen.findByText("at the relay", { selector: "span" })).toBeTruthy();
+});

@@ -31,7 +31,7 @@ export function RemoteVideo({ src, className }: { src: string; className?: strin
         <button type="button" onClick={() => setClicked(src)}>
           Play from the relay's host
         </button>
-        <span>{new URL(src).host}</span>
+        <span>{URL.canParse(src) && new URL(src).host}</span>
       </p>
     );
   }
