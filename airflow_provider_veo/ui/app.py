@@ -46,6 +46,7 @@ _ASSETS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"
 _NOTHING_HERE = "There is nothing to show here."
 _MAX_MAP_INDEX = 2**31 - 1
 _MAX_OFFSET = 2**62
+_MAX_CHARACTERS = 1000
 _TEXT = r"^[^\x00]*$"
 
 log = logging.getLogger(__name__)
@@ -66,15 +67,15 @@ def app() -> FastAPI:
     return made
 
 
-ShortText = Annotated[str | None, Query(max_length=1000, pattern=_TEXT)]
+ShortText = Annotated[str | None, Query(max_length=_MAX_CHARACTERS, pattern=_TEXT)]
 Limit = Annotated[int, Query(ge=1, le=100)]
-Id = Annotated[str, InPath(max_length=1000, pattern=_TEXT)]
+Id = Annotated[str, InPath(max_length=_MAX_CHARACTERS, pattern=_TEXT)]
 MapIndex = Annotated[int, InPath(ge=-1, le=_MAX_MAP_INDEX)]
 
 
 def filters(
-    dag_id: ShortText = None,
-    run_id: ShortText = None,
+    dag_id: str | None = None,  # in the address of a batch, and else in the query
+    run_id: str | None = None,
     state: ShortText = None,
     model: ShortText = None,
     since: Annotated[date | None, Query(alias="from")] = None,
@@ -82,6 +83,8 @@ def filters(
     text: Annotated[str | None, Query(max_length=500, pattern=_TEXT)] = None,
 ) -> videos.Filters:
     """Read what is to be shown."""
+    if any("\0" in each or len(each) > _MAX_CHARACTERS for each in (dag_id or "", run_id or "")):
+        raise HTTPException(422, "dag_id, run_id: expected ids")
     return videos.Filters(dag_id, run_id, state, model, _midnight(since), _midnight(until), text)
 
 
@@ -186,7 +189,7 @@ def recorded_file(dag_id: Id, run_id: Id, task_id: Id, map_index: MapIndex, key:
 @data_routes.get("/files/{dag_id}/{run_id}/{task_id}/{map_index}")
 async def file(
     recorded: Annotated[Any, Depends(recorded_file)],
-    key: Annotated[str | None, Query(max_length=1000)] = None,
+    key: Annotated[str | None, Query(max_length=_MAX_CHARACTERS)] = None,
     at: Annotated[int, Query(ge=0, le=_MAX_OFFSET)] = 0,
     asked: Annotated[str | None, Header(alias="Range")] = None,
 ) -> Response:

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 from airflow.models.connection import Connection
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+from airflow_provider_veo.local_files import is_local
 from airflow_provider_veo.storage import remote
 from airflow_provider_veo.ui.access import LOCAL
 
@@ -112,7 +113,10 @@ def _object_path(admitted: Admitted) -> ObjectStoragePath:
         except Exception as error:  # of any secrets backend
             # The server's own identity would be used in its place.
             raise UnreadableError(f"the connection {location.conn_id!r} is not known") from error
-    return ObjectStoragePath(location.uri)
+    path = ObjectStoragePath(location.uri)
+    if is_local(path) or not path.path.endswith("/".join((location.bucket, *location.parts))):
+        raise UnreadableError("the storage would read another path")
+    return path
 
 
 def _real(admitted: Admitted) -> str:
@@ -143,7 +147,9 @@ def _open_local(admitted: Admitted) -> IO[bytes]:
             inner = os.open(each, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
             os.close(folder)
             folder = inner
-        opened = os.open(name or ".", _FILE, dir_fd=folder)
+        if not stat.S_ISREG(os.stat(name or ".", dir_fd=folder, follow_symlinks=False).st_mode):
+            raise UnreadableError("it is not a regular file")  # to open a device can do something
+        opened = os.open(name, _FILE, dir_fd=folder)
     finally:
         os.close(folder)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
