@@ -40,7 +40,31 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "string",
                         "example": "s3://aws_default@my-bucket/veo-journal",
                         "default": "",
-                    }
+                    },
+                    "page_roots": {
+                        "description": (
+                            "Where the page Veo videos may read stored videos and the folders of batches: URI "
+                            "prefixes, separated by commas or as a JSON list. The connection id must be the one in "
+                            "the recorded paths. {dag_id} stands for the DAG whose video is shown: below a root "
+                            "without it, anyone who may edit XComs of one DAG can show the files of another. "
+                            "Without this setting the page reads nothing from storage."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "s3://aws_default@my-bucket/videos/{dag_id}",
+                        "default": "",
+                    },
+                    "page_media_hosts": {
+                        "description": (
+                            "Hosts from which the page Veo videos may play videos that are not stored, after a click: "
+                            "names, separated by commas or as a JSON list; https, unless a name begins with http://. "
+                            "Without this setting browsers load nothing from other hosts."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "videos.example.com",
+                        "default": "",
+                    },
                 },
             }
         },

@@ -85,7 +85,7 @@ def main() -> int:
 
 
 def prepared(home: Path, videos: Path, relay: Sandbox) -> dict[str, str]:
-    """Make an Airflow home that has the examples and the connection, and return the environment to run Airflow with."""
+    """Make an Airflow home with the examples, the connection and the page's settings; return its environment."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     environment |= {
         "AIRFLOW_HOME": str(home),
@@ -93,6 +93,8 @@ def prepared(home: Path, videos: Path, relay: Sandbox) -> dict[str, str]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_CONN_VEO_DEFAULT": json.dumps({**json.loads(relay.connection), "extra": {"prices": PRICES}}),
         "AIRFLOW_VAR_VEO_DESTINATION": videos.as_uri(),
+        "AIRFLOW__VEO__PAGE_ROOTS": json.dumps([videos.as_uri()]),
+        "AIRFLOW__VEO__PAGE_MEDIA_HOSTS": json.dumps([relay.url]),
         "NO_PROXY": "127.0.0.1",
     }
     policy = home / "config" / "airflow_local_settings.py"

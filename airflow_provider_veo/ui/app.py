@@ -3,34 +3,53 @@ What the page asks for. Airflow mounts a plugin's application as it is, without 
 
 So every route here asks for a logged-in user, and for the right to read XComs of the DAG in question, by Airflow's own
 dependencies: the auth manager decides. Lists are filtered by the DAGs that the user may read. Nothing is written.
+
+A session of the metadata database is held while it is queried, and never while a storage is read.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, time, timezone
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import ReadableXComFilterDep, get_user, requires_access_dag
+from airflow.utils.session import create_session
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi import Path as InPath
+from fastapi.responses import FileResponse
+from sqlalchemy.orm import Session
 
 from airflow_provider_veo.batch.results import STATES as STATES_IN_BATCHES
-from airflow_provider_veo.protocol import VeoError
 from airflow_provider_veo.protocol.models import CATALOG
-from airflow_provider_veo.ui import batches, files, videos
+from airflow_provider_veo.ui import batches, files, settings, videos
+from airflow_provider_veo.ui.access import Admitted
+from airflow_provider_veo.ui.cards import OFF
+from airflow_provider_veo.ui.lines import LineCursor
+from airflow_provider_veo.ui.opening import UnreadableError
 from airflow_provider_veo.ui.paging import Cursor
+from airflow_provider_veo.ui.reads import RETRY_AFTER_SECONDS, BusyError, reads_of
 
 BUILT = Path(__file__).parent / "page" / "dist"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; media-src 'self' https: http:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    "connect-src 'self'; media-src {media}; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-"""What the document may do: no script but the page's own, whatever a prompt holds. Videos come from where they are."""
+"""What the document may do: no script but the page's own, whatever a prompt holds, and no media but from hosts that the
+deployment manager has named."""
 _ASSETS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_NOTHING_HERE = "There is nothing to show here."
+_MAX_MAP_INDEX = 2**31 - 1
+_MAX_OFFSET = 2**62
+_MAX_CHARACTERS = 1000
+_TEXT = r"^[^\x00]*$"
+
+log = logging.getLogger(__name__)
 
 may_read_xcoms = Depends(requires_access_dag("GET", DagAccessEntity.XCOM))
 page_routes = APIRouter(dependencies=[Depends(get_user)])
@@ -44,50 +63,66 @@ def app() -> FastAPI:
     made.include_router(page_routes)
     made.include_router(data_routes)
     made.state.auth_manager = get_auth_manager()  # where Airflow's dependencies look for it
-    made.add_exception_handler(VeoError, _unreadable)
     made.middleware("http")(_with_headers)
     return made
 
 
+ShortText = Annotated[str | None, Query(max_length=_MAX_CHARACTERS, pattern=_TEXT)]
+Limit = Annotated[int, Query(ge=1, le=100)]
+Id = Annotated[str, InPath(max_length=_MAX_CHARACTERS, pattern=_TEXT)]
+MapIndex = Annotated[int, InPath(ge=-1, le=_MAX_MAP_INDEX)]
+
+
 def filters(
-    dag_id: str | None = None,
+    dag_id: str | None = None,  # in the address of a batch, and else in the query
     run_id: str | None = None,
-    state: str | None = None,
-    model: str | None = None,
+    state: ShortText = None,
+    model: ShortText = None,
     since: Annotated[date | None, Query(alias="from")] = None,
     until: Annotated[date | None, Query(alias="to")] = None,
-    text: Annotated[str | None, Query(max_length=500)] = None,
+    text: Annotated[str | None, Query(max_length=500, pattern=_TEXT)] = None,
 ) -> videos.Filters:
     """Read what is to be shown."""
+    if any("\0" in each or len(each) > _MAX_CHARACTERS for each in (dag_id or "", run_id or "")):
+        raise HTTPException(422, "dag_id, run_id: expected ids")
     return videos.Filters(dag_id, run_id, state, model, _midnight(since), _midnight(until), text)
 
 
 def cursor(cursor: str | None = None) -> Cursor | None:
     """Read where a page begins."""
-    try:
-        return Cursor.read(cursor) if cursor else None
-    except ValueError as error:
-        raise HTTPException(422, str(error)) from error
+    return _read_or_422(Cursor.read, cursor) if cursor else None
 
 
-def batch(session: SessionDep, dag_id: str, run_id: str, task_id: str, map_index: int) -> Any:
-    """Find the batch that is asked for."""
-    found = batches.find(session, dag_id, run_id, task_id, map_index)
+def line_cursor(cursor: str | None = None) -> LineCursor:
+    """Read where a page of a batch's videos begins."""
+    return _read_or_422(LineCursor.parse, cursor) if cursor else LineCursor()
+
+
+def batch(dag_id: Id, run_id: Id, task_id: Id, map_index: MapIndex) -> Any:
+    """Find a batch."""
+    with _session() as session:
+        found = batches.find(session, dag_id, run_id, task_id, map_index)
     if found is None:
-        raise HTTPException(404, "There is no such batch.")
+        raise HTTPException(404, _NOTHING_HERE)
     return found
 
 
 Filters = Annotated[videos.Filters, Depends(filters)]
 Place = Annotated[Cursor | None, Depends(cursor)]
+LinePlace = Annotated[LineCursor, Depends(line_cursor)]
 Batch = Annotated[Any, Depends(batch)]
-Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @page_routes.get("/")
 def document() -> FileResponse:
     """Return the page."""
-    return FileResponse(BUILT / "index.html", headers={"Content-Security-Policy": POLICY})
+    return _document("index.html")
+
+
+@page_routes.get("/help")
+def help_page() -> FileResponse:
+    """Return what the settings of the page mean."""
+    return _document("help.html")
 
 
 @page_routes.get("/assets/{name}")
@@ -100,29 +135,30 @@ def asset(name: str) -> FileResponse:
 
 
 @data_routes.get("/filters")
-def choices(session: SessionDep, readable: ReadableXComFilterDep) -> dict[str, list[str]]:
+def choices(readable: ReadableXComFilterDep) -> dict[str, list[str]]:
     """Return what can be chosen from."""
-    dag_ids = {*videos.dag_ids(session, readable, videos.VIDEO), *videos.dag_ids(session, readable, batches.PROGRESS)}
+    with _session() as session:
+        found = (videos.dag_ids(session, readable, key) for key in (videos.VIDEO, batches.PROGRESS))
+        dag_ids = {dag_id for each in found for dag_id in each}
     states = dict.fromkeys((*videos.STATES, batches.WAITING, *STATES_IN_BATCHES))
     return {"dag_ids": sorted(dag_ids), "models": list(CATALOG), "states": list(states)}
 
 
 @data_routes.get("/videos")
-def list_videos(
-    session: SessionDep, readable: ReadableXComFilterDep, filters: Filters, place: Place, limit: Limit = 24
-) -> dict[str, Any]:
+def list_videos(readable: ReadableXComFilterDep, filters: Filters, place: Place, limit: Limit = 24) -> dict[str, Any]:
     """Return cards of single tasks' videos, newest first."""
-    page = videos.page(session, readable, filters, place, limit)
-    return {"videos": videos.cards(session, page.rows), "older": page.older, "newer": page.newer}
+    with _session() as session:
+        page = videos.page(session, readable, filters, place, limit)
+        cards = videos.cards_of(session, page.rows)
+    return {"videos": cards, "older": page.older, "newer": page.newer}
 
 
 @data_routes.get("/batches")
-def list_batches(
-    session: SessionDep, readable: ReadableXComFilterDep, filters: Filters, place: Place, limit: Limit = 24
-) -> dict[str, Any]:
+def list_batches(readable: ReadableXComFilterDep, filters: Filters, place: Place, limit: Limit = 24) -> dict[str, Any]:
     """Return cards of batches."""
-    page = batches.page(session, readable, filters, place, limit)
-    return {"batches": batches.cards(page.rows), "older": page.older, "newer": page.newer}
+    with _session() as session:
+        page = batches.page(session, readable, filters, place, limit)
+    return {"batches": [batches.card(row) for row in page.rows], "older": page.older, "newer": page.newer}
 
 
 @data_routes.get("/batches/{dag_id}/{run_id}/{task_id}/{map_index}")
@@ -132,40 +168,80 @@ def show_batch(batch: Batch) -> dict[str, Any]:
 
 
 @data_routes.get("/batches/{dag_id}/{run_id}/{task_id}/{map_index}/videos")
-def list_videos_of_batch(
-    batch: Batch, filters: Filters, cursor: Annotated[int, Query(ge=0)] = 0, limit: Limit = 24
-) -> dict[str, Any]:
+async def list_videos_of_batch(batch: Batch, filters: Filters, place: LinePlace, limit: Limit = 24) -> dict[str, Any]:
     """Return cards of a batch's videos, in the order of its jobs."""
-    shown, older, newer = batches.videos(batch, filters, cursor, limit)
-    return {"videos": shown, "older": older, "newer": newer}
+    folder = batches.folder_of(batch)
+    if folder is None:
+        return {"videos": [], "older": None, "newer": None, "preview": OFF}
+    read = partial(batches.videos, batch, folder, filters, place, limit)
+    shown, older, newer = await _from_storage(reads_of(folder.root).run(read))
+    return {"videos": shown, "older": older, "newer": newer, "preview": None}
+
+
+def recorded_file(dag_id: Id, run_id: Id, task_id: Id, map_index: MapIndex, key: str | None = None) -> Any:
+    """Find what is recorded of the file that a task has stored, or of the batch that a job belongs to."""
+    if key is not None:
+        return batches.folder_of(batch(dag_id, run_id, task_id, map_index))
+    with _session() as session:
+        return videos.file_of(session, dag_id, run_id, task_id, map_index)
 
 
 @data_routes.get("/files/{dag_id}/{run_id}/{task_id}/{map_index}")
-def file(
-    session: SessionDep,
-    dag_id: str,
-    run_id: str,
-    task_id: str,
-    map_index: int,
-    key: str | None = None,
+async def file(
+    recorded: Annotated[Any, Depends(recorded_file)],
+    key: Annotated[str | None, Query(max_length=_MAX_CHARACTERS)] = None,
+    at: Annotated[int, Query(ge=0, le=_MAX_OFFSET)] = 0,
     asked: Annotated[str | None, Header(alias="Range")] = None,
 ) -> Response:
     """Return the file that a task has stored, or that of a batch's job, as a whole or in part."""
-    if key is not None:
-        path = batches.file_of(batch(session, dag_id, run_id, task_id, map_index), key)
-    else:
-        path = videos.file_of(session, dag_id, run_id, task_id, map_index)
-    if path is None:
-        raise HTTPException(404, "No file is recorded for this video.")
-    return files.serve(path, asked)
+    if recorded is None:
+        raise HTTPException(404, _NOTHING_HERE)
+    admitted = recorded
+    if not isinstance(recorded, Admitted):
+        admitted = await _from_storage(reads_of(recorded.root).run(partial(recorded.file_of, key, at)))
+    return await _from_storage(files.serve(admitted, asked))
+
+
+async def _from_storage(answer: Awaitable[Any]) -> Any:
+    """
+    Wait for what is read from a storage.
+
+    There is one answer for all that can't be read: another one would tell which files exist.
+    """
+    try:
+        return await answer
+    except BusyError:
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        raise HTTPException(503, "Too many files are being read.", headers) from None
+    except asyncio.TimeoutError:
+        log.warning("A storage does not answer in time")
+    except UnreadableError as error:
+        log.info("A recorded file is not shown: %s", error)
+    except Exception as error:  # of any storage library
+        log.warning("A recorded file can't be read: %s", type(error).__name__)
+    raise HTTPException(404, _NOTHING_HERE)
+
+
+@contextmanager
+def _session() -> Iterator[Session]:
+    with create_session(scoped=False) as session:
+        yield session
+
+
+def _document(name: str) -> FileResponse:
+    policy = POLICY.format(media=" ".join(("'self'", *settings.media_origins())))
+    return FileResponse(BUILT / name, headers={"Content-Security-Policy": policy})
+
+
+def _read_or_422(read: Callable[[str], Any], text: str) -> Any:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
 
 
 def _midnight(day: date | None) -> datetime | None:
     return datetime.combine(day, time(), timezone.utc) if day else None
-
-
-def _unreadable(request: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": str(error)}, 502)
 
 
 async def _with_headers(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -1,26 +1,57 @@
 """
 What the page is told of a video, wherever that comes from.
 
-Whoever may write a DAG may push any XCom: what is no text or no number where one is expected becomes one here, or
-nothing, so that no card keeps a page from being shown.
+Whoever may write a DAG, or edit its XComs, may leave anything there. What is not a string or a number where one is
+expected becomes one here, or nothing. What makes no card at all becomes an error card: it keeps no page from being
+shown.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import math
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from airflow_provider_veo.protocol.text import shortened
+from airflow_provider_veo.ui import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+log = logging.getLogger(__name__)
 
 OWNER = ("dag_id", "run_id", "task_id", "map_index")
 """What tells a task instance from all others."""
+FILE, REMOTE, OFF = "file", "remote", "off"
+"""How a video is previewed: from storage; from the relay's host, after a click; or not, by the settings."""
+BROKEN = "This record can't be shown."
 _TEXTS = ("id", "status", "prompt", "enhanced_prompt", "model", "aspect_ratio", "error", "submitted_at")
 _FACTS = ("bytes", "width", "height", "duration_seconds")
 _CHARACTERS = 20_000
+_LARGEST = 1e15
+"""Of a number: bytes of a file, a price, epoch seconds."""
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+_NOT_IN_A_URL = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
+
+
+def made(make: Callable[[], dict[str, Any]], owner: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """
+    Return a card, or an error card where none can be made of what was found.
+
+    :param make: makes the card.
+    :param owner: the task instance that left it.
+    :param key: tells the card from others.
+    """
+    try:
+        card = make()
+        json.dumps(card, allow_nan=False, ensure_ascii=False).encode()
+    except Exception as error:  # whatever was left there
+        log.warning("A record of %s can't be shown: %s", dict(owner), type(error).__name__)
+        return {**owner, "key": key, "broken": True, "error": BROKEN}
+    return card
 
 
 def described(video: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,38 +59,51 @@ def described(video: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: text(video.get(name)) for name in _TEXTS}, "cost": number(video.get("cost"))}
 
 
-def played(video: Mapping[str, Any], file_href: str | None) -> dict[str, Any]:
-    """Return where a video is to be had, and how large it is."""
+def played(video: Mapping[str, Any], file_href: str | None, *, is_off: bool) -> dict[str, Any]:
+    """
+    Return how a video is previewed, and how large it is.
+
+    :param video: its facts.
+    :param file_href: the address of its file here; ``None`` if there is none that may be read.
+    :param is_off: there is a file, and the settings do not let the page read it.
+    """
     url = link(video.get("video_url"))
+    remote_src = url if not file_href and settings.may_play(url) else None
+    preview = FILE if file_href else REMOTE if remote_src else OFF if is_off else None
     facts = {name: number(video.get(name)) for name in _FACTS}
-    return {"src": file_href or url, "file_href": file_href, "video_url": url, **facts}
+    return {"preview": preview, "file_href": file_href, "remote_src": remote_src, "video_url": url, **facts}
 
 
 def text(value: Any) -> str | None:
-    """Return a text of bounded length."""
-    return None if value is None else shortened(str(value), _CHARACTERS)
+    """Return a string of bounded length that every encoding has."""
+    if value is None:
+        return None
+    return _NOT_TEXT.sub("\ufffd", shortened(value if isinstance(value, str) else f"{value}", _CHARACTERS))
 
 
 def number(value: Any) -> float | None:
-    """Return a number; ``None`` for anything else."""
+    """Return a number of a plausible size; ``None`` for anything else."""
     return value if is_number(value) else None
 
 
-def is_number(value: Any, *, or_none: bool = False) -> bool:
-    """Whether it is a number that JSON knows."""
-    if value is None:
-        return or_none
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: Any) -> bool:
+    """Whether it is a number that JSON knows, of a plausible size."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) and abs(value) < _LARGEST if isinstance(value, float) else abs(value) < _LARGEST
 
 
 def link(url: Any) -> str | None:
-    """Return a URL that may be opened; ``None`` for any other text."""
+    """Return a URL that may be opened; ``None`` for anything else."""
+    if not isinstance(url, str) or len(url) > _CHARACTERS or _NOT_IN_A_URL.search(url):
+        return None
     try:
-        return url if isinstance(url, str) and urlsplit(url).scheme in ("http", "https") else None
+        parts = urlsplit(url)
     except ValueError:
         return None
+    return url if parts.scheme in ("http", "https") and parts.netloc else None
 
 
 def address(*parts: object) -> str:
-    """Return the path of an address that is made of texts from strangers."""
-    return "/".join(quote(str(part), safe="") for part in parts)
+    """Return the path of an address that is made of strings from strangers."""
+    return "/".join(quote(str(part), safe="", errors="replace") for part in parts)

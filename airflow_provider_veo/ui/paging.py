@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.models.xcom import XComModel
 from sqlalchemy import literal, tuple_
+
+from airflow_provider_veo.ui import values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 _PLACE = (XComModel.timestamp, XComModel.dag_run_id, XComModel.task_id, XComModel.map_index)
 """What the rows of one key are in order by. No two of them have the same."""
+_TASK_ID = re.compile("[^\x00-\x1f\ud800-\udfff]{1,1000}")
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,17 @@ class Cursor:
         """
         Read what :meth:`__str__` wrote.
 
-        :raises ValueError: that is none.
+        :raises ValueError: it is something else.
         """
         try:
-            newer, moment, dag_run_id, task_id, map_index = json.loads(base64.urlsafe_b64decode(text.encode()))
-            place = (datetime.fromisoformat(moment), int(dag_run_id), str(task_id), int(map_index))
-            return cls(bool(newer), place)
-        except (ValueError, TypeError) as error:
-            raise ValueError("cursor: it is not one that this page was given") from error
+            newer, moment, dag_run_id, task_id, map_index = json.loads(base64.urlsafe_b64decode(text[:4096].encode()))
+            place = (datetime.fromisoformat(moment).astimezone(timezone.utc), dag_run_id, task_id, map_index)
+            is_place = _is_integer(dag_run_id, 2**63) and isinstance(task_id, str) and _is_integer(map_index, 2**31)
+            if isinstance(newer, bool) and is_place and _TASK_ID.fullmatch(task_id):
+                return cls(newer, place)
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            pass
+        raise ValueError("cursor: expected one that this page returned")
 
     def __str__(self) -> str:
         moment, *rest = self.place
@@ -74,7 +81,7 @@ def page_of(session: Session, statement: Select, cursor: Cursor | None, limit: i
         place = tuple_(*(literal(value, column.type) for value, column in zip(cursor.place, _PLACE, strict=True)))
         statement = statement.where(tuple_(*_PLACE) > place if newer else tuple_(*_PLACE) < place)
     order = [column.asc() if newer else column.desc() for column in _PLACE]
-    found = list(session.execute(statement.order_by(*order).limit(limit + 1)))
+    found = [values.read(row) for row in session.execute(statement.order_by(*order).limit(limit + 1))]
     rows = found[:limit]
     has_more = len(found) > limit
     if newer:
@@ -88,3 +95,7 @@ def page_of(session: Session, statement: Select, cursor: Cursor | None, limit: i
 
 def _place(row: Any) -> tuple[datetime, int, str, int]:
     return row.timestamp, row.dag_run_id, row.task_id, row.map_index
+
+
+def _is_integer(value: object, limit: int) -> bool:
+    return type(value) is int and -limit <= value < limit

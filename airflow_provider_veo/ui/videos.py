@@ -8,16 +8,18 @@ without it; who stores it leaves ``veo_file``. A card is made of all three.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from airflow.providers.common.compat.sdk import ObjectStoragePath
 from sqlalchemy import and_, case, func, or_, select, tuple_
 from sqlalchemy.orm import aliased
 
+from airflow_provider_veo.ui import cards, settings, values
+from airflow_provider_veo.ui.access import Admitted, admit
 from airflow_provider_veo.ui.cards import OWNER, address, described, played, text
 from airflow_provider_veo.ui.paging import page_of
 
@@ -78,7 +80,7 @@ class Filters:
             conditions.append(XComModel.run_id == self.run_id)
         if self.since:
             conditions.append(XComModel.timestamp >= self.since)
-        if self.until:
+        if self.until and self.until.date() < date.max:
             conditions.append(XComModel.timestamp < self.until + timedelta(days=1))
         return conditions
 
@@ -86,10 +88,15 @@ class Filters:
         """Return the conditions on a ``veo_video``."""
         conditions = self.of_rows()
         if self.model:
-            conditions.append(_text("model") == self.model)
+            conditions.append(values.field("model") == self.model)
         if self.text:
-            conditions.append(func.lower(_text("prompt")).contains(self.text.lower(), autoescape=True))
+            conditions.append(func.lower(values.field("prompt")).contains(self.text.lower(), autoescape=True))
         return conditions
+
+    @property
+    def are_for_any_video(self) -> bool:
+        """Whether a video is shown whatever it is: by its state, model and prompt."""
+        return not (self.state or self.model or self.text)
 
     def suits(self, card: Mapping[str, Any]) -> bool:
         """Whether a card is to be shown: the same, for videos that are not in the database."""
@@ -102,7 +109,7 @@ class Filters:
 
 def page(session: Session, readable: Any, filters: Filters, cursor: Cursor | None, limit: int) -> Page:
     """
-    Return a page of rows, newest first; :func:`cards` makes cards of them.
+    Return a page of rows, newest first; :func:`cards_of` makes cards of them.
 
     :param session: of the metadata database.
     :param readable: Airflow's filter of the rows that the user may read.
@@ -110,25 +117,30 @@ def page(session: Session, readable: Any, filters: Filters, cursor: Cursor | Non
     :param cursor: where the page begins.
     :param limit: the most cards.
     """
-    created = _rows(VIDEO).where(_text("prompt").is_not(None))
+    created = _rows(VIDEO).where(values.field("prompt").is_not(None))
     statement = readable.to_orm(created).where(*filters.of_videos())
     if filters.state:
         statement = _in_state(statement, filters.state)
     return page_of(session, statement, cursor, limit)
 
 
-def cards(session: Session, rows: Iterable[Any]) -> list[dict[str, Any]]:
+def cards_of(session: Session, rows: Iterable[Any]) -> list[dict[str, Any]]:
     """Make a card of each row, with what other tasks of its run have left of its video."""
     rows = list(rows)
-    ids = {_its(row) for row in rows}
+    ids = {_its(row) for row in rows if isinstance(row.value, dict)}
     ends = _left(session, VIDEO, "id", ids)
     files = _left(session, FILE, "veo_task_id", ids)
+    paths = _paths(session, files.values())
     states = _task_states(session, rows)
     ended = _ended_runs(session, rows)
-    return [
-        _card(row, states.get(_task(row)), row.dag_run_id in ended, ends.get(_its(row)), files.get(_its(row)))
-        for row in rows
-    ]
+
+    def make(row: Any) -> dict[str, Any]:
+        its = _its(row)
+        file = files.get(its)
+        path = paths.get(_task(file)) if file else None
+        return _card(row, states.get(_task(row)), row.dag_run_id in ended, ends.get(its), file, path)
+
+    return [cards.made(partial(make, row), {name: getattr(row, name) for name in OWNER}, _key(row)) for row in rows]
 
 
 def dag_ids(session: Session, readable: Any, key: str) -> list[str]:
@@ -137,17 +149,17 @@ def dag_ids(session: Session, readable: Any, key: str) -> list[str]:
     return sorted(session.execute(readable.to_orm(statement)).scalars())
 
 
-def file_of(session: Session, dag_id: str, run_id: str, task_id: str, map_index: int) -> ObjectStoragePath | None:
-    """Return where the file is that a task has stored; ``None`` if it has stored none."""
-    statement = select(XComModel.value).where(
+def file_of(session: Session, dag_id: str, run_id: str, task_id: str, map_index: int) -> Admitted | None:
+    """Return where the file is that a task has stored; ``None`` if it has stored none, or none that may be read."""
+    statement = select(values.raw()).where(
         XComModel.dag_id == dag_id,
         XComModel.run_id == run_id,
         XComModel.task_id == task_id,
         XComModel.map_index == map_index,
         XComModel.key == PATH,
     )
-    path = session.execute(statement).scalar_one_or_none()
-    return ObjectStoragePath(path) if isinstance(path, str) else None
+    path = values.parse(session.execute(statement).scalar_one_or_none())
+    return admit(path, dag_id, settings.page_roots())
 
 
 def _rows(key: str) -> Select:
@@ -157,13 +169,9 @@ def _rows(key: str) -> Select:
         XComModel.run_id,
         XComModel.task_id,
         XComModel.map_index,
-        XComModel.value,
+        values.raw().label("value"),
         XComModel.timestamp,
     ).where(XComModel.key == key)
-
-
-def _text(name: str, of: Any = XComModel) -> Any:
-    return of.value[name].as_string()
 
 
 def _in_state(statement: Select, state: str) -> Select:
@@ -172,16 +180,18 @@ def _in_state(statement: Select, state: str) -> Select:
     ends = (
         select(
             other.dag_run_id.label("dag_run_id"),
-            _text("id", other).label("id"),
-            func.max(_text("state", other)).label("state"),
-            func.max(_text("error", other)).label("error"),
+            values.field("id", other).label("id"),
+            func.max(values.field("state", other)).label("state"),
+            func.max(values.field("error", other)).label("error"),
         )
-        .where(other.key == VIDEO, _text("prompt", other).is_(None))
-        .group_by(other.dag_run_id, _text("id", other))
+        .where(other.key == VIDEO, values.field("prompt", other).is_(None))
+        .group_by(other.dag_run_id, values.field("id", other))
         .subquery()
     )
-    known = func.coalesce(ends.c.state, _text("state"))
-    gave_up = or_(func.coalesce(ends.c.error, _text("error")).is_not(None), TaskInstance.state.in_(_WAIT_HAS_ENDED))
+    known = func.coalesce(ends.c.state, values.field("state"))
+    gave_up = or_(
+        func.coalesce(ends.c.error, values.field("error")).is_not(None), TaskInstance.state.in_(_WAIT_HAS_ENDED)
+    )
     # Up to SQLAlchemy 1.4, case takes its branches as they come.
     its = case(
         (known.in_((SUCCEEDED, FAILED)), known),
@@ -189,7 +199,7 @@ def _in_state(statement: Select, state: str) -> Select:
         (DagRun.state.in_(_RUN_HAS_ENDED), SUBMITTED),
         else_=GENERATING,
     )
-    of_its_end = and_(ends.c.dag_run_id == XComModel.dag_run_id, ends.c.id == _text("id"))
+    of_its_end = and_(ends.c.dag_run_id == XComModel.dag_run_id, ends.c.id == values.field("id"))
     of_its_task = and_(*(getattr(TaskInstance, name) == getattr(XComModel, name) for name in OWNER))
     joined = statement.outerjoin(ends, of_its_end).outerjoin(TaskInstance, of_its_task)
     return joined.outerjoin(DagRun, DagRun.id == XComModel.dag_run_id).where(its == state)
@@ -201,11 +211,22 @@ def _left(session: Session, key: str, its_id: str, ids: set[tuple[int, str]]) ->
         return {}
     statement = _rows(key).where(
         XComModel.dag_run_id.in_({dag_run_id for dag_run_id, _ in ids}),
-        _text(its_id).in_({veo_task_id for _, veo_task_id in ids}),
+        values.field(its_id).in_({veo_task_id for _, veo_task_id in ids}),
     )
     if key == VIDEO:
-        statement = statement.where(_text("prompt").is_(None))
-    return {_its(row, its_id): row for row in session.execute(statement)}
+        statement = statement.where(values.field("prompt").is_(None))
+    found = map(values.read, session.execute(statement))
+    return {_its(row, its_id): row for row in found if isinstance(row.value, dict)}
+
+
+def _paths(session: Session, files: Iterable[Any]) -> dict[tuple[Any, ...], Any]:
+    """Return where files are, by the tasks that have stored them."""
+    columns = [getattr(XComModel, name) for name in OWNER]
+    tasks = [_task(file) for file in files]
+    if not tasks:
+        return {}
+    statement = select(*columns, values.raw().label("value")).where(XComModel.key == PATH, tuple_(*columns).in_(tasks))
+    return {_task(row): values.parse(row.value) for row in session.execute(statement)}
 
 
 def _task_states(session: Session, rows: Iterable[Any]) -> dict[tuple[Any, ...], str | None]:
@@ -225,7 +246,17 @@ def _task(row: Any) -> tuple[Any, ...]:
 
 
 def _its(row: Any, its_id: str = "id") -> tuple[int, str]:
-    return row.dag_run_id, str(row.value.get(its_id))
+    """
+    Return what tells a video from all others.
+
+    An id that no database takes is replaced by one that no video has.
+    """
+    veo_task_id = row.value.get(its_id)
+    return row.dag_run_id, text(veo_task_id if isinstance(veo_task_id, (str, int)) else None) or ""
+
+
+def _key(row: Any) -> str:
+    return f"{row.dag_run_id}/{row.task_id}/{row.map_index}"
 
 
 def _state(video: Mapping[str, Any], task_state: str | None, *, run_has_ended: bool) -> str:
@@ -236,18 +267,23 @@ def _state(video: Mapping[str, Any], task_state: str | None, *, run_has_ended: b
     return SUBMITTED if run_has_ended else GENERATING
 
 
-def _card(row: Any, task_state: str | None, run_has_ended: bool, end: Any, file: Any) -> dict[str, Any]:
+def _card(row: Any, task_state: str | None, run_has_ended: bool, end: Any, file: Any, path: Any) -> dict[str, Any]:
     known = {name: value for name, value in (end.value if end else {}).items() if value is not None}
     video = {**row.value, **known}
     state = _state(video, task_state, run_has_ended=run_has_ended)
     where = address(file.dag_id, file.run_id, file.task_id, file.map_index) if file else None
     stored = file.value if file else {}
+    may_read = bool(file) and admit(path, file.dag_id, settings.page_roots()) is not None
     ended_at = video.get("updated_at") or (end or row).timestamp.isoformat()
     asked_for = {name: row.value.get(name) for name in ("prompt", "model", "aspect_ratio", "submitted_at", "cost")}
     return {
         **described({**video, **asked_for}),
-        **played({**stored, "video_url": video.get("video_url")}, where and f"api/files/{where}"),
-        "key": f"{row.dag_run_id}/{row.task_id}/{row.map_index}",
+        **played(
+            {**stored, "video_url": video.get("video_url")},
+            f"api/files/{where}" if may_read else None,
+            is_off=bool(file) and not may_read,
+        ),
+        "key": _key(row),
         "state": state,
         "task_state": task_state,
         "name": None,

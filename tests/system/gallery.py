@@ -58,13 +58,15 @@ def gallery(migrated_home: Path, home: Path) -> Iterator[SimpleNamespace]:
         s3.serving() as objects,
     ):
         connection = {**json.loads(relay.connection), "extra": {"prices": PRICES}}
+        bucket = f"s3://my_s3@{objects.bucket().name}"
         airflow = make_airflow(
             home,
             DAGS,
             AIRFLOW_CONN_VEO_DEFAULT=json.dumps(connection),
             VEO_GALLERY=f"{home.as_uri()}/videos",
             AIRFLOW_CONN_MY_S3=objects.connection,
-            VEO_GALLERY_BUCKET=f"s3://my_s3@{objects.bucket().name}",
+            VEO_GALLERY_BUCKET=bucket,
+            AIRFLOW__VEO__PAGE_ROOTS=f"{home.as_uri()}/videos, {bucket}/videos/{{dag_id}}",
             VEO_GALLERY_SECRETS=str(secrets),
             PYTHONPATH=str(PROJECT),
         )

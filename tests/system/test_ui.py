@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.conftest import CANARY
-from tests.system.gallery import HIDDEN, RUN, SECRET, gallery
+from tests.system.gallery import HIDDEN, RUN, gallery
 
 
 @pytest.fixture(scope="module")
@@ -118,26 +118,27 @@ def test_wrong_questions_are_told_apart(page):
 def test_files_play_and_are_served_in_parts(page):
     for name in "wide", "tall", "in_s3":
         card = page.anna.cards()[name]
-        assert card["src"] == card["file_href"]
-        whole = page.anna.ask(card["src"])
+        assert card["preview"] == "file"
+        whole = page.anna.ask(card["file_href"])
         assert (whole.status_code, whole.headers["Content-Type"]) == (200, "video/mp4")
         assert len(whole.content) == card["bytes"]
         with av.open(io.BytesIO(whole.content)) as video:
             assert sum(1 for _ in video.decode(video=0))
-        part = page.anna.get(page.anna.base + card["src"], headers={"Range": "bytes=100-199"}, timeout=60)
+        part = page.anna.get(page.anna.base + card["file_href"], headers={"Range": "bytes=100-199"}, timeout=60)
         assert (part.status_code, part.content) == (206, whole.content[100:200])
         assert part.headers["Content-Range"] == f"bytes 100-199/{card['bytes']}"
-        last = page.anna.get(page.anna.base + card["src"], headers={"Range": "bytes=-100"}, timeout=60)
+        last = page.anna.get(page.anna.base + card["file_href"], headers={"Range": "bytes=-100"}, timeout=60)
         assert (last.status_code, last.content) == (206, whole.content[-100:])
-        beyond = page.anna.get(page.anna.base + card["src"], headers={"Range": f"bytes={card['bytes']}-"}, timeout=60)
+        beyond = page.anna.get(
+            page.anna.base + card["file_href"], headers={"Range": f"bytes={card['bytes']}-"}, timeout=60
+        )
         assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{card['bytes']}")
 
 
-def test_a_video_that_was_not_stored_plays_from_the_relay(page):
+def test_a_video_that_was_not_stored_is_linked_and_never_loaded(page):
     card = page.anna.cards()["markup"]
-    assert card["file_href"] is None
-    assert card["src"] == card["video_url"]
-    assert requests.get(card["src"], timeout=60).headers["Content-Type"] == "video/mp4"
+    assert (card["file_href"], card["remote_src"], card["preview"]) == (None, None, None)
+    assert requests.get(card["video_url"], timeout=60).headers["Content-Type"] == "video/mp4"
 
 
 def test_batches_open_into_their_videos(page):
@@ -181,6 +182,7 @@ def test_a_batch_that_runs_shows_its_videos_one_by_one(page):
 
 PATHS = (
     "",
+    "help",
     "assets/index.js",
     "api/filters",
     "api/videos",
@@ -188,7 +190,7 @@ PATHS = (
     batch_path(),
     f"{batch_path()}/videos",
     f"api/files/veo_gallery/{quote(RUN, safe='')}/wide/-1",
-    f"api/files/veo_night/{quote(RUN, safe='')}/make/-1?key=one",
+    f"api/files/veo_night/{quote(RUN, safe='')}/make/-1?key=one&at=0",
 )
 
 
@@ -259,9 +261,9 @@ def test_no_path_leads_elsewhere(page, path):
 def test_what_a_task_should_not_have_recorded_is_not_served(page):
     card = page.anna.cards()["leaves_what_it_should_not"]
     assert card["video_url"] is None
-    answer = page.anna.ask(card["file_href"])
-    assert answer.status_code == 403
-    assert SECRET[:20] not in answer.text
+    assert (card["file_href"], card["preview"]) == (None, "off")
+    answer = page.anna.ask(f"api/files/veo_gallery/{quote(RUN, safe='')}/leaves_what_it_should_not/-1")
+    assert (answer.status_code, answer.json()) == (404, {"detail": "There is nothing to show here."})
 
 
 def test_the_document_forbids_scripts_from_data(page):

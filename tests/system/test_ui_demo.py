@@ -43,7 +43,7 @@ def test_it_shows_a_night_of_videos_to_whoever_logs_in_as_printed_and_stops_clea
                 videos = session.get(f"{url}/veo/api/videos", timeout=60).json()["videos"]
                 path = f"{url}/veo/api/batches/veo_nightly/demo/{batch['task_id']}/-1/videos"
                 played = session.get(path, timeout=60).json()["videos"][0]
-                file = session.get(f"{url}/veo/{played['src']}", headers={"Range": "bytes=0-99"}, timeout=60)
+                file = session.get(f"{url}/veo/{played['file_href']}", headers={"Range": "bytes=0-99"}, timeout=60)
         finally:
             os.killpg(demo.pid, signal.SIGINT)
         said += demo.stdout.read()
@@ -51,6 +51,8 @@ def test_it_shows_a_night_of_videos_to_whoever_logs_in_as_printed_and_stops_clea
     assert "Traceback" not in said
     assert (batch["total"], batch["done"], batch["failed"]) == (24, 23, 1)
     assert {"veo_reference_images", "veo_wait_with_sensor", "veo_decorator"} <= {each["dag_id"] for each in videos}
+    assert played["preview"] == "file"
+    assert {each["preview"] for each in videos if each["state"] == "succeeded"} <= {"file", "remote"}
     assert (file.status_code, len(file.content)) == (206, 100)
     assert not processes_of(FOLDER)
     assert not FOLDER.exists()

@@ -1,12 +1,14 @@
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
-import { cleanup, render, screen, waitFor, within } from "@testing-library/react";
+import { cleanup, fireEvent, render, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import type { Batch, Video } from "./api";
+import { type Batch, type Broken, RETRIES, type Video } from "./api";
 import { App } from "./App";
 
+const OWNER = { dag_id: "nightly", run_id: "scheduled__1", task_id: "make", map_index: -1 };
 const VIDEO: Video = {
+  ...OWNER,
   key: "1/make/-1",
   id: "veo3-fast:1",
   state: "succeeded",
@@ -22,19 +24,17 @@ const VIDEO: Video = {
   attempts: null,
   submitted_at: "2026-11-22T02:00:00Z",
   finished_at: "2026-11-22T02:01:30Z",
-  src: "api/files/a/b/make/-1",
   file: "s3://bucket/kite.mp4",
   file_href: "api/files/a/b/make/-1",
+  remote_src: null,
   video_url: "https://relay.example.com/kite.mp4",
+  preview: "file",
   bytes: 3_400_000,
   width: 720,
   height: 1280,
   duration_seconds: 8,
-  dag_id: "nightly",
-  run_id: "scheduled__1",
-  task_id: "make",
-  map_index: -1,
 };
+const NOT_STORED = { file: null, file_href: null } as const;
 const BATCH: Batch = {
   dag_id: "nightly",
   run_id: "a+1",
@@ -52,7 +52,9 @@ const BATCH: Batch = {
   cost: 2,
   since: null,
   updated_at: null,
+  preview: null,
 };
+const BROKEN: Broken = { ...OWNER, key: "9", broken: true, error: "This record can't be shown." };
 
 let asked: string[] = [];
 let answers: Record<string, unknown> = {};
@@ -69,10 +71,10 @@ beforeEach(() => {
     asked.push(path);
     const found = Object.entries(answers).find(([begin]) => path.startsWith(begin));
     const [status, content] = found ? [200, found[1]] : [404, { detail: "There is no such thing." }];
-    const refused = (content as { status?: number }).status;
+    const refused = content as { status?: number; headers?: Record<string, string> };
     return new Response(JSON.stringify(content), {
-      status: refused ?? status,
-      headers: { "Content-Type": "application/json" },
+      status: typeof refused.status === "number" ? refused.status : status,
+      headers: { "Content-Type": "application/json", ...refused.headers },
     });
   });
   vi.spyOn(HTMLMediaElement.prototype, "play").mockResolvedValue();
@@ -115,7 +117,7 @@ test("a card says what became of a video, and leads on", async () => {
 
 test("prompts and errors are text, whatever they hold", async () => {
   const markup = "<img src=x onerror=alert(1)><script>alert(2)</script>";
-  serve({ "api/videos": page([{ ...VIDEO, prompt: markup, error: `${markup}\nmore`, state: "failed", src: null }]) });
+  serve({ "api/videos": page([{ ...VIDEO, prompt: markup, error: `${markup}\nmore`, ...NOT_STORED, state: "failed" }]) });
   const { container } = show();
   expect(await screen.findByRole("heading", { name: markup })).toBeTruthy();
   expect(container.querySelector("script, img")).toBeNull();
@@ -124,7 +126,7 @@ test("prompts and errors are text, whatever they hold", async () => {
 
 test("a video that is being generated says so", async () => {
   const submitted_at = new Date(Date.now() - 65_000).toISOString();
-  serve({ "api/videos": page([{ ...VIDEO, state: "generating", status: "video_generating", src: null, submitted_at }]) });
+  serve({ "api/videos": page([{ ...VIDEO, state: "generating", status: "video_generating", ...NOT_STORED, submitted_at }]) });
   show();
   expect(await screen.findByText("video generating")).toBeTruthy();
   expect(screen.getByText(/^1 min [5-9] s$/)).toBeTruthy();
@@ -243,4 +245,139 @@ test("who is not logged in is told so", async () => {
   serve({ "api/videos": { status: 401, detail: "Not authenticated" } });
   show();
   expect((await screen.findByRole("alert")).textContent).toContain("Log in to Airflow again");
+});
+
+const BUSY = { status: 503, headers: { "Retry-After": "1" }, detail: "The storage is busy." };
+
+/** A preview of the relay's copy. */
+const REMOTE: Video = { ...VIDEO, ...NOT_STORED, preview: "remote", remote_src: "https://relay.example.com/kite.mp4" };
+
+test("a remote video is loaded only after a click", async () => {
+  serve({ "api/videos": page([REMOTE]) });
+  const { container } = show();
+  const button = await screen.findByRole("button", { name: "Play from the relay's host" });
+  expect(screen.getByText("relay.example.com")).toBeTruthy();
+  expect(container.querySelector("video")).toBeNull();
+  await userEvent.click(button);
+  expect(container.querySelector("video")?.getAttribute("src")).toBe("https://relay.example.com/kite.mp4");
+});
+
+test("a remote URL that changes after the click needs another click", async () => {
+  serve({ "api/videos": page([REMOTE]) });
+  const client = new QueryClient({ defaultOptions: { queries: { retry: false } } });
+  const { container } = render(
+    <QueryClientProvider client={client}>
+      <App />
+    </QueryClientProvider>,
+  );
+  await userEvent.click(await screen.findByRole("button", { name: "Play from the relay's host" }));
+  serve({ "api/videos": page([{ ...REMOTE, remote_src: "https://relay.example.com/another.mp4" }]) });
+  await client.refetchQueries();
+  await screen.findByRole("button", { name: "Play from the relay's host" });
+  expect(container.querySelector("video")).toBeNull();
+});
+
+test("details load nothing from another host", async () => {
+  serve({ "api/videos": page([REMOTE]) });
+  const { container } = show();
+  await userEvent.click(await screen.findByRole("button", { name: "Details of A red kite" }));
+  const dialog = await screen.findByRole("dialog");
+  expect(within(dialog).getByRole("button", { name: "Play from the relay's host" })).toBeTruthy();
+  expect(container.querySelector("video")).toBeNull();
+});
+
+test("a host that is not allowed gets a link only", async () => {
+  serve({ "api/videos": page([{ ...VIDEO, ...NOT_STORED, preview: null }]) });
+  const { container } = show();
+  const why = await screen.findByRole("link", { name: "No preview: its host is not in [veo] page_media_hosts" });
+  expect((why as HTMLAnchorElement).href).toBe(`${window.location.origin}/veo/help#page-media-hosts`);
+  expect((screen.getByRole("link", { name: "at the relay" }) as HTMLAnchorElement).href).toBe(VIDEO.video_url);
+  expect(container.querySelector("video")).toBeNull();
+  expect(screen.queryByRole("button", { name: "Play from the relay's host" })).toBeNull();
+});
+
+test("a stored video outside page_roots leads to the explanation", async () => {
+  serve({ "api/videos": page([{ ...VIDEO, file_href: null, preview: "off" }]) });
+  const { container } = show();
+  const why = await screen.findByRole("link", { name: "Preview is off: set [veo] page_roots" });
+  expect((why as HTMLAnchorElement).href).toBe(`${window.location.origin}/veo/help#page-roots`);
+  expect(container.querySelector("video")).toBeNull();
+});
+
+test("a batch outside page_roots says so instead of being empty", async () => {
+  const batch = { ...BATCH, preview: "off" };
+  serve({
+    "api/batches/nightly/a%2B1/make/-1/videos": page([], { preview: "off" }),
+    "api/batches/nightly/a%2B1/make/-1": batch,
+    "api/batches": { batches: [batch], older: null, newer: null },
+  });
+  window.history.replaceState(null, "", "?view=batches");
+  show();
+  expect(await screen.findByRole("link", { name: "Preview is off: set [veo] page_roots" })).toBeTruthy();
+  await userEvent.click(screen.getByRole("link", { name: "10 videos" }));
+  await waitFor(() => expect(asked).toContain("api/batches/nightly/a%2B1/make/-1/videos?"));
+  await waitFor(() => expect(screen.getAllByText("Preview is off: set [veo] page_roots")).toHaveLength(1));
+  expect(screen.queryByText("This batch has no videos.")).toBeNull();
+});
+
+test("a broken record is an error card beside the others", async () => {
+  serve({
+    "api/videos": page([VIDEO, BROKEN as unknown as Video]),
+    "api/batches": { batches: [BROKEN, BATCH], older: null, newer: null },
+  });
+  show();
+  expect(await screen.findByRole("heading", { name: "A red kite" })).toBeTruthy();
+  await screen.findByRole("progressbar");
+  expect(screen.getAllByText("This record can't be shown.")).toHaveLength(2);
+  const card = screen.getAllByText("This record can't be shown.")[1]?.closest("li") as HTMLElement;
+  expect(within(card).getAllByRole("link").map((link) => link.textContent)).toEqual(["nightly", "make"]);
+  expect(within(card).queryByRole("button")).toBeNull();
+});
+
+test("a busy server is retried without an error message", async () => {
+  serve({ "api/videos": BUSY });
+  render(
+    <QueryClientProvider client={new QueryClient({ defaultOptions: { queries: RETRIES } })}>
+      <App />
+    </QueryClientProvider>,
+  );
+  await waitFor(() => expect(asked.some((path) => path.startsWith("api/videos"))).toBe(true));
+  expect(screen.queryByRole("alert")).toBeNull();
+  serve({ "api/videos": page([VIDEO]) });
+  expect(await screen.findByRole("heading", { name: "A red kite" }, { timeout: 4000 })).toBeTruthy();
+});
+
+test("a preview that a busy server refused is loaded later", async () => {
+  serve({ "api/videos": page([VIDEO]), "api/files": BUSY });
+  const { container } = show();
+  await screen.findByRole("heading", { name: "A red kite" });
+  fireEvent.error(container.querySelector("video") as HTMLElement);
+  expect(container.querySelector("video")).toBeNull();
+  expect(screen.queryByText("The file could not be loaded.")).toBeNull();
+  await waitFor(() => expect(container.querySelector("video")).toBeTruthy(), { timeout: 4000 });
+});
+
+test("a preview that can't be loaded says so", async () => {
+  serve({ "api/videos": page([VIDEO]), "api/files": { status: 404, detail: "There is nothing to show here." } });
+  const { container } = show();
+  await screen.findByRole("heading", { name: "A red kite" });
+  fireEvent.error(container.querySelector("video") as HTMLElement);
+  expect(await screen.findByText("The file could not be loaded.")).toBeTruthy();
+});
+
+test("previews load three at a time", async () => {
+  const videos = ["1", "2", "3", "4", "5"].map((key) => ({ ...VIDEO, key, file_href: `api/files/${key}` }));
+  serve({ "api/videos": page(videos) });
+  const { container } = show();
+  await screen.findAllByRole("heading", { name: "A red kite" });
+  const preloads = () => [...container.querySelectorAll("video")].map((video) => video.getAttribute("preload"));
+  await waitFor(() => expect(preloads()).toEqual(["metadata", "metadata", "metadata", "none", "none"]));
+  fireEvent.loadedMetadata(container.querySelector("video") as HTMLElement);
+  await waitFor(() => expect(preloads()).toEqual(["metadata", "metadata", "metadata", "metadata", "none"]));
+});
+
+test.each(["http://[", "http://exa mple/kite.mp4", "https://%zz/"])("the invalid URL %s is text, and the page stays", async (url) => {
+  serve({ "api/videos": page([{ ...REMOTE, remote_src: url, video_url: url }]) });
+  show();
+  expect(await screen.findByText("at the relay", { selector: "span" })).toBeTruthy();
 });

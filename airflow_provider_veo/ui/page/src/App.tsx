@@ -2,17 +2,18 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 
 import { asked, changed, type Filter, FILTERS, useAddress } from "./address";
-import { ask, type Batch, type Batches, type Choices, interval, type Pages, pathOf, Refusal, type Video, type Videos } from "./api";
+import { ask, type Batch, type Batches, type Broken, type Choices, interval, type Pages, pathOf, Refusal, type Video, type Videos } from "./api";
 import { BatchCard } from "./Batches";
-import { Card, Details } from "./Card";
+import { BrokenCard, Card, Details } from "./Card";
 import { Filters } from "./Filters";
 import { Inner } from "./Links";
+import { PreviewOff } from "./Preview";
 
 const OF_BATCHES: readonly Filter[] = ["dag_id", "run_id", "from", "to"];
 const OF_A_BATCH: readonly Filter[] = ["state", "model", "text"];
 
 /** Ask the server, and again as long as there may be news. */
-function useAnswer<T>(path: string, shown: (answer: T) => (Video | Batch)[]) {
+function useAnswer<T>(path: string, shown: (answer: T) => (Video | Batch | Broken)[]) {
   return useQuery({
     queryKey: [path],
     queryFn: ({ signal }) => ask<T>(path, signal),
@@ -45,7 +46,7 @@ function Paging({ query, pages }: { query: URLSearchParams; pages: Pages }) {
 interface ListProps<T extends Pages> {
   query: URLSearchParams;
   path: string;
-  shown: (answer: T) => (Video | Batch)[];
+  shown: (answer: T) => (Video | Batch | Broken)[];
   empty: string;
   name: string;
   children: (answer: T) => ReactNode;
@@ -63,11 +64,12 @@ function List<T extends Pages>({ query, path, shown, empty, name, children }: Li
   }
   const count = shown(answer.data).length;
   const isFiltered = FILTERS.some((each) => query.get(each));
+  const none = isFiltered ? `No ${name} match these filters.` : empty;
   return (
     <>
       {failure}
       <p className="count" aria-live="polite">
-        {count ? `${count} ${count === 1 ? SINGULAR[name] : name} on this page` : isFiltered ? `No ${name} match these filters.` : empty}
+        {answer.data.preview === "off" ? <PreviewOff /> : count ? `${count} ${count === 1 ? SINGULAR[name] : name} on this page` : none}
       </p>
       {children(answer.data)}
       <Paging query={query} pages={answer.data} />
@@ -82,7 +84,7 @@ const NO_BATCHES = "No batches yet. They appear here when a task with VeoVideoBa
 const videosOf = (answer: Videos) => answer.videos;
 const batchesOf = (answer: Batches) => answer.batches;
 
-function BatchList({ batches }: { batches: Batch[] }) {
+function BatchList({ batches }: { batches: (Batch | Broken)[] }) {
   return (
     <ul className="batches">
       {batches.map((batch) => (
@@ -93,15 +95,19 @@ function BatchList({ batches }: { batches: Batch[] }) {
 }
 
 /** Cards, and the details of one: they stay when newer videos move its card to another page. */
-function Cards({ videos }: { videos: Video[] }) {
+function Cards({ videos }: { videos: (Video | Broken)[] }) {
   const [opened, setOpened] = useState<Video | null>(null);
-  const shown = videos.find((video) => video.key === opened?.key) ?? opened;
+  const shown = videos.find((video): video is Video => !video.broken && video.key === opened?.key) ?? opened;
   return (
     <>
       <ul className="cards">
-        {videos.map((video) => (
-          <Card key={video.key} video={video} onOpen={() => setOpened(video)} />
-        ))}
+        {videos.map((video) =>
+          video.broken ? (
+            <BrokenCard key={video.key ?? pathOf(video)} record={video} />
+          ) : (
+            <Card key={video.key} video={video} onOpen={() => setOpened(video)} />
+          ),
+        )}
       </ul>
       {shown && <Details key={shown.key} video={shown} onClose={() => setOpened(null)} />}
     </>
@@ -136,7 +142,7 @@ function BatchesView({ query }: { query: URLSearchParams }) {
 }
 
 function BatchView({ query, place }: { query: URLSearchParams; place: string }) {
-  const batch = useAnswer<Batch>(`batches/${place}`, (answer) => [answer]);
+  const batch = useAnswer<Batch | Broken>(`batches/${place}`, (answer) => [answer]);
   return (
     <>
       {batch.data && (

@@ -1,7 +1,8 @@
-import { type Batch, pathOf } from "./api";
-import { Badge } from "./Card";
+import { type Batch, type Broken, pathOf } from "./api";
+import { Badge, BrokenCard } from "./Card";
 import { cost, duration, moment, words } from "./format";
 import { Inner, runPath, taskPath, ToAirflow } from "./Links";
+import { PreviewOff } from "./Preview";
 
 const SEGMENTS = ["done", "failed", "generating"] as const;
 
@@ -45,7 +46,10 @@ function Numbers({ batch }: { batch: Batch }) {
 }
 
 /** A batch, with how far it is. */
-export function BatchCard({ batch, isOpened = false }: { batch: Batch; isOpened?: boolean }) {
+export function BatchCard({ batch, isOpened = false }: { batch: Batch | Broken; isOpened?: boolean }) {
+  if (batch.broken) {
+    return <BrokenCard record={batch} />;
+  }
   const search = new URLSearchParams({ batch: pathOf(batch) }).toString();
   const name = batch.map_index >= 0 ? `${batch.task_id} [${batch.map_index}]` : batch.task_id;
   return (
@@ -59,6 +63,11 @@ export function BatchCard({ batch, isOpened = false }: { batch: Batch; isOpened?
       </h3>
       <Progress batch={batch} />
       <Numbers batch={batch} />
+      {batch.preview === "off" && !isOpened && (
+        <p className="facts">
+          <PreviewOff />
+        </p>
+      )}
       <p className="ways">
         {!isOpened && <Inner search={search}>{`${batch.total} videos`}</Inner>}
         <ToAirflow path={runPath(batch)}>{batch.run_id}</ToAirflow>

@@ -1,9 +1,10 @@
 import { useRef } from "react";
 
-import type { Video } from "./api";
+import type { Broken, Place, Video } from "./api";
 import { cost, duration, moment, seconds, size, words } from "./format";
 import { Outer, runPath, taskPath, ToAirflow } from "./Links";
 import { Player } from "./Player";
+import { RemoteVideo, StoredVideo } from "./Preview";
 
 /** A state as a word and a dot. */
 export function Badge({ state }: { state: string }) {
@@ -32,12 +33,21 @@ function Facts({ video }: { video: Video }) {
   );
 }
 
+/** Links to the run and the task that left a record. */
+function Owner({ of }: { of: Place }) {
+  return (
+    <>
+      <ToAirflow path={runPath(of)}>{of.dag_id}</ToAirflow>
+      <ToAirflow path={taskPath(of)}>{of.map_index >= 0 ? `${of.task_id} [${of.map_index}]` : of.task_id}</ToAirflow>
+    </>
+  );
+}
+
 /** What a person may want to open of a video. */
 function Ways({ video }: { video: Video }) {
   return (
     <p className="ways">
-      <ToAirflow path={runPath(video)}>{video.dag_id}</ToAirflow>
-      <ToAirflow path={taskPath(video)}>{video.map_index >= 0 ? `${video.task_id} [${video.map_index}]` : video.task_id}</ToAirflow>
+      <Owner of={video} />
       {video.file_href && <Outer href={video.file_href}>file</Outer>}
       {video.video_url && <Outer href={video.video_url}>at the relay</Outer>}
     </p>
@@ -67,7 +77,8 @@ export function Details({ video, onClose }: { video: Video; onClose: () => void 
       <button type="button" className="close" onClick={() => dialog.current?.close()} aria-label="Close">
         ✕
       </button>
-      {video.src && <video className="full" src={video.src} controls loop autoPlay muted playsInline />}
+      {video.file_href !== null && <StoredVideo href={video.file_href} className="full" controls autoPlay />}
+      {video.file_href === null && video.remote_src !== null && <RemoteVideo src={video.remote_src} className="full" />}
       <dl>
         <Row name="Prompt">{video.prompt}</Row>
         <Row name="Enhanced prompt">{video.enhanced_prompt}</Row>
@@ -88,6 +99,20 @@ export function Details({ video, onClose }: { video: Video; onClose: () => void 
       </dl>
       <Ways video={video} />
     </dialog>
+  );
+}
+
+/** What is shown in place of a record that can't be shown. */
+export function BrokenCard({ record }: { record: Broken }) {
+  return (
+    <li className="card broken">
+      <div className="about">
+        <p className="error">{record.error}</p>
+        <p className="ways">
+          <Owner of={record} />
+        </p>
+      </div>
+    </li>
   );
 }
 

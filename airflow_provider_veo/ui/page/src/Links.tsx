@@ -54,7 +54,7 @@ export function ToAirflow({ path, children }: { path: string; children: ReactNod
 
 /** A link to anything else, in a tab of its own. */
 export function Outer({ href, children }: { href: string; children: ReactNode }) {
-  const address = new URL(href, document.baseURI).href;
+  const address = URL.canParse(href, document.baseURI) ? new URL(href, document.baseURI).href : "";
   if (!/^https?:/.test(address)) {
     return <span>{children}</span>;
   }

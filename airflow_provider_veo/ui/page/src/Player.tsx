@@ -1,7 +1,8 @@
-import { useEffect, useRef, useState } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
 
 import type { Video } from "./api";
 import { duration, seconds, words } from "./format";
+import { HostNotAllowed, PreviewOff, RemoteVideo, StoredVideo } from "./Preview";
 
 let playing: HTMLVideoElement | null = null;
 
@@ -32,6 +33,13 @@ const WHY_NOT: Record<string, string> = {
 /** What is in the place of a video that is not there. */
 function Instead({ video }: { video: Video }) {
   const isOpen = video.state === "generating" || video.state === "waiting";
+  if (!isOpen && video.video_url !== null) {
+    return (
+      <p className="instead">
+        <HostNotAllowed />
+      </p>
+    );
+  }
   if (!isOpen) {
     return <p className="instead">{WHY_NOT[video.state] ?? "There is no video."}</p>;
   }
@@ -44,43 +52,44 @@ function Instead({ video }: { video: Video }) {
   );
 }
 
-/** The video itself; it plays when it is pointed at, or asked to. */
+/** The preview of a video: the stored file, the relay's copy after a click, or why there is none. */
 export function Player({ video, onOpen }: { video: Video; onOpen: () => void }) {
-  const element = useRef<HTMLVideoElement>(null);
-  const [isPlaying, setPlaying] = useState(false);
-  const [failed, setFailed] = useState<string | null>(null);
   const shape = video.aspect_ratio === "9:16" ? "tall" : "wide";
-  if (!video.src || failed === video.src) {
+  return <div className={`media ${shape}`}>{preview(video, onOpen)}</div>;
+}
+
+function preview(video: Video, onOpen: () => void): ReactNode {
+  if (video.file_href !== null) {
+    return <FilePlayer href={video.file_href} name={video.name ?? video.prompt ?? "the video"} onOpen={onOpen} />;
+  }
+  if (video.remote_src !== null) {
+    return <RemoteVideo src={video.remote_src} />;
+  }
+  if (video.preview === "off") {
     return (
-      <div className={`media ${shape}`}>
-        {video.src ? (
-          <p className="instead">
-            {video.file_href ? "The file could not be loaded." : "The relay's URL has expired, and no file was stored."}
-          </p>
-        ) : (
-          <Instead video={video} />
-        )}
-      </div>
+      <p className="instead">
+        <PreviewOff />
+      </p>
     );
   }
-  const name = video.name ?? video.prompt ?? "the video";
+  return <Instead video={video} />;
+}
+
+/** A stored file; it plays when it is pointed at, or by its button. */
+function FilePlayer({ href, name, onOpen }: { href: string; name: string; onOpen: () => void }) {
+  const element = useRef<HTMLVideoElement>(null);
+  const [isPlaying, setPlaying] = useState(false);
   return (
-    <div className={`media ${shape}`}>
-      <video
-        ref={element}
-        src={video.src}
-        preload="metadata"
-        muted
-        loop
-        playsInline
-        tabIndex={-1}
-        onMouseEnter={(event) => play(event.currentTarget)}
-        onMouseLeave={(event) => event.currentTarget.pause()}
-        onPlay={() => setPlaying(true)}
-        onPause={() => setPlaying(false)}
-        onError={() => setFailed(video.src)}
-        onClick={onOpen}
-      />
+    <StoredVideo
+      href={href}
+      element={element}
+      tabIndex={-1}
+      onMouseEnter={(event) => play(event.currentTarget)}
+      onMouseLeave={(event) => event.currentTarget.pause()}
+      onPlay={() => setPlaying(true)}
+      onPause={() => setPlaying(false)}
+      onClick={onOpen}
+    >
       <button
         type="button"
         className="play"
@@ -89,6 +98,6 @@ export function Player({ video, onOpen }: { video: Video; onOpen: () => void }) 
       >
         <span aria-hidden="true">{isPlaying ? "❚❚" : "▶"}</span>
       </button>
-    </div>
+    </StoredVideo>
   );
 }

@@ -9,6 +9,7 @@ export interface Place {
 
 export interface Video extends Place {
   key: string;
+  broken?: false;
   id: string | null;
   state: string;
   status: string | null;
@@ -23,10 +24,14 @@ export interface Video extends Place {
   attempts: number | null;
   submitted_at: string | null;
   finished_at: string | null;
-  src: string | null;
   file: string | null;
+  /** The stored file's address at this server; `null` where the page may not read it. */
   file_href: string | null;
+  /** The relay's URL, where its host may be played from. Loaded only after a click. */
+  remote_src: string | null;
+  /** A link to open, never loaded by the page itself. */
   video_url: string | null;
+  preview: "file" | "remote" | "off" | null;
   bytes: number | null;
   width: number | null;
   height: number | null;
@@ -34,6 +39,8 @@ export interface Video extends Place {
 }
 
 export interface Batch extends Place {
+  broken?: false;
+  preview: "off" | null;
   task_state: string | null;
   total: number;
   done: number;
@@ -48,27 +55,60 @@ export interface Batch extends Place {
   updated_at: string | null;
 }
 
+/** A record that can't be shown. */
+export interface Broken extends Place {
+  broken: true;
+  key?: string;
+  error: string;
+}
+
 export interface Pages {
   older: string | null;
   newer: string | null;
+  /** `off`: there are videos, but the page may not read the folder that lists them. */
+  preview?: "off" | null;
 }
-export type Videos = Pages & { videos: Video[] };
-export type Batches = Pages & { batches: Batch[] };
+export type Videos = Pages & { videos: (Video | Broken)[] };
+export type Batches = Pages & { batches: (Batch | Broken)[] };
 export interface Choices {
   dag_ids: string[];
   models: string[];
   states: string[];
 }
 
-/** The server's answer where it is none that was asked for. */
+/** The server's answer to a request that it didn't serve. */
 export class Refusal extends Error {
   constructor(
     readonly status: number,
     detail: string,
+    /** Seconds after which the server accepts another try; `null` if it didn't say. */
+    readonly retryAfter: number | null = null,
   ) {
     super(detail);
   }
 }
+
+/** Read `Retry-After` of a busy server, in seconds; `null` for any other answer. */
+export function retryAfter(answer: Response): number | null {
+  const told = answer.status === 503 ? answer.headers.get("Retry-After") : null;
+  return told !== null && /^\d{1,9}$/.test(told) ? Math.min(Math.max(Number(told), 1), 60) : null;
+}
+
+/** Return milliseconds to wait, spread so that cards refused together don't come back together. */
+export const spread = (seconds: number): number => seconds * 1000 * (1 + Math.random() / 2);
+
+/** Retries of a request that a busy server refused. */
+export const BUSY_RETRIES = 8;
+
+/** When to send a request again, and when to report the error. */
+export const RETRIES = {
+  retry: (count: number, error: Error): boolean =>
+    error instanceof Refusal && error.retryAfter !== null
+      ? count < BUSY_RETRIES
+      : count < 2 && !(error instanceof Refusal && error.status < 500),
+  retryDelay: (count: number, error: Error): number =>
+    error instanceof Refusal && error.retryAfter !== null ? spread(error.retryAfter) : Math.min(1000 * 2 ** count, 30_000),
+};
 
 /** Ask the server. */
 export async function ask<T>(path: string, signal?: AbortSignal): Promise<T> {
@@ -76,7 +116,8 @@ export async function ask<T>(path: string, signal?: AbortSignal): Promise<T> {
   const isJson = answer.headers.get("Content-Type")?.includes("json");
   const content: unknown = isJson ? await answer.json() : null;
   if (!answer.ok || !isJson) {
-    throw new Refusal(answer.status, told(content) ?? `The server answered ${answer.status} ${answer.statusText}.`);
+    const detail = told(content) ?? `The server answered ${answer.status} ${answer.statusText}.`;
+    throw new Refusal(answer.status, detail, retryAfter(answer));
   }
   return content as T;
 }
@@ -96,12 +137,14 @@ export const pathOf = (place: Place): string =>
 const UNFINISHED = new Set(["running", "deferred", "queued", "scheduled", "up_for_retry", "up_for_reschedule", "restarting"]);
 
 /** Return whether there may be news of it any moment. */
-export const isOpen = (each: Video | Batch): boolean =>
-  "total" in each
-    ? each.counts === null && (each.task_state === null || UNFINISHED.has(each.task_state))
-    : each.state === "generating" || each.state === "waiting";
+export const isOpen = (each: Video | Batch | Broken): boolean =>
+  each.broken
+    ? false
+    : "total" in each
+      ? each.counts === null && (each.task_state === null || UNFINISHED.has(each.task_state))
+      : each.state === "generating" || each.state === "waiting";
 
 /** Return the milliseconds until the server is asked again. */
-export function interval(shown: (Video | Batch)[] | undefined): number {
+export function interval(shown: (Video | Batch | Broken)[] | undefined): number {
   return shown?.some(isOpen) ? 3_000 : 20_000;
 }

@@ -4,7 +4,7 @@ import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 
-import { Refusal } from "./api";
+import { RETRIES } from "./api";
 import { App } from "./App";
 import { adopt } from "./host";
 import { follow } from "./theme";
@@ -12,11 +12,7 @@ import { follow } from "./theme";
 adopt();
 follow();
 
-const client = new QueryClient({
-  defaultOptions: {
-    queries: { retry: (count, error) => count < 2 && !(error instanceof Refusal && error.status < 500), staleTime: 1_000 },
-  },
-});
+const client = new QueryClient({ defaultOptions: { queries: { ...RETRIES, staleTime: 1_000 } } });
 
 createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>

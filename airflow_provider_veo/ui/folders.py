@@ -1,0 +1,170 @@
+"""
+What is in a batch's folder: its results, or its records while it runs. All of it blocks.
+
+A folder is read only below a root of ``[veo] page_roots``, and only if it says itself that it belongs to the very task
+instance whose XCom names it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_veo.batch import given
+from airflow_provider_veo.batch.ledger import Ledger
+from airflow_provider_veo.batch.results import RESULTS, SUMMARY, Results
+from airflow_provider_veo.operators.batch import JOURNAL, VIDEOS
+from airflow_provider_veo.ui import lines
+from airflow_provider_veo.ui.opening import UnreadableError, folder_path, open_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_veo.ui.access import Admitted
+    from airflow_provider_veo.ui.lines import Line, LineCursor, LinePage
+    from airflow_provider_veo.ui.opening import Opened
+
+    _T = TypeVar("_T")
+
+_SUMMARY_BYTES = 4 * 1024 * 1024
+_HEAD_BYTES = 64 * 1024
+_JOURNAL_BYTES = 32 * 1024 * 1024
+"""The records of a batch that runs are read as a whole; of a larger batch only the card is shown until it has ended."""
+_SECONDS_KEPT = 5.0
+_BYTES_KEPT = 64 * 1024 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class _Recent:
+    """What was read a moment ago: several pages ask for the same, every few seconds."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, tuple[float, bytes]] = {}
+        self._lock = Lock()
+
+    def get(self, key: Any, read: Callable[[], bytes]) -> bytes:
+        """Return what was read under a key, or read it."""
+        with self._lock:
+            since = time.monotonic() - _SECONDS_KEPT
+            self._kept = {each: kept for each, kept in self._kept.items() if kept[0] > since}
+            if key in self._kept:
+                return self._kept[key][1]
+        content = read()
+        with self._lock:
+            if len(content) + sum(len(kept) for _, kept in self._kept.values()) <= _BYTES_KEPT:
+                self._kept[key] = (time.monotonic(), content)
+        return content
+
+
+_recent = _Recent()
+
+
+class Folder:
+    """
+    The folder of a batch.
+
+    :param admitted: where it is.
+    :param owner: the task instance whose XCom names it: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
+    :param has_ended: whether the task has.
+    """
+
+    def __init__(self, admitted: Admitted, owner: Mapping[str, Any], *, has_ended: bool) -> None:
+        self.root = admitted.root
+        self._admitted = admitted
+        self._owner = dict(owner)
+        self._has_ended = has_ended
+        self._key = (admitted, *self._owner.values(), has_ended)
+
+    def page(self, cursor: LineCursor, limit: int, is_wanted: Callable[[Line], bool]) -> LinePage:
+        """
+        Return a page of its rows; see :func:`airflow_provider_veo.ui.lines.page_of`.
+
+        :raises UnreadableError: it can't be read, or belongs to another task instance.
+        """
+        return self._reading(lambda file: lines.page_of(file, cursor, limit, is_wanted))
+
+    def file_of(self, key: str, offset: int) -> Admitted:
+        """
+        Return where the file of a job is.
+
+        :param key: the job's.
+        :param offset: where its row begins.
+        :raises UnreadableError: none is recorded there for this job.
+        """
+        line = self._reading(lambda file: lines.line_at(file, offset))
+        row = line.row if line else None
+        if row is None or row.get("key") != key or not isinstance(row.get("file"), str):
+            raise UnreadableError("no file is recorded for this job")
+        try:
+            return self._admitted.joined(VIDEOS, row["file"].rpartition("/")[2])
+        except ValueError as error:
+            raise UnreadableError("its name is not that of a file") from error
+
+    def _reading(self, read: Callable[[Any], _T]) -> _T:
+        if self._has_ended and (results := self._opened(RESULTS)):
+            try:
+                _recent.get(("owner", *self._key), self._verified)
+                return read(results)
+            finally:
+                results.close()
+        return read(lines.InMemory(_recent.get(("records", *self._key), self._recorded)))
+
+    def _opened(self, name: str) -> Opened | None:
+        try:
+            return open_file(self._admitted.joined(name))
+        except (FileNotFoundError, UnreadableError):
+            return None
+
+    def _verified(self) -> bytes:
+        """Make sure that the folder belongs to the task instance."""
+        summary = self._opened(SUMMARY)
+        if summary is None:
+            self._journal()
+            return b""
+        try:
+            said = json.loads(summary.read(0, min(summary.size, _SUMMARY_BYTES)))
+            found = {name: said[name] for name in self._owner}
+        except (ValueError, RecursionError, KeyError, TypeError) as error:
+            raise UnreadableError("its summary does not say whose it is") from error
+        finally:
+            summary.close()
+        self._compare({**found, "map_index": -1 if found["map_index"] is None else found["map_index"]})
+        return b""
+
+    def _compare(self, owner: Any) -> None:
+        if owner != self._owner:
+            raise UnreadableError("it belongs to another task instance")
+
+    def _recorded(self) -> bytes:
+        """Return what is on record of the batch's jobs, as rows of its results."""
+        ledger = Ledger(self._journal(), self._owner, log)
+        rows = Results(given.recorded(ledger), ledger.read(), None, download=True).rows()
+        return b"".join(f"{json.dumps(row)}\n".encode() for row in rows)
+
+    def _journal(self) -> ObjectStoragePath:
+        """Return the journal, if it belongs to the task instance, holds nothing but files, and is not too large."""
+        journal: ObjectStoragePath = folder_path(self._admitted.joined(JOURNAL))
+        journal.fs.invalidate_cache(journal.path)
+        files = list(_files(journal))
+        if not files or sum(size for _, size in files) > _JOURNAL_BYTES:
+            raise UnreadableError("there are no records, or more than are shown")
+        head = journal.fs.cat_file(files[0][0], start=0, end=_HEAD_BYTES).partition(b"\n")[0]
+        try:
+            self._compare(json.loads(head).get("task_instance"))
+        except (ValueError, RecursionError, AttributeError) as error:
+            raise UnreadableError("its records do not say whose they are") from error
+        return journal
+
+
+def _files(folder: ObjectStoragePath) -> Iterator[tuple[str, int]]:
+    for found in folder.fs.ls(folder.path, detail=True):
+        if found.get("islink") or found.get("type") not in ("file", "directory"):
+            raise UnreadableError("there is something in it that is not a regular file")
+        if found["type"] == "file":
+            yield found["name"], int(found["size"])

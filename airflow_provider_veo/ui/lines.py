@@ -1,0 +1,189 @@
+"""
+Pages of a file with a JSON object in each line, forwards and backwards from a byte offset.
+
+However long the file is, a page reads a bounded part of it, and holds no more than one line and the rows it returns.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MAX_LINE_BYTES = 1024 * 1024
+MAX_PAGE_BYTES = 32 * 1024 * 1024
+"""At most this much is read for one page. A page that finds fewer rows by then says where to continue."""
+_PIECE_BYTES = 256 * 1024
+
+
+class Readable(Protocol):
+    """What is read in parts."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+    def read(self, begin: int, end: int) -> bytes:
+        """Return the bytes from ``begin`` up to ``end``."""
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Bytes that are read in parts."""
+
+    content: bytes
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.content)
+
+    def read(self, begin: int, end: int) -> bytes:
+        """Return the bytes from ``begin`` up to ``end``."""
+        return self.content[begin:end]
+
+
+class Line(NamedTuple):
+    """
+    A line.
+
+    :param begin: its offset.
+    :param end: the offset of the next one.
+    :param row: ``None`` where it does not hold a JSON object of a bounded length.
+    """
+
+    begin: int
+    end: int
+    row: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class LineCursor:
+    """
+    Where a page begins.
+
+    :param before: the page ends here, instead of beginning.
+    :param offset: in bytes.
+    """
+
+    before: bool = False
+    offset: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> LineCursor:
+        """
+        Read what :meth:`__str__` wrote.
+
+        :raises ValueError: it is something else.
+        """
+        try:
+            before, offset = json.loads(base64.urlsafe_b64decode(text[:200].encode()))
+        except (ValueError, TypeError, RecursionError):
+            before, offset = None, None
+        if not isinstance(before, bool) or type(offset) is not int or not 0 <= offset < 2**62:
+            raise ValueError("cursor: expected one that this page returned")
+        return cls(before, offset)
+
+    def __str__(self) -> str:
+        return base64.urlsafe_b64encode(json.dumps([self.before, self.offset]).encode()).decode()
+
+
+class LinePage(NamedTuple):
+    """Lines in their order, and where the pages beside them begin."""
+
+    lines: list[Line]
+    older: str | None
+    newer: str | None
+
+
+def page_of(file: Readable, cursor: LineCursor, limit: int, is_wanted: Callable[[Line], bool]) -> LinePage:
+    """
+    Return a page of the lines that are wanted.
+
+    :param file: what is read.
+    :param cursor: where the page begins or ends.
+    :param limit: the most lines.
+    :param is_wanted: says which lines are shown.
+    """
+    found: list[Line] = []
+    edge = cursor.offset
+    for line in _backwards(file, cursor.offset) if cursor.before else _forwards(file, cursor.offset):
+        if is_wanted(line):
+            if len(found) == limit:
+                break
+            found.append(line)
+        edge = line.begin if cursor.before else line.end
+    if cursor.before:
+        newer = str(LineCursor(True, edge)) if edge > 0 else None
+        return LinePage(found[::-1], str(LineCursor(False, cursor.offset)), newer)
+    older = str(LineCursor(False, edge)) if edge < file.size else None
+    return LinePage(found, older, str(LineCursor(True, cursor.offset)) if cursor.offset else None)
+
+
+def line_at(file: Readable, offset: int) -> Line | None:
+    """Return the line that begins at an offset; ``None`` if there is none."""
+    return next(_forwards(file, offset), None)
+
+
+def _forwards(file: Readable, begin: int) -> Iterator[Line]:
+    """Yield the lines from one on, up to one that is too long."""
+    position, start, buffer = begin, begin, b""
+    last = min(file.size, begin + MAX_PAGE_BYTES)
+    while position < last and (piece := file.read(position, min(position + _PIECE_BYTES, file.size))):
+        position += len(piece)
+        *ended, buffer = (buffer + piece).split(b"\n")
+        for content in ended:
+            yield Line(start, start + len(content) + 1, _row(content))
+            start += len(content) + 1
+        if len(buffer) > MAX_LINE_BYTES:
+            yield _too_long(file, start, position)
+            return
+    if buffer and position >= file.size:
+        yield Line(start, file.size, _row(buffer))
+
+
+def _too_long(file: Readable, begin: int, position: int) -> Line:
+    """Return a line that is too long to be read, as far as it is within a page's bound."""
+    last = min(file.size, begin + MAX_PAGE_BYTES)
+    while position < last and (piece := file.read(position, min(position + _PIECE_BYTES, file.size))):
+        index = piece.find(b"\n")
+        if index >= 0:
+            return Line(begin, position + index + 1, None)
+        position += len(piece)
+    return Line(begin, position, None)
+
+
+def _backwards(file: Readable, end: int) -> Iterator[Line]:
+    """Yield the lines before an offset, the last one first."""
+    end = min(end, file.size)
+    first = max(0, end - MAX_PAGE_BYTES)
+    position, buffer = end, b""
+    while position > first:
+        piece = file.read(max(0, position - _PIECE_BYTES), position)
+        if not piece:
+            return
+        position -= len(piece)
+        buffer = piece + buffer
+        while (index := buffer.rfind(b"\n", 0, max(0, len(buffer) - 1))) >= 0:
+            content, buffer = buffer[index + 1 :], buffer[: index + 1]
+            yield Line(end - len(content), end, _row(content))
+            end -= len(content)
+        if len(buffer) > MAX_LINE_BYTES:
+            yield Line(position, end, None)
+            end, buffer = position, b""
+    if buffer and position == 0:
+        yield Line(0, end, _row(buffer))
+
+
+def _row(content: bytes) -> dict[str, Any] | None:
+    if len(content) > MAX_LINE_BYTES:
+        return None
+    try:
+        row = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None

@@ -1,0 +1,72 @@
+"""
+Values of XComs, as data from strangers: whoever may edit one may put anything there.
+
+They are read as text and parsed one by one, so that one that can't be read is one bad card, never a failed query.
+"""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+from airflow.models.xcom import XComModel
+from sqlalchemy import Boolean, Text, case, cast
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+_VALUES = ("value", "result")
+_MAX_CHARACTERS = 4 * 1024 * 1024
+_NOT_TEXT_IN_POSTGRESQL = (
+    # PostgreSQL keeps these in JSON, and fails to return them as text: NUL, and halves of a surrogate pair.
+    r"\\u0000|\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f]"
+)
+
+
+class _IsReadable(FunctionElement):
+    """Whether the database can take a field out of a JSON value without failing."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_IsReadable)
+def _anywhere(element: Any, compiler: Any, **options: Any) -> str:
+    return "1 = 1"
+
+
+@compiles(_IsReadable, "sqlite")
+def _in_sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    return f"json_valid({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_IsReadable, "postgresql")
+def _in_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AS TEXT) !~* '{_NOT_TEXT_IN_POSTGRESQL}'"
+
+
+def field(name: str, of: Any = XComModel) -> Any:
+    """Return the SQL expression of a field of a value; ``NULL`` where there is none."""
+    # A CASE is evaluated in its order; the parts of an AND are not.
+    return case((_IsReadable(of.value), of.value[name].as_string()))
+
+
+def raw(of: Any = XComModel) -> Any:
+    """Return the SQL expression of a value as text; :func:`read` parses it."""
+    return cast(of.value, Text)
+
+
+def read(row: Any) -> Any:
+    """Return a row of a query with its values parsed; ``None`` in place of one that can't be."""
+    columns = dict(row._mapping)
+    return SimpleNamespace(**{name: parse(value) if name in _VALUES else value for name, value in columns.items()})
+
+
+def parse(text: Any) -> Any:
+    """Parse a value; ``None`` if that is not possible."""
+    if not isinstance(text, str) or len(text) > _MAX_CHARACTERS:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
