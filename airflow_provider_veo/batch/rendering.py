@@ -228,7 +228,8 @@ def _is_item_of_params(node: nodes.Expr) -> bool:
         ):
             return False
         node = node.node
-    return isinstance(node, nodes.Name) and node.name == "params"
+    # A name that is not available is a mistake of its own.
+    return isinstance(node, nodes.Name) and (node.name == "params" or node.name not in _NAMES)
 
 
 def _line(error: nodes.Node | TemplateSyntaxError) -> str:

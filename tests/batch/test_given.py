@@ -170,7 +170,7 @@ def test_a_manifest_of_unknown_size_is_not_read_beyond_the_limit(read, tmp_path,
     monkeypatch.setattr(given, "MAX_MANIFEST_BYTES", 100)
     monkeypatch.setattr(LocalFileSystem, "info", lambda *_, **__: {"type": "file", "size": None})
     (tmp_path / "prompts.csv").write_bytes(b"prompt\n" + b"a" * 1_000)
-    with pytest.raises(VeoValidationError, match="expected at most 100 bytes, .* has 101 or more"):
+    with pytest.raises(VeoValidationError, match=r"expected at most 100 bytes, .* has 101 or more"):
         read(manifest=f"file://{tmp_path}/prompts.csv")
 
 
