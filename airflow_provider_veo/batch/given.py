@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow_provider_veo.batch import jobs as batch_jobs
 from airflow_provider_veo.batch import manifest
 from airflow_provider_veo.batch.jobs import Job
+from airflow_provider_veo.batch.rendering import looks_like_template
 from airflow_provider_veo.protocol import VeoError, VeoValidationError, coerce
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from airflow_provider_veo.connection import VeoConnection
 
 JOBS = "jobs"
+MAX_MANIFEST_BYTES = 256 * 1024 * 1024
+"""A larger manifest is refused before it is read."""
+_DIGEST_VERSION = "2:"
+"""Earlier versions recorded a digest without one."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Given:
     :param defaults: the request's fields for all jobs.
     :param max_videos: at most so many.
     :param max_cost: at most so much for all of them.
-    :param render: renders a prompt of a manifest that is a template; ``None``: prompts are taken as they are.
+    :param render: renders a prompt of a manifest that is a template; ``None``: prompts are sent as they are.
     """
 
     jobs: Any
@@ -59,17 +64,19 @@ class Given:
         :raises VeoValidationError: naming every mistake in all jobs.
         """
         content = None if coerce.is_nothing(self.manifest) else self._content()
-        same = self._digest(content)
         lines = ledger.load(JOBS)
-        if _is_of(lines, same):
-            there = _jobs(lines)
-            log.info("%d jobs, as in the try before", len(there))
-            return there, same
+        for known in (same := self._digest(content), *self._earlier_digests(content)):
+            if _is_of(lines, known):
+                there = _jobs(lines)
+                log.info("%d jobs, as in the try before", len(there))
+                return there, known
         if lines is not None:
             log.warning("The jobs are not those of the try before: those that are the same are not submitted again")
         rows = (
             manifest.of_jobs(self._listed()) if content is None else manifest.read(content, _name(str(self.manifest)))
         )
+        if content is not None and self.render is None:
+            self._notice_templates(rows, lines, log)
         made = batch_jobs.make(
             rows,
             defaults=self.defaults,
@@ -90,11 +97,18 @@ class Given:
         uri = str(self.manifest)
         try:
             path = ObjectStoragePath(uri)
-            return bytes(path.fs.cat_file(path.path))
+            about = path.fs.info(path.path)
+            size, kind = about.get("size"), about.get("type")
+            _refuse_unreadable(uri, size, kind)
+            # A size that is not known beforehand is bounded by what is read.
+            span = {} if isinstance(size, int) else {"start": 0, "end": MAX_MANIFEST_BYTES + 1}
+            content = bytes(path.fs.cat_file(path.path, **span))
+            _refuse_unreadable(uri, len(content), kind)
+            return content
         except FileNotFoundError:
-            raise VeoValidationError(
-                "There is nothing to make. Nothing was sent, nothing is paid.", [f"manifest: there is no file {uri!r}"]
-            ) from None
+            raise VeoValidationError(_NOTHING_TO_MAKE, [f"manifest: there is no file {uri!r}"]) from None
+        except VeoValidationError:
+            raise
         except Exception as error:  # of any storage library
             raise UnreadableManifestError(
                 f"Tried to read the manifest {uri}, and could not: {type(error).__name__}: {error}\n"
@@ -102,9 +116,55 @@ class Given:
             ) from error
 
     def _digest(self, content: bytes | None) -> str:
+        return _DIGEST_VERSION + self._hash(content, renders=content is not None and self.render is not None)
+
+    def _earlier_digests(self, content: bytes | None) -> list[str]:
+        """
+        Return what earlier versions recorded of this input.
+
+        They rendered by default. What they recorded is not read again only because the default is another now: its
+        rendered prompts would not be known any more, and their videos would be billed again.
+        """
+        rendered = self._hash(content, renders=True)
+        return [rendered] if self.render is not None else [rendered, self._hash(content, renders=False)]
+
+    def _hash(self, content: bytes | None, *, renders: bool) -> str:
         jobs = self._listed() if content is None else None
-        given = json.dumps([jobs, dict(self.defaults), self.render is not None], default=str)
+        given = json.dumps([jobs, dict(self.defaults), renders], default=str)
         return hashlib.sha256(given.encode() + b"\0" + (content or b"")).hexdigest()
+
+    def _notice_templates(self, rows: manifest.Rows, lines: list[Any] | None, log: Logger) -> None:
+        """
+        Say that templates are sent as they are.
+
+        :raises VeoValidationError: an earlier version has rendered them, and may have paid for them.
+        """
+        templates = sum(looks_like_template(row.fields.get("prompt")) for row in rows.rows)
+        if not templates:
+            return
+        found = f"{templates:,} of {len(rows.rows):,} prompts in the manifest look like templates"
+        if lines and not _version_is_current(lines) and not any(map(_holds_template, lines[1:])):
+            raise VeoValidationError(
+                "The manifest has changed since an earlier version of this package began the batch. Nothing was sent "
+                "in this try.",
+                [
+                    f"render_prompts: {found}. That version rendered them. Sent as they are, they would be other "
+                    "videos, and be billed again. Set render_prompts=True, or choose another result_path"
+                ],
+            )
+        log.warning("%s. They are sent as they are. Set render_prompts=True to have them rendered", found)
+
+
+_NOTHING_TO_MAKE = "There is nothing to make. Nothing was sent, nothing is paid."
+
+
+def _refuse_unreadable(uri: str, size: Any, kind: Any) -> None:
+    """Refuse a file that is too large, and a FIFO or a device, which may never end."""
+    if kind not in ("file", "directory", None):
+        raise VeoValidationError(_NOTHING_TO_MAKE, [f"manifest: {uri!r} is not a regular file"])
+    if isinstance(size, int) and size > MAX_MANIFEST_BYTES:
+        expected = f"expected at most {MAX_MANIFEST_BYTES:,} bytes"
+        raise VeoValidationError(_NOTHING_TO_MAKE, [f"manifest: {expected}, {uri!r} has {size:,} or more"])
 
 
 class UnreadableManifestError(VeoError):
@@ -146,6 +206,14 @@ def settled(ledger: Ledger, jobs: list[Job], same: str) -> list[Job]:
 
 def _is_of(lines: list[Any] | None, same: str) -> TypeGuard[list[Any]]:
     return lines is not None and lines[:1] == [{"input": same}]
+
+
+def _version_is_current(lines: list[Any]) -> bool:
+    return str(lines[0].get("input", "")).startswith(_DIGEST_VERSION)
+
+
+def _holds_template(record: Any) -> bool:
+    return looks_like_template(record["body"].get("prompt"))
 
 
 def _jobs(lines: list[Any]) -> list[Job]:

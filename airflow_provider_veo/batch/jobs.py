@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_veo.batch.manifest import REQUEST_FIELDS, Mistake, short
+from airflow_provider_veo.batch.rendering import PromptTemplateError, looks_like_template
 from airflow_provider_veo.protocol import VeoValidationError, coerce, payload
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _DERIVED = "auto-"
 _KEY_CHARACTERS = 200
 _SOURCES_LISTED = 20
 _MISTAKES_LISTED = 200
-_JINJA = re.compile(r"\{[{%#]")
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 _PLACE = re.compile(r"(?P<file>.*), line (?P<line>\d+)|jobs\[(?P<index>\d+)\]", re.DOTALL)
 
@@ -84,7 +84,8 @@ def make(
     :param max_videos: at most so many jobs.
     :param max_cost: at most so much for all videos, in the currency of the connection's ``prices``. A video that is
         there already costs nothing.
-    :param render: renders a row's prompt that holds Jinja. It is asked for no other, and not for the default prompt.
+    :param render: renders a row's prompt that is a template, or raises ``PromptTemplateError``. It is called for no
+        other prompt, and not for the default one.
     :raises VeoValidationError: naming the mistakes of all rows, those of reading them included, each text once; the
         first 200 texts, if there are more.
     """
@@ -128,14 +129,13 @@ class _Draft:
         return None
 
     def _rendered(self, prompt: Any, render: Callable[[str], str] | None) -> Any:
-        if render is None or not isinstance(prompt, str) or not _JINJA.search(prompt):
+        if render is None or not looks_like_template(prompt):
             return prompt
         try:
             return render(prompt)
-        except Exception as error:
-            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            self.mistakes.append(f"prompt: can't be rendered: {text:.200}")
-            return prompt
+        except PromptTemplateError as error:
+            self.mistakes.append(f"prompt: {' '.join(str(error).split())}")
+            return "a prompt that can't be rendered"  # the other fields are still checked
 
 
 def _body(row: Mapping[str, Any], defaults: Mapping[str, Any], settings: VeoConnection) -> dict[str, Any]:

@@ -85,7 +85,10 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
     :param enhance_prompt: likewise (templated).
     :param enable_upsample: likewise (templated).
     :param extra_body: likewise (templated).
-    :param render_prompts: render the prompts of a manifest as templates, with the task's context.
+    :param render_prompts: render the prompts of a manifest as Jinja templates, with these names only: ``ds``,
+        ``ds_nodash``, ``ts``, ``logical_date``, ``data_interval_start``, ``data_interval_end``, ``run_id``, ``dag_id``,
+        ``task_id``, ``map_index``, ``params``. A template that needs more is an error. Default: prompts are sent as
+        they are.
     :param max_videos: more jobs than this are a mistake (templated).
     :param max_cost: jobs that cost more than this, by the connection's ``prices``, are a mistake; nothing beyond it is
         submitted again either (templated).
@@ -126,7 +129,7 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
         enhance_prompt: bool | str = True,
         enable_upsample: bool | str = False,
         extra_body: Mapping[str, Any] | str | None = None,
-        render_prompts: bool = True,
+        render_prompts: bool = False,
         max_videos: int | str | None = None,
         max_cost: float | str | None = None,
         max_in_flight: int = 20,
@@ -326,15 +329,15 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
 
     def _given(self, context: Context) -> Any:
         from airflow_provider_veo.batch.given import Given
+        from airflow_provider_veo.batch.rendering import PromptRenderer, template_values
 
-        environment = self.get_template_env()
         return Given(
             jobs=self.jobs,
             manifest=self.manifest,
             defaults={name: getattr(self, name) for name in _DEFAULTS},
             max_videos=number(self.max_videos, whole=True),
             max_cost=number(self.max_cost),
-            render=(lambda prompt: environment.from_string(prompt).render(context)) if self.render_prompts else None,
+            render=PromptRenderer(template_values(context)) if self.render_prompts else None,
         )
 
     def _options(self, context: Context) -> Options:

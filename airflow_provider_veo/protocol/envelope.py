@@ -13,6 +13,8 @@ from datetime import timezone
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_veo.protocol.text import redacted, storable
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -64,8 +66,13 @@ class Answer:
     @property
     def excerpt(self) -> str:
         """The beginning of what the body says, redacted."""
-        # A body of JSON is written anew, so that a key in it that was escaped no longer is.
-        text = self.text or (json.dumps(self.content, ensure_ascii=False) if self.content else "")
+        text = self.text
+        if not text and self.content:
+            try:
+                # A body of JSON is written anew, so that a key in it that was escaped no longer is.
+                text = json.dumps(self.content, ensure_ascii=False)
+            except RecursionError:  # the encoder's limit is below the decoder's
+                text = "JSON that is nested too deeply"
         return excerpt(text, self.secrets)
 
     @property
@@ -125,7 +132,7 @@ def read(
         problem=problem,
         is_error=message is not None,
         codes=tuple(excerpt(code, secrets) for code in codes),
-        request_id=_request_id(names, message),
+        request_id=_request_id(names, message, secrets),
         retry_after=_retry_after(names, now),
         text=text,
         secrets=secrets,
@@ -134,12 +141,15 @@ def read(
 
 def excerpt(text: str, secrets: Collection[str]) -> str:
     """Return the first 500 characters of a text of the relay's, on one line, with nothing in it that may be a key."""
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
     # A key that begins before the cut must not survive by half: redact first, then cut.
-    text = _KEY_LIKE.sub("***", text)
+    text = without_keys(text, secrets)
     text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return text if len(text) <= MAX_EXCERPT_CHARACTERS else text[: MAX_EXCERPT_CHARACTERS - 1] + "…"
+
+
+def without_keys(text: str, secrets: Collection[str]) -> str:
+    """Replace the secrets in a text, and whatever looks like a key."""
+    return _KEY_LIKE.sub("***", redacted(text, secrets))
 
 
 def _json_object(body: bytes, max_bytes: int) -> tuple[dict[str, Any], str | None]:
@@ -184,11 +194,11 @@ def scalar(value: Any) -> str:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
 
 
-def _request_id(headers: Mapping[str, str], message: str | None) -> str | None:
+def _request_id(headers: Mapping[str, str], message: str | None, secrets: Collection[str]) -> str | None:
     found = _REQUEST_ID.search(message or "")
-    if found:
-        return found.group(1)[:100]
-    return next((headers[name][:100] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
+    header = next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
+    request_id = found.group(1) if found else header
+    return without_keys(storable(request_id), secrets)[:100] if request_id else None
 
 
 def _retry_after(headers: Mapping[str, str], now: float | None) -> float | None:

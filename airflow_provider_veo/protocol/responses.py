@@ -7,6 +7,7 @@ For a create the question that costs money is whether the request was accepted. 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_veo.protocol import envelope
@@ -21,7 +22,8 @@ from airflow_provider_veo.protocol.errors import (
     VeoResponseError,
     VeoUnavailableError,
 )
-from airflow_provider_veo.protocol.video import VideoTask, read_video
+from airflow_provider_veo.protocol.text import cleaned
+from airflow_provider_veo.protocol.video import MAX_ID_CHARACTERS, VideoTask, id_mistake, read_video
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -81,15 +83,17 @@ def parse_create(
     :param status: HTTP status.
     :param headers: HTTP headers, in any letter case.
     :param body: the body, decoded from its transfer encoding; possibly cut off.
-    :param secrets: texts that an error must not repeat: the API key.
+    :param secrets: texts that neither the result nor an error may repeat: the API key.
     :param now: epoch seconds, to read a ``Retry-After`` that is a date where the answer has no ``Date``.
     :raises VeoAmbiguousSubmitError: it may have been accepted.
     :raises VeoError: of another kind: it was not accepted.
     """
     answer = envelope.read(status, headers, body, secrets=secrets, now=now, max_bytes=MAX_BODY_BYTES)
     if answer.succeeded:
-        video = read_video(answer.content)
+        video = read_video(answer.content, secrets=secrets)
         if video is not None and video.id:
+            if mistake := id_mistake(video.id, secrets):
+                raise _error("create a video", answer, VeoAmbiguousSubmitError, unusable_id=mistake)
             return video
     raise _error("create a video", answer, _create_error(answer))
 
@@ -114,7 +118,9 @@ def parse_query(
     """
     answer = envelope.read(status, headers, body, secrets=secrets, now=now, max_bytes=MAX_BODY_BYTES)
     if answer.succeeded:
-        video = read_video(answer.content, veo_task_id=veo_task_id)
+        video = read_video(answer.content, veo_task_id=veo_task_id, secrets=secrets)
+        if video is not None and not veo_task_id and id_mistake(video.id, secrets):
+            video = replace(video, id="")
         if video is not None and video.status is not None:
             return video
     raise _error(f"ask for video {veo_task_id}", answer, _query_error(answer), veo_task_id)
@@ -133,7 +139,9 @@ def parse_models(
     answer = envelope.read(status, headers, body, secrets=secrets, now=None, max_bytes=MAX_BODY_BYTES)
     rows = answer.content.get("data") if answer.succeeded else None
     if isinstance(rows, list):
-        return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row]
+        return [
+            cleaned(str(row["id"]), secrets, MAX_ID_CHARACTERS) for row in rows if isinstance(row, dict) and "id" in row
+        ]
     raise _error("list the models", answer, _query_error(answer))
 
 
@@ -164,8 +172,20 @@ def _query_error(answer: Answer) -> type[VeoError]:
     return VeoResponseError if status < 300 and not answer.is_error else VeoRequestRejectedError
 
 
-def _error(attempt: str, answer: Answer, kind: type[VeoError], veo_task_id: str | None = None) -> VeoError:
+def _error(
+    attempt: str,
+    answer: Answer,
+    kind: type[VeoError],
+    veo_task_id: str | None = None,
+    *,
+    unusable_id: str | None = None,
+) -> VeoError:
     happened = f"Tried to {attempt}, and the relay answered {answer.describe()}."
+    if unusable_id:
+        happened = (
+            f"Tried to {attempt}, and the relay answered HTTP {answer.status} with an id that can't be used: it "
+            f"{unusable_id}. The answer begins with “{answer.excerpt}”."
+        )
     return kind(
         f"{happened}\n{_NEXT_AFTER_A_REDIRECT if 300 <= answer.status < 400 else _NEXT[kind]}",
         status_code=answer.status,

@@ -1,6 +1,21 @@
-"""Texts for people: made short."""
+"""Text of other programs and people: made short, free of what can't be stored, and free of secrets."""
 
 from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+REDACTED = "***"
+_SHORTEST_SECRET = 4
+"""Shorter ones are parts of ordinary words: replacing them would leave nothing to read."""
+_SHORTEST_SECRET_IN_IDENTIFIER = 8
+"""An id or a URL is not usable if it reveals a secret. A short password may be a part of one by chance."""
+_UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def shortened(text: str, characters: int) -> str:
@@ -11,3 +26,56 @@ def shortened(text: str, characters: int) -> str:
 def first_line(error: object) -> str:
     """Return what an error says first: what was attempted, and what came back."""
     return str(error).partition("\n")[0]
+
+
+def storable(text: str) -> str:
+    """
+    Replace lone surrogates and control characters except tab and line breaks by U+FFFD.
+
+    No UTF-8 encoder takes the former, and PostgreSQL's JSON refuses NUL.
+    """
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def redacted(text: str, secrets: Collection[str]) -> str:
+    """
+    Replace secrets of four characters or more by ``***``: plain, JSON-escaped and percent-encoded, also in part.
+
+    :param text: any text.
+    :param secrets: what it must not repeat.
+    """
+    for secret in sorted((secret for secret in secrets if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True):
+        text = _any_form_of(secret).sub(REDACTED, text)
+    return text
+
+
+def cleaned(text: str, secrets: Collection[str], characters: int) -> str:
+    """Return a text of the relay that can be stored and shown: no secrets, at most about so many characters."""
+    return shortened(redacted(storable(text), secrets), characters)
+
+
+def reveals(identifier: str, secrets: Collection[str]) -> bool:
+    """Whether an id or a URL contains a secret of eight characters or more, in any form of :func:`redacted`."""
+    return any(
+        _any_form_of(secret).search(identifier) for secret in secrets if len(secret) >= _SHORTEST_SECRET_IN_IDENTIFIER
+    )
+
+
+@lru_cache(maxsize=64)
+def _any_form_of(secret: str) -> re.Pattern[str]:
+    return re.compile("".join(map(_any_form_of_character, secret)))
+
+
+def _any_form_of_character(character: str) -> str:
+    percent = "".join(f"%{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+    code = character.encode("utf-16-be", "surrogatepass").hex()
+    units = "".join(rf"\u{code[start : start + 4]}" for start in range(0, len(code), 4))
+    escapes = [json.dumps(character)[1:-1], rf"\{character}" if character in "/'" else character]
+    forms = [re.escape(form) for form in dict.fromkeys([*escapes, character])]
+    forms += [_ignoring_case(percent), _ignoring_case(units)]
+    return f"(?:{'|'.join(sorted(forms, key=len, reverse=True))})"
+
+
+def _ignoring_case(form: str) -> str:
+    """Match hexadecimal digits in both cases; the ``u`` of an escape is always small."""
+    return "".join(f"[{digit}{digit.upper()}]" if digit in "abcdef" else re.escape(digit) for digit in form)

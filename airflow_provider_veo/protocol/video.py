@@ -7,14 +7,15 @@ that succeeded, left over from the relay's own retries (family).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_veo.protocol.envelope import scalar
+from airflow_provider_veo.protocol.envelope import scalar, without_keys
+from airflow_provider_veo.protocol.text import cleaned, reveals, shortened, storable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 State = Literal["running", "succeeded", "failed"]
 
@@ -50,6 +51,12 @@ _UPSAMPLING_FAILED = "video_upsampling_failed"
 _MILLISECONDS_FROM = 1e11
 """Epoch seconds reach this in the year 5138, epoch milliseconds did in 1973."""
 
+MAX_TEXT_CHARACTERS = 20_000
+MAX_ID_CHARACTERS = 1_024
+"""LiteLLM's ids have several hundred."""
+_WORD_CHARACTERS = 200
+_URL_CHARACTERS = 8_192
+
 
 @dataclass(frozen=True)
 class VideoTask:
@@ -71,11 +78,14 @@ class VideoTask:
     """Why it failed. ``None`` unless ``state`` is ``failed``."""
     updated_at: datetime | None = None
     """When the status last changed, in UTC."""
+    left_out: str | None = field(default=None, repr=False, compare=False)
+    """What the answer held and this does not, and why. For logs only: not in :meth:`to_dict`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON knows them; ``updated_at`` as ISO 8601."""
         fields = dict(vars(self))
         fields["updated_at"] = self.updated_at.isoformat() if self.updated_at else None
+        del fields["left_out"]
         return fields
 
     @classmethod
@@ -88,6 +98,8 @@ class VideoTask:
     def warning(self) -> str | None:
         """What a person should know of this status, beyond what it means."""
         word = _normal(self.status or "")
+        if self.left_out:
+            return self.left_out
         if word == _UPSAMPLING_FAILED and self.state == "succeeded":
             return "the upsampling failed; the plain video was made, and is delivered"
         if self.status and word not in STATES:
@@ -95,37 +107,57 @@ class VideoTask:
         return None
 
 
-def read_video(content: Mapping[str, Any], *, veo_task_id: str = "") -> VideoTask | None:
+def id_mistake(veo_task_id: str, secrets: Collection[str]) -> str | None:
+    """Say why an id of the relay can't be kept or polled; ``None`` if it can."""
+    if len(veo_task_id) > MAX_ID_CHARACTERS:
+        return f"has {len(veo_task_id):,} characters, more than {MAX_ID_CHARACTERS:,}"
+    if reveals(veo_task_id, secrets):
+        return "contains the API key"
+    if any(not character.isprintable() for character in veo_task_id):
+        return "contains control characters or lone surrogates"
+    return None
+
+
+def read_video(content: Mapping[str, Any], *, veo_task_id: str = "", secrets: Collection[str] = ()) -> VideoTask | None:
     """
-    Find the video in an answer.
+    Find the video in an answer, with all its texts bounded, redacted, and free of what can't be stored.
+
+    Only its id is as the relay wrote it, where ``veo_task_id`` is not given: see :func:`id_mistake`.
 
     :param content: the JSON object of the answer.
     :param veo_task_id: the id that was asked for; without it, the answer's own id counts.
+    :param secrets: what no text may repeat.
     :return: the video, or ``None`` where the answer tells of none.
     """
     record = _unwrapped(content)
     own_id = _id(record)
     status = record.get("status")
-    status = status if isinstance(status, str) and status.strip() else None
+    status = cleaned(status, secrets, _WORD_CHARACTERS) if isinstance(status, str) and status.strip() else None
     if own_id is None and status is None:
         return None
-    url = _url(record)
+    url = _url(record, secrets)
+    left_out = None if url else _left_out(record, secrets)
     state = STATES.get(_normal(status or ""), "running")
     detail = _mapping(record.get("detail"))
     if _normal(status or "") == _UPSAMPLING_FAILED:
         # The paid, plain video may exist nevertheless: it is delivered.
-        url = url or _url(detail)
+        url = url or _url(detail, secrets)
+        left_out = None if url else left_out or _left_out(detail, secrets)
         state = "succeeded" if url else "failed"
     video_id = veo_task_id or own_id or ""
+    model = scalar(record.get("model")) or (video_id.partition(":")[0] if ":" in video_id else "")
+    enhanced_prompt = scalar(record.get("enhanced_prompt")) or scalar(detail.get("enhanced_prompt"))
+    reason = next(_reasons(record), "the relay gave no reason") if state == "failed" else None
     return VideoTask(
         id=video_id,
-        model=scalar(record.get("model")) or (video_id.partition(":")[0] if ":" in video_id else None),
+        model=cleaned(model, secrets, _WORD_CHARACTERS) or None,
         state=state,
         status=status,
         video_url=url,
-        enhanced_prompt=scalar(record.get("enhanced_prompt")) or scalar(detail.get("enhanced_prompt")) or None,
-        error=next(_reasons(record), "the relay gave no reason") if state == "failed" else None,
+        enhanced_prompt=cleaned(enhanced_prompt, secrets, MAX_TEXT_CHARACTERS) or None,
+        error=reason and shortened(without_keys(storable(reason), secrets), MAX_TEXT_CHARACTERS),
         updated_at=_moment(record.get("status_update_time")) or _moment(record.get("created")),
+        left_out=left_out,
     )
 
 
@@ -140,7 +172,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _unwrapped(content: Mapping[str, Any]) -> Mapping[str, Any]:
     """Some relays wrap the answer: ``{"status": "SUCCESS", "data": {"id", "status", …}}`` (family)."""
     inner = _mapping(content.get("data"))
-    is_wrapper = _id(content) is None and _url(content) is None and (_id(inner) or "status" in inner)
+    is_wrapper = _id(content) is None and not any(_urls(content)) and (_id(inner) or "status" in inner)
     return inner if is_wrapper else content
 
 
@@ -155,11 +187,30 @@ def _id(record: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _url(record: Mapping[str, Any]) -> str | None:
+def _urls(record: Mapping[str, Any]) -> Iterator[str]:
     for name in ("video_url", "url", "output_url"):
         value = record.get(name)
         if isinstance(value, str) and value.strip().lower().startswith(("http://", "https://")):
-            return value.strip()
+            yield value.strip()
+
+
+def _url(record: Mapping[str, Any], secrets: Collection[str]) -> str | None:
+    return next((url for url in _urls(record) if _url_mistake(url, secrets) is None), None)
+
+
+def _left_out(record: Mapping[str, Any], secrets: Collection[str]) -> str | None:
+    mistakes = (_url_mistake(url, secrets) for url in _urls(record))
+    return next((f"the video's URL was ignored: it {mistake}" for mistake in mistakes if mistake), None)
+
+
+def _url_mistake(url: str, secrets: Collection[str]) -> str | None:
+    """Say why a URL can't be kept; ``None`` if it can."""
+    if len(url) > _URL_CHARACTERS:
+        return f"has {len(url):,} characters, more than {_URL_CHARACTERS:,}"
+    if reveals(url, secrets):
+        return "contains the API key"
+    if not url.isprintable():
+        return "contains control characters or lone surrogates"
     return None
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
+import os
 from collections.abc import Sequence
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_veo.batch import given
 from airflow_provider_veo.batch.given import Given
@@ -74,9 +77,7 @@ def test_the_next_try_has_the_same_jobs_though_their_prompts_would_be_rendered_o
     assert next(rendered) == "2"
 
 
-@pytest.mark.parametrize(
-    "changed", [{"jobs": ["a cow", "a horse"]}, {"defaults": {**DEFAULTS, "model": "veo3"}}, {"render": str}]
-)
+@pytest.mark.parametrize("changed", [{"jobs": ["a cow", "a horse"]}, {"defaults": {**DEFAULTS, "model": "veo3"}}])
 def test_what_was_changed_is_read_anew(read, changed, caplog):
     read(["a cow"])
     made = read(**{"jobs": ["a cow"], **changed})
@@ -90,6 +91,95 @@ def test_a_manifest_that_was_changed_is_read_anew(read, tmp_path):
     for prompt in "a cow", "a dog":
         (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": prompt}))
         assert prompts(read(manifest=uri)) == [prompt]
+
+
+@pytest.mark.parametrize("before", [None, str.upper])
+def test_a_manifest_is_read_anew_when_rendering_is_switched(read, tmp_path, before):
+    (tmp_path / "prompts.csv").write_text("prompt\na {{ cow }}\n")
+    uri = f"file://{tmp_path}/prompts.csv"
+    assert prompts(read(manifest=uri, render=before)) == ["A {{ COW }}" if before else "a {{ cow }}"]
+    after = None if before else str.upper
+    assert prompts(read(manifest=uri, render=after)) == ["A {{ COW }}" if after else "a {{ cow }}"]
+
+
+def test_prompts_that_look_like_templates_are_sent_as_they_are_with_one_warning(read, tmp_path, caplog):
+    (tmp_path / "prompts.csv").write_text("prompt\na {{ conn.x.password }}\n{% if x %}b{% endif %}\n{'shot': 1}\n")
+    assert prompts(read(manifest=f"file://{tmp_path}/prompts.csv"))[0] == "a {{ conn.x.password }}"
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
+        "2 of 3 prompts in the manifest look like templates. They are sent as they are. Set render_prompts=True to "
+        "have them rendered"
+    ]
+
+
+def recorded_by_an_earlier_version(ledger_of, content, rendered_prompt, *, render_prompts=True, jobs=None):
+    """Record what the version did that rendered with the whole context, by default."""
+    arguments = json.dumps([jobs, DEFAULTS, render_prompts], default=str).encode()
+    ledger = ledger_of()
+    ledger.begin()
+    made = [job("cow", rendered_prompt)]
+    digest = hashlib.sha256(arguments + b"\0" + content).hexdigest()
+    ledger.save(given.JOBS, [{"input": digest}, *(each.to_dict() for each in made)])
+    return made
+
+
+@pytest.mark.parametrize("render", [None, str.upper])
+def test_a_batch_that_an_earlier_version_rendered_is_not_read_again(read, ledger_of, tmp_path, render):
+    content = b"prompt,key\na cow on {{ dag_run.logical_date | ds }},cow\n"
+    (tmp_path / "prompts.csv").write_bytes(content)
+    made = recorded_by_an_earlier_version(ledger_of, content, "a cow on 2026-11-22")
+    assert read(manifest=f"file://{tmp_path}/prompts.csv", render=render) == made
+
+
+def test_a_batch_that_an_earlier_version_did_not_render_is_read_again_only_if_it_is_to_be_rendered(
+    read, ledger_of, tmp_path
+):
+    content = b"prompt,key\na {{ cow }},cow\n"
+    (tmp_path / "prompts.csv").write_bytes(content)
+    made = recorded_by_an_earlier_version(ledger_of, content, "a {{ cow }}", render_prompts=False)
+    uri = f"file://{tmp_path}/prompts.csv"
+    assert read(manifest=uri) == made
+    assert prompts(read(manifest=uri, render=str.upper)) == ["A {{ COW }}"]
+
+
+def test_a_list_that_an_earlier_version_recorded_is_the_same_list(read, ledger_of):
+    made = recorded_by_an_earlier_version(ledger_of, b"", "a cow", jobs=["a cow"])
+    assert read(["a cow"]) == made
+
+
+def test_a_changed_manifest_that_an_earlier_version_rendered_is_not_sent_unrendered(read, ledger_of, tmp_path):
+    made = recorded_by_an_earlier_version(ledger_of, b"prompt,key\na cow on {{ ds }},cow\n", "a cow on 2026-11-22")
+    (tmp_path / "prompts.csv").write_text("prompt,key\na cow on {{ ds }},cow\na dog,dog\n")
+    uri = f"file://{tmp_path}/prompts.csv"
+    with pytest.raises(VeoValidationError, match="1 of 2 prompts in the manifest look like templates") as caught:
+        read(manifest=uri)
+    assert "Set render_prompts=True" in str(caught.value)
+    again = read(manifest=uri, render=lambda prompt: prompt.replace("{{ ds }}", "2026-11-22"))
+    assert again[0].body == made[0].body
+
+
+@pytest.mark.parametrize("size", [given.MAX_MANIFEST_BYTES + 1, 2**40])
+def test_a_manifest_that_is_too_large_is_refused_unread(read, tmp_path, size):
+    with (tmp_path / "prompts.csv").open("wb") as file:
+        file.truncate(size)
+    with pytest.raises(VeoValidationError, match=rf"expected at most 268,435,456 bytes, .* has {size:,} or more"):
+        read(manifest=f"file://{tmp_path}/prompts.csv")
+
+
+def test_a_manifest_of_unknown_size_is_not_read_beyond_the_limit(read, tmp_path, monkeypatch):
+    monkeypatch.setattr(given, "MAX_MANIFEST_BYTES", 100)
+    monkeypatch.setattr(LocalFileSystem, "info", lambda *_, **__: {"type": "file", "size": None})
+    (tmp_path / "prompts.csv").write_bytes(b"prompt\n" + b"a" * 1_000)
+    with pytest.raises(VeoValidationError, match=r"expected at most 100 bytes, .* has 101 or more"):
+        read(manifest=f"file://{tmp_path}/prompts.csv")
+
+
+def test_a_fifo_is_no_manifest(read, tmp_path):
+    os.mkfifo(tmp_path / "prompts.csv")
+    os.symlink(tmp_path / "prompts.csv", tmp_path / "link.csv")
+    for name in ("prompts.csv", "link.csv"):
+        with pytest.raises(VeoValidationError, match="is not a regular file"):
+            read(manifest=f"file://{tmp_path}/{name}")
 
 
 def test_what_a_mapped_task_pushed_is_the_same_each_time(read, caplog):

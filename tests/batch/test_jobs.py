@@ -7,6 +7,7 @@ import random
 import pytest
 
 from airflow_provider_veo.batch import jobs, manifest
+from airflow_provider_veo.batch.rendering import PromptRenderer
 from airflow_provider_veo.connection import VeoConnection
 from airflow_provider_veo.protocol import VeoValidationError, models
 
@@ -160,14 +161,11 @@ def test_a_prompt_that_renders_to_nothing_is_not_paid_for(rendered):
     assert mistake(["{{ x }}"], render=lambda text: rendered).startswith("jobs[0]: prompt: expected a text that says")
 
 
-def test_whatever_rendering_raises_is_a_mistake_of_its_row_and_hides_no_other():
-    def render(text):
-        raise KeyError(f"no such\nfield {text}")
-
-    prompt = "{{ params.x }} " * 100
-    first, second = mistakes([{"prompt": prompt, "aspect_ratio": "4:3"}, "ok"], render=render)
-    assert first.startswith("jobs[0]: prompt: can't be rendered: KeyError: ")
-    assert len(first) < 300
+def test_a_template_that_can_not_be_rendered_is_a_mistake_of_its_row_and_hides_no_other():
+    render = PromptRenderer({})
+    first, second = mistakes([{"prompt": "{{ conn.x }} " * 100, "aspect_ratio": "4:3"}, "ok"], render=render)
+    assert first.startswith("jobs[0]: prompt: the template uses 'conn', which is not available (line 1 of the prompt)")
+    assert len(first) < 500
     assert second == "jobs[0]: aspect_ratio: expected 16:9 or 9:16, got '4:3'"
 
 
