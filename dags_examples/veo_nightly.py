@@ -1,8 +1,9 @@
 """Every night at two: a spreadsheet of prompts becomes a folder of videos, and a list of what became of each.
 
-The prompts stand in ``veo_nightly.csv`` beside this file, as a spreadsheet saves it. A cell that is empty takes what
-the task says; ``{{ … }}`` in a prompt is rendered as in any template. Videos and lists go where the Airflow variable
-``veo_destination`` says, e.g. ``s3://aws_default@my-bucket/videos``.
+The prompts are in ``veo_nightly.csv`` beside this file, as a spreadsheet saves it. An empty cell takes the task's own
+value. With ``render_prompts=True`` a prompt may use ``{{ ds }}``, ``{{ params.name }}`` and a few other scalars; without
+it, prompts are sent as they are. Videos and lists go where the Airflow variable ``veo_destination`` says, e.g.
+``s3://aws_default@my-bucket/videos``.
 
 ``max_cost`` needs the price of each model in the list: ``"prices": {"veo3-fast": 0.4, …}`` in the connection's extra,
 in whatever currency you pay. A model without one fails the task before anything is sent.
@@ -21,7 +22,7 @@ from airflow_provider_veo.operators import VeoVideoBatchOperator
 MANIFEST = str(Path(__file__).with_name("veo_nightly.csv"))  # or a URI: s3://aws_default@my-bucket/prompts.csv
 NIGHT = Asset("veo_nightly")  # a DAG with schedule=[NIGHT] starts when the videos are there
 
-# Also for a run without a logical date, as a person may start one. The prompts say it likewise.
+# Also for a run without a logical date, which a person may start. A prompt says {{ ds | default('today') }} for that.
 DATE = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
 FOLDER = "{{ var.value.get('veo_destination', 'file:///tmp/veo-videos').rstrip('/') }}/veo_nightly/" + DATE
 
@@ -38,6 +39,7 @@ def veo_nightly():
     make_videos = VeoVideoBatchOperator(
         task_id="make_videos",
         manifest=MANIFEST,
+        render_prompts=True,
         model="veo3-fast",
         # A folder for each run, and the same in all its tries: what was submitted is on record there, so that a try
         # goes on with it. Whoever removes it and clears the task pays for the night again.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
     from airflow_provider_veo.batch.ledger import Ledger
+    from airflow_provider_veo.batch.manifest import Rows
     from airflow_provider_veo.connection import VeoConnection
 
 JOBS = "jobs"
@@ -133,7 +134,7 @@ class Given:
         given = json.dumps([jobs, dict(self.defaults), renders], default=str)
         return hashlib.sha256(given.encode() + b"\0" + (content or b"")).hexdigest()
 
-    def _notice_templates(self, rows: manifest.Rows, lines: list[Any] | None, log: Logger) -> None:
+    def _notice_templates(self, rows: Rows, lines: list[Any] | None, log: Logger) -> None:
         """
         Say that templates are sent as they are.
 

@@ -41,7 +41,13 @@ FILES = {
     "broken.jsonl": b'{"prompt": "One"}\n{"prompt": "Two\n{"promt": "Three"}\n',
 }
 REFUSED = {
-    "bad_csv": ("'veo9' is not a known model", "2 rows have the key 'a'", "'4:3'", "'nothing' is undefined", "line 5"),
+    "bad_csv": (
+        "'veo9' is not a known model",
+        "2 rows have the key 'a'",
+        "'4:3'",
+        "uses 'nothing', which is not available",
+        "line 5",
+    ),
     "empty_csv": ("holds no",),
     "wrong_encoding_csv": ("UTF-8",),
     "broken_jsonl": ("broken.jsonl, line 2", "did you mean prompt"),

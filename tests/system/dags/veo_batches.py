@@ -22,6 +22,7 @@ with DAG("veo_batches", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=ti
         VeoVideoBatchOperator(
             task_id=name,
             manifest=path("prompts.csv"),
+            render_prompts=True,
             result_path=path(name + "/{{ ds }}"),
             deferrable=deferrable,
             max_videos="{{ 10 }}",
@@ -32,7 +33,11 @@ with DAG("veo_batches", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=ti
 
     for name in ("bad.csv", "empty.csv", "wrong_encoding.csv", "broken.jsonl", "missing.csv"):
         VeoVideoBatchOperator(
-            task_id=name.replace(".", "_"), manifest=path(name), result_path=path(f"of_{name}"), **ARGUMENTS
+            task_id=name.replace(".", "_"),
+            manifest=path(name),
+            render_prompts=True,
+            result_path=path(f"of_{name}"),
+            **ARGUMENTS,
         )
     VeoVideoBatchOperator(task_id="too_many", jobs=["a", "b"], max_videos=1, result_path=path("too_many"), **ARGUMENTS)
     VeoVideoBatchOperator(task_id="too_dear", jobs=["a", "b"], max_cost=0.5, result_path=path("too_dear"), **ARGUMENTS)
