@@ -1,7 +1,7 @@
 """Every night at two: a spreadsheet of prompts becomes a folder of videos, and a list of what became of each.
 
 The prompts are in ``veo_nightly.csv`` beside this file, as a spreadsheet saves it. An empty cell takes the task's own
-value. With ``render_prompts=True`` a prompt may use ``{{ ds }}``, ``{{ params.name }}`` and a few other scalars; without
+value. With ``render_prompts=True`` a prompt may use ``{{ ds }}``, ``{{ params.name }}`` and a few other scalars. Without
 it, prompts are sent as they are. Videos and lists go where the Airflow variable ``veo_destination`` says, e.g.
 ``s3://aws_default@my-bucket/videos``.
 

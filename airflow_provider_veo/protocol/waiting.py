@@ -111,8 +111,8 @@ class Wait:
             left_out = f" ({video.left_out})" if video.left_out else ""
             raise VeoResponseError(
                 f"The relay says that video {self.veo_task_id} is done (status {video.status!r}), but gave no "
-                f"video_url in {self._without_url} answers{left_out}.\nIt is billed. Look for it at the relay, or attach "
-                f"to it later with existing_veo_task_id={self.veo_task_id!r}.",
+                f"video_url in {self._without_url} answers{left_out}.\nIt is billed. Look for it at the relay, or "
+                f"attach to it later with existing_veo_task_id={self.veo_task_id!r}.",
                 veo_task_id=self.veo_task_id,
             )
         return False
