@@ -1,8 +1,8 @@
 """Every night at two: a spreadsheet of prompts becomes a folder of videos, and a list of what became of each.
 
 The prompts are in ``veo_nightly.csv`` beside this file, as a spreadsheet saves it. An empty cell takes the task's own
-value. With ``render_prompts=True`` a prompt may use ``{{ ds }}``, ``{{ params.name }}`` and a few other scalars. Without
-it, prompts are sent as they are. Videos and lists go where the Airflow variable ``veo_destination`` says, e.g.
+value. With ``render_prompts=True`` a prompt may use ``{{ ds }}``, ``{{ params.name }}`` and a few other scalars; by
+default, prompts are sent as they are. Videos and lists go where the Airflow variable ``veo_destination`` says, e.g.
 ``s3://aws_default@my-bucket/videos``.
 
 ``max_cost`` needs the price of each model in the list: ``"prices": {"veo3-fast": 0.4, …}`` in the connection's extra,
