@@ -5,19 +5,20 @@ The API key is in no representation of it.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import math
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow import __version__ as airflow_version
 
 from airflow_provider_veo import __version__
+from airflow_provider_veo.net import addresses, proxies
 from airflow_provider_veo.protocol import VeoUnavailableError, VeoValidationError, coerce, models
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 HEADERS = {
     "Accept": "application/json",
+    "Accept-Encoding": "identity",  # a compressed answer has no size until it is decompressed
     "User-Agent": f"airflow-provider-veo/{__version__} apache-airflow/{airflow_version}",
 }
 """What each request says of itself. The key is added to each request by itself, and stands in no session."""
@@ -46,7 +48,8 @@ class VeoConnection:
     :param prices: price of one video by model, in any currency.
     :param connect_timeout: seconds.
     :param read_timeout: seconds without an answer, or until it is there in full.
-    :param proxy: URL of a proxy for both schemes.
+    :param proxy: URL of a proxy for both schemes, with its user info. Clients get it through
+        :class:`airflow_provider_veo.net.proxies.Proxy`, which takes the user info out.
     :param ca_bundle: path of a CA bundle.
     :param allow_insecure_http: send the key over plain http to a public address.
     :param allow_private_media: fetch video files from private addresses.
@@ -65,11 +68,13 @@ class VeoConnection:
     allow_insecure_http: bool = False
     allow_private_media: bool = False
 
-    @property
+    @cached_property
     def secrets(self) -> tuple[str, ...]:
-        """What no message may repeat."""
-        proxy_password = urlsplit(self.proxy).password if self.proxy else None
-        return (self.api_key, proxy_password) if proxy_password else (self.api_key,)
+        """Strings that no message may contain: the key, and the credentials of this and the environment's proxies."""
+        known = list(proxies.from_environment().values())
+        if self.proxy:
+            known.append(proxies.Proxy.parse(self.proxy))
+        return tuple(dict.fromkeys([self.api_key, *(secret for proxy in known for secret in proxy.secrets)]))
 
 
 def read(connection: Connection) -> VeoConnection:
@@ -208,10 +213,11 @@ def _prices(value: Any) -> dict[str, float]:
 
 def _proxy(value: Any) -> str:
     """The value may hold a password, and is not repeated."""
-    url = urlsplit(_text(value))
-    if url.scheme not in ("http", "https", "socks5", "socks5h") or not url.hostname:
-        raise ValueError("expected a URL such as http://proxy.example.com:3128")
-    return _text(value)
+    if isinstance(value, str) and "://" in value:
+        proxy = proxies.Proxy.parse(value)
+        if proxy.is_valid and proxy.scheme in ("http", "https", "socks5", "socks5h"):
+            return value.strip()
+    raise ValueError("expected a URL such as http://proxy.example.com:3128")
 
 
 def refuse_plain_http_to_the_public(settings: VeoConnection) -> None:
@@ -225,12 +231,24 @@ def refuse_plain_http_to_the_public(settings: VeoConnection) -> None:
     if url.scheme == "https" or settings.allow_insecure_http:
         return
     try:
-        addresses = {str(info[4][0]) for info in socket.getaddrinfo(url.hostname, None)}
+        found = {str(info[4][0]) for info in socket.getaddrinfo(url.hostname, None)}
     except OSError as error:
         raise VeoUnavailableError(
             f"The relay's host {url.hostname!r} has no address: {error}\nNothing was sent, it is safe to try again."
         ) from error
-    public = sorted(address for address in addresses if not _is_private(address))
+    refuse_public_addresses(settings, found)
+
+
+def refuse_public_addresses(settings: VeoConnection, found: Iterable[str]) -> None:
+    """
+    Refuse to send the key over plain http to any of these addresses of the relay's host.
+
+    :param found: numeric addresses, of which the client may use any.
+    :raises VeoValidationError: one of them is public.
+    """
+    if settings.base_url.startswith("https:") or settings.allow_insecure_http:
+        return
+    public = sorted(address for address in found if not _is_private(address))
     if public:
         raise VeoValidationError(
             f"The connection {settings.conn_id!r} is not valid. Nothing was sent.",
@@ -242,5 +260,5 @@ def refuse_plain_http_to_the_public(settings: VeoConnection) -> None:
 
 
 def _is_private(address: str) -> bool:
-    ip = ipaddress.ip_address(address.partition("%")[0])
+    ip = addresses.plain(address)
     return ip.is_loopback or ip.is_private

@@ -1,5 +1,6 @@
 """Every form of a connection that people write, and every mistake in one."""
 
+import base64
 import json
 
 import pytest
@@ -128,7 +129,7 @@ def test_every_field_of_the_extra_typed_and_as_a_form_saves_it(as_text):
     assert settings.ca_bundle == "/etc/ca.pem"
     assert settings.allow_insecure_http is True
     assert settings.allow_private_media is True
-    assert settings.secrets == (KEY, "hunter2")
+    assert settings.secrets == (KEY, "hunter2", base64.b64encode(b"user:hunter2").decode())
     assert KEY not in repr(settings)
     assert "hunter2" not in repr(settings)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from airflow_provider_veo.hooks.exchange import TRANSPORT_ERRORS, Exchange
+from airflow_provider_veo.net.proxies import ProxyRefusedError
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoAuthenticationError,
@@ -90,6 +91,8 @@ class VeoBatchHook:
         url = f"{settings.base_url}{responses.CREATE_PATH}"
         try:
             reply = await self._exchange.send(settings, "POST", responses.CREATE_PATH, data=body)
+        except ProxyRefusedError as error:
+            raise responses.no_answer(VeoUnavailableError, "POST", url, error, settings.secrets) from error
         except Exception as error:
             if body.was_sent:
                 # Whatever it was: the request may have gone out, and nobody knows what became of it.

@@ -6,15 +6,19 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import proxy_bypass
 
 import aiohttp
+import yarl
 
 from airflow_provider_veo import connection
+from airflow_provider_veo.net import proxies
+from airflow_provider_veo.net.resolver import CheckingResolver
 from airflow_provider_veo.protocol import VeoUnavailableError, VeoValidationError, responses
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterable
 
     from airflow_provider_veo.protocol import VideoTask
 
@@ -34,7 +38,9 @@ class Exchange:
         self._connections = connections
         self._keepalive = keepalive
         self._ssl: ssl.SSLContext | bool = True
-        self._proxy: str | None = None
+        self._proxy: proxies.Proxy | None = None
+        self._checked: dict[str, connection.VeoConnection] = {}
+        self._resolver: CheckingResolver | None = None
         self._session: aiohttp.ClientSession | None = None
         # Bounds what is on the way. A bounded pool would do, were the time in its queue not part of aiohttp's timeout.
         self._turn = asyncio.Semaphore(connections)
@@ -48,8 +54,12 @@ class Exchange:
         """
         connection.refuse_plain_http_to_the_public(settings)
         # Not with each request: it reads all of the environment, twice.
-        proxy = settings.proxy or _proxy_of_the_environment(settings.base_url)
+        if settings.proxy:
+            proxy: proxies.Proxy | None = proxies.Proxy.parse(settings.proxy)
+        else:
+            proxy = _proxy_of_the_environment(settings.base_url)
         _refuse_all_but_http(proxy, settings)
+        self._checked[_host(settings.base_url)] = settings
         self._ssl = _ssl_context(settings.ca_bundle) if settings.ca_bundle else True
         self._proxy = proxy
 
@@ -58,6 +68,14 @@ class Exchange:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+        resolver, self._resolver = self._resolver, None
+        if resolver is not None:
+            await resolver.close()
+
+    def _check(self, host: str, addresses: Iterable[str]) -> None:
+        """Refuse a public address of the relay's own host, where the key would go over plain http."""
+        if settings := self._checked.get(host.rstrip(".").lower()):
+            connection.refuse_public_addresses(settings, addresses)
 
     async def send(
         self,
@@ -73,16 +91,22 @@ class Exchange:
         :param method: HTTP method.
         :param path: of the relay's API.
         :param request: what aiohttp takes.
+        :raises ProxyRefusedError: a proxy refused the request; nothing reached the relay.
         :raises TRANSPORT_ERRORS: there is no answer at all.
         """
+        proxy, url = self._proxy, f"{settings.base_url}{path}"
+        is_plain = url.startswith("http:")
+        # A plain request goes to the proxy itself. All of an encrypted one but the CONNECT goes to the relay.
+        credentials = proxy.headers if proxy else {}
         async with (
             self._turn,
             self._opened().request(
                 method,
-                f"{settings.base_url}{path}",
-                headers={"Authorization": f"Bearer {settings.api_key}"},
+                url,
+                headers={"Authorization": f"Bearer {settings.api_key}", **(credentials if is_plain else {})},
                 allow_redirects=False,
-                proxy=self._proxy,
+                proxy=proxy.url if proxy else None,
+                proxy_headers=None if is_plain else credentials,
                 ssl=self._ssl,
                 timeout=aiohttp.ClientTimeout(
                     total=settings.connect_timeout + 2 * settings.read_timeout,
@@ -92,6 +116,7 @@ class Exchange:
                 **request,
             ) as response,
         ):
+            proxies.raise_if_refused(proxy, url, response.status, response.headers)
             return response.status, dict(response.headers), await _read(response)
 
     async def ask(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
@@ -111,8 +136,12 @@ class Exchange:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
+            self._resolver = CheckingResolver(self._check)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=self._keepalive),
+                connector=aiohttp.TCPConnector(
+                    limit=self._connections, keepalive_timeout=self._keepalive, resolver=self._resolver
+                ),
+                auto_decompress=False,  # the protocol decompresses, within its bounds
                 headers=connection.HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 # Not trust_env: ~/.netrc would take the place of the key.
@@ -142,25 +171,29 @@ def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca_bundle)
 
 
-def _proxy_of_the_environment(url: str) -> str | None:
+def _host(url: str) -> str:
+    """Return the host of a URL as aiohttp looks it up, IDNA-encoded."""
+    return (yarl.URL(url).raw_host or "").rstrip(".").lower()
+
+
+def _proxy_of_the_environment(url: str) -> proxies.Proxy | None:
     parts = urlsplit(url)
-    proxies = {name: _with_scheme(proxy) for name, proxy in getproxies().items() if proxy}
-    if not proxies or proxy_bypass(parts.hostname or ""):
+    known = proxies.from_environment()
+    if not known or proxy_bypass(parts.hostname or ""):
         return None
-    for_all = proxies.get("all", "")
-    return proxies.get(parts.scheme) or (for_all if for_all.startswith("http") else None)
+    for_all = known.get("all")
+    return known.get(parts.scheme) or (for_all if for_all and for_all.is_http else None)
 
 
-def _with_scheme(proxy: str) -> str:
-    return proxy if "://" in proxy else f"http://{proxy}"  # many write host:port
-
-
-def _refuse_all_but_http(proxy: str | None, settings: connection.VeoConnection) -> None:
+def _refuse_all_but_http(proxy: proxies.Proxy | None, settings: connection.VeoConnection) -> None:
     """To aiohttp each proxy is one for http: it would tell the key to one that is none."""
-    scheme = urlsplit(proxy).scheme if proxy else "http"
-    if scheme not in ("http", "https"):
-        where = "the connection's extra" if settings.proxy else "the environment"
-        raise VeoValidationError(
-            f"The connection {settings.conn_id!r} can't be used here. Nothing was sent.",
-            [f"proxy: a batch, and a wait without a worker, need an http proxy, and {where} names one for {scheme}"],
+    if proxy is None or (proxy.is_http and proxy.is_valid):
+        return
+    where = "the connection's extra" if settings.proxy else "the environment"
+    if proxy.is_http:
+        mistake = f"proxy: expected a URL such as http://proxy.example.com:3128; that of {where} is not valid"
+    else:
+        mistake = (
+            f"proxy: a batch, and a wait without a worker, need an http proxy, and {where} names one for {proxy.scheme}"
         )
+    raise VeoValidationError(f"The connection {settings.conn_id!r} can't be used here. Nothing was sent.", [mistake])

@@ -19,6 +19,9 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseHook
 
 from airflow_provider_veo import connection
 from airflow_provider_veo.compat import mask_secret
+from airflow_provider_veo.net.adapter import GuardedAdapter, host_of
+from airflow_provider_veo.net.addresses import same_host
+from airflow_provider_veo.net.proxies import ProxyRefusedError
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoAuthenticationError,
@@ -35,7 +38,7 @@ from airflow_provider_veo.protocol.waiting import Wait, log_answer, log_no_answe
 from airflow_provider_veo.transport import TRANSPORT_ERRORS, Bearer, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import requests
 
@@ -100,10 +103,25 @@ class VeoHook(BaseHook):
 
     @cached_property
     def _session(self) -> requests.Session:
-        connection.refuse_plain_http_to_the_public(self.settings)
         session = Session()
         session.headers.update(connection.HEADERS)
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, self._adapter)
         return session
+
+    @cached_property
+    def _adapter(self) -> GuardedAdapter:
+        return GuardedAdapter(self._check, self._check_proxied)
+
+    def _check(self, host: str, addresses: Iterable[str]) -> None:
+        """Refuse a public address of the relay's own host, where the key would go over plain http."""
+        if same_host(host, host_of(self.settings.base_url)):
+            connection.refuse_public_addresses(self.settings, addresses)
+
+    def _check_proxied(self, url: str) -> None:
+        """The same, where a proxy connects: only the lookup can be checked."""
+        if same_host(host_of(url), host_of(self.settings.base_url)):
+            connection.refuse_plain_http_to_the_public(self.settings)
 
     def get_conn(self) -> requests.Session:
         """Return the pooled session. It holds no key: each request of this hook's own adds it."""
@@ -113,6 +131,7 @@ class VeoHook(BaseHook):
         """Close the pooled connections. The hook opens new ones when it is used again."""
         if session := self.__dict__.pop("_session", None):
             session.close()
+        self.__dict__.pop("_adapter", None)
 
     def create_video(self, body: Mapping[str, Any]) -> VideoTask:
         """
@@ -207,6 +226,8 @@ class VeoHook(BaseHook):
             return responses.parse_create(*reply, secrets=self.settings.secrets, now=time.time())
         except VeoError:
             raise
+        except ProxyRefusedError as error:
+            raise self._no_answer(VeoUnavailableError, "POST", url, error) from error
         except (Exception, AirflowTaskTimeout) as error:
             if body.was_read:
                 # Whatever it was: the request may have gone out, and nobody knows what became of it.
@@ -232,19 +253,24 @@ class VeoHook(BaseHook):
     def _exchange(self, method: str, url: str, **request: Any) -> _Reply:
         """Send one request and read its answer. Raises only where there is no answer at all."""
         settings = self.settings
-        with self._session.request(
-            method,
-            url,
-            # An auth object, for without one requests takes ~/.netrc's word over ours. Proxy and CA bundle are given
-            # with each request, for the environment's go before those of a session.
-            auth=Bearer(settings.api_key),
-            proxies={"http": settings.proxy, "https": settings.proxy} if settings.proxy else None,
-            verify=settings.ca_bundle or True,
-            timeout=(settings.connect_timeout, settings.read_timeout),
-            allow_redirects=False,
-            stream=True,
-            **request,
-        ) as response:
+        session = self._session
+        total = settings.connect_timeout + 2 * settings.read_timeout
+        with (
+            self._adapter.ended_after(total),
+            session.request(
+                method,
+                url,
+                # Without an auth object, ~/.netrc goes before the key. Proxy and CA bundle are given with each request,
+                # since the environment's go before those of a session.
+                auth=Bearer(settings.api_key),
+                proxies={"http": settings.proxy, "https": settings.proxy} if settings.proxy else None,
+                verify=settings.ca_bundle or True,
+                timeout=(settings.connect_timeout, settings.read_timeout),
+                allow_redirects=False,
+                stream=True,
+                **request,
+            ) as response,
+        ):
             return _Reply(response.status_code, response.headers, _read(response, settings.read_timeout))
 
     def _no_answer(self, kind: type[VeoError], method: str, url: str, error: BaseException) -> VeoError:
@@ -305,7 +331,7 @@ def _read(response: requests.Response, seconds: float) -> bytes:
     try:
         while len(body) <= responses.MAX_BODY_BYTES and time.monotonic() < deadline:
             # read1 returns what is there. read would wait for a whole chunk, for ever if it drips in.
-            chunk = response.raw.read1(_CHUNK_BYTES, decode_content=True)
+            chunk = response.raw.read1(_CHUNK_BYTES, decode_content=False)
             if not chunk:
                 break
             body += chunk

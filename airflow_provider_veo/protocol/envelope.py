@@ -13,6 +13,7 @@ from datetime import timezone
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_veo.protocol import content_encoding
 from airflow_provider_veo.protocol.text import redacted, storable
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ def read(
 ) -> Answer:
     """Take an answer apart. See :func:`airflow_provider_veo.protocol.responses.parse_create` for the parameters."""
     names = {str(name).lower(): str(value) for name, value in (headers or {}).items()}
-    content, problem = _json_object(body, max_bytes)
+    body, undecoded = content_encoding.decode(names.get("content-encoding", ""), body, max_bytes)
+    content, problem = ({}, undecoded) if undecoded else _json_object(body, max_bytes)
     message, codes = _error_of(content)
     if 300 <= status < 400:
         # Where it points to is what a person needs; it may carry the request's own secrets.

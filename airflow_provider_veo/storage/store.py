@@ -78,7 +78,7 @@ def store_video(
     file whose name has the video's id in it is reused with a warning. ``overwrite="always"`` compares nothing.
 
     **Where it is fetched from.** See :class:`~airflow_provider_veo.storage.web.Web` and
-    :class:`~airflow_provider_veo.storage.addresses.Policy`: no private addresses unless the connection allows them, and
+    :class:`~airflow_provider_veo.net.addresses.Policy`: no private addresses unless the connection allows them, and
     no API key but to the relay's own origin.
 
     :param url: of the video.

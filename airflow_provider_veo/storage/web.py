@@ -10,36 +10,35 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit, urlunsplit
 
 import requests
 import urllib3
-from requests.utils import requote_uri, select_proxy
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
-from urllib3.util.connection import create_connection
+from requests.utils import requote_uri
 
 from airflow_provider_veo import connection
 from airflow_provider_veo.compat import mask_secret
+from airflow_provider_veo.net.adapter import GuardedAdapter
+from airflow_provider_veo.net.addresses import METADATA, Policy, same_host
 from airflow_provider_veo.protocol import envelope
-from airflow_provider_veo.storage.addresses import METADATA, Policy, same_host
 from airflow_provider_veo.transport import TRANSPORT_ERRORS, Bearer, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
 MAX_REDIRECTS = 5
 CHUNK_BYTES = 1024 * 1024
-_MAX_ADDRESSES = 8
-"""That are tried of one name, each for as long as the connect timeout."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MASKED_CHARACTERS = 16
 """A query that is shorter holds no signature, and would be masked in texts that have nothing to do with it."""
 _PRIVATE_HINT = "If videos do come from such addresses, set allow_private_media in the connection's extra."
+_LOOKUP_HINT = (
+    "If workers have no DNS and reach media hosts through the proxy only, set allow_private_media in the "
+    "connection's extra."
+)
 _HINTS = {METADATA: "Nobody has a video there: ask where this URL comes from."}
 _QUERY = re.compile(r"\?[^\s'\"<>()]+")
 
@@ -97,8 +96,8 @@ class Web:
 
     With a proxy, the connection's own or the environment's, the socket is connected to the proxy, and it is the proxy
     that looks names up. Then a host is looked up here beforehand, and refused by what that says; that the proxy finds
-    the same addresses can't be known. A host that can't be looked up here is left to the proxy. Nor can a connection
-    to a proxy be ended before its answer begins, but by its timeouts.
+    the same addresses can't be known. A host that can't be looked up here is refused, unless the connection allows
+    private media or the host is the relay's own.
 
     :param settings: the connection to the relay.
     :param veo_task_id: which may stand in a URL, and is no secret.
@@ -111,7 +110,8 @@ class Web:
         # A connection for each request: none is taken over from a time when other addresses were allowed.
         own = {"User-Agent": connection.HEADERS["User-Agent"], "Accept": "*/*", "Connection": "close"}
         self._session.headers.update(own)
-        self._adapter = _CheckingAdapter()
+        self._policy = Policy(allow_private=False, own_host=None)
+        self._adapter = GuardedAdapter(self._check_addresses, self._check_by_lookup)
         self._session.mount("http://", self._adapter)
         self._session.mount("https://", self._adapter)
         self._secrets: dict[str, None] = dict.fromkeys(settings.secrets)
@@ -142,7 +142,7 @@ class Web:
             # Another host may name any port and any path of the relay's. From then on it is a host like all others.
             own_host = own_host and same_host(_host(url), _host(self._settings.base_url))
             own_origin = own_origin and _origin(url) == _origin(self._settings.base_url)
-            self._adapter.policy = Policy(self._settings.allow_private_media, _host(url) if own_host else None)
+            self._policy = Policy(self._settings.allow_private_media, _host(url) if own_host else None)
             response = self._send(url, headers, seconds, with_key=own_origin)
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not location:
@@ -168,22 +168,38 @@ class Web:
             request = self._session.prepare_request(requests.Request("GET", url, headers=dict(headers), auth=auth))
         except (requests.exceptions.RequestException, urllib3.exceptions.LocationParseError):
             raise UrlRefusedError(f"{shown(url)} is no valid URL") from None
+        host = _host(str(request.url))
+        if reason := self._policy.refusal_of_name(host):
+            raise UrlRefusedError(f"{host} is {reason}", _HINTS[reason])
         # The proxy and the CA bundle as VeoHook has them: the connection's, or else the environment's.
         proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
         network = self._session.merge_environment_settings(
             str(request.url), proxies, True, settings.ca_bundle or True, None
         )
-        if select_proxy(str(request.url), network["proxies"]):
-            self._check_by_lookup(str(request.url))
         timeout = (min(settings.connect_timeout, seconds), min(settings.read_timeout, seconds))
         with self._adapter.ended_after(seconds):
             return self._session.send(request, timeout=timeout, allow_redirects=False, **network)
 
     def _check_by_lookup(self, url: str) -> None:
+        """Refuse a URL that a proxy is to fetch, by what its host's lookup says here."""
         host = _host(url)
-        with contextlib.suppress(OSError, UnicodeError):
+        try:
             infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            _check_addresses(self._adapter.policy, host, (str(info[4][0]) for info in infos))
+        except (OSError, UnicodeError) as error:
+            if not self._policy.needs_lookup(host):
+                return
+            reason = f"{host} can't be looked up here, and where the proxy would connect is not known"
+            if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+                raise requests.ConnectionError(f"{reason} ({error}). {_LOOKUP_HINT}") from None
+            raise UrlRefusedError(reason, _LOOKUP_HINT) from None
+        self._check_addresses(host, (str(info[4][0]) for info in infos))
+
+    def _check_addresses(self, host: str, addresses: Iterable[str]) -> None:
+        """Refuse a host that has any address that is not to be asked: which one is taken is chance."""
+        for address in addresses:
+            if reason := self._policy.refusal(host, address):
+                which = address if same_host(host, address) else f"{host} is {address}, and that"
+                raise UrlRefusedError(f"{which} is {reason}", _HINTS.get(reason, _PRIVATE_HINT))
 
     def _remember(self, url: str) -> None:
         """Never repeat what signs a URL, in this module's texts or in this task's log."""
@@ -224,7 +240,7 @@ def _check_form(url: str) -> None:
         raise UrlRefusedError("it is no valid URL") from None
     if parts.scheme not in ("http", "https"):
         raise UrlRefusedError(f"{shown(url)} is neither http nor https")
-    if not host or re.search(r"[\s\\\x00-\x1f\x7f]", url):
+    if not host or ("%" in host and ":" not in host) or re.search(r"[\s\\\x00-\x1f\x7f]", url):
         raise UrlRefusedError(f"{shown(url)} is no valid URL")
     if user is not None or "@" in parts.netloc:
         raise UrlRefusedError(f"{shown(url)} comes with a user name: such a URL is made to mislead")
@@ -238,102 +254,3 @@ def _origin(url: str) -> tuple[str, str, int]:
 
 def _host(url: str) -> str:
     return urlsplit(url).hostname or ""
-
-
-def _check_addresses(policy: Policy, host: str, addresses: Iterable[str]) -> None:
-    """Refuse a host that has any address that is not to be asked: which one is taken is chance."""
-    for address in addresses:
-        if reason := policy.refusal(host, address):
-            which = address if same_host(host, address) else f"{host} is {address}, and that"
-            raise UrlRefusedError(f"{which} is {reason}", _HINTS.get(reason, _PRIVATE_HINT))
-
-
-class _CheckingAdapter(requests.adapters.HTTPAdapter):
-    """Connects directly to addresses that the policy allows only. Connections to a proxy are requests' own."""
-
-    policy = Policy(allow_private=False, own_host=None)
-
-    def __init__(self) -> None:
-        self._sockets: list[socket.socket] = []
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        adapter = self
-
-        class Plain(_Checked, HTTPConnection):
-            _adapter = adapter
-
-        class Encrypted(_Checked, HTTPSConnection):
-            _adapter = adapter
-
-        class PlainPool(urllib3.HTTPConnectionPool):
-            ConnectionCls = Plain
-
-        class EncryptedPool(urllib3.HTTPSConnectionPool):
-            ConnectionCls = Encrypted
-
-        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": EncryptedPool}
-
-    @contextlib.contextmanager
-    def ended_after(self, seconds: float) -> Iterator[None]:
-        """End the connections made within after so much time: a timeout alone begins anew with every byte."""
-        over = threading.Event()
-        timer = threading.Timer(seconds, self._end, (over,))
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        except TRANSPORT_ERRORS:
-            if not over.is_set():
-                raise
-            raise requests.Timeout(f"timed out: no answer had begun after {seconds:.1f} s") from None
-        finally:
-            timer.cancel()
-            while self._sockets:
-                self._sockets.pop().close()
-
-    def watch(self, connected: socket.socket) -> None:
-        """Take a duplicate, for TLS takes the socket itself away."""
-        self._sockets.append(connected.dup())
-
-    def _end(self, over: threading.Event) -> None:
-        over.set()
-        for each in list(self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-
-class _Checked(HTTPConnection):
-    """A connection that looks its host up once, checks every address, and connects to one that it has checked."""
-
-    _adapter: _CheckingAdapter
-
-    def _new_conn(self) -> socket.socket:
-        # Connect by hand: urllib3 looks a name up and connects to it in one step, with no room for a check between.
-        host = self._dns_host
-        try:
-            infos = socket.getaddrinfo(host.strip("[]"), self.port, type=socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError) as error:
-            raise NameResolutionError(self.host, self, socket.gaierror(str(error))) from error
-        addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
-        _check_addresses(self._adapter.policy, host, addresses)
-        failure: OSError | None = None
-        for address in addresses[:_MAX_ADDRESSES]:
-            try:
-                connected = create_connection(
-                    (address, self.port or 0), self.timeout, self.source_address, self.socket_options
-                )
-            except OSError as error:
-                failure = error
-                continue
-            try:
-                _check_addresses(self._adapter.policy, host, [str(connected.getpeername()[0])])
-                self._adapter.watch(connected)
-            except BaseException:
-                connected.close()
-                raise
-            return connected
-        if isinstance(failure, TimeoutError):
-            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out.") from failure
-        raise NewConnectionError(self, f"Failed to establish a new connection: {failure}") from failure

@@ -8,8 +8,8 @@ import socket
 
 import pytest
 
+from airflow_provider_veo.net.addresses import Policy, plain, special
 from airflow_provider_veo.protocol import VeoDownloadError, VeoDownloadRefusedError
-from airflow_provider_veo.storage.addresses import Policy, plain, special
 from tests.conftest import CANARY
 from tests.storage.conftest import SIGNATURE, files_in, hosting
 from tests.storage.hosts import redirect
@@ -422,9 +422,38 @@ def test_a_proxy_is_used_and_names_are_looked_up_before(host, store, settings, s
         with pytest.raises(VeoDownloadRefusedError, match="did not ask"):
             store(f"http://{name}/x.mp4", settings=dataclasses.replace(strict, **options))
     assert len(host.asked) == 1
-    # A name that only the proxy knows is the proxy's to judge.
-    store("http://only-the-proxy-knows.invalid/x.mp4", settings=dataclasses.replace(strict, **options))
-    assert len(host.asked) == 2
+    # A name that only the proxy can resolve may lead anywhere.
+    url = "http://only-the-proxy-knows.invalid/x.mp4"
+    with pytest.raises((VeoDownloadError, VeoDownloadRefusedError), match="allow_private_media"):
+        store(url, settings=dataclasses.replace(strict, **options))
+    assert len(host.asked) == 1
+    store(url, settings=dataclasses.replace(strict, **options, allow_private_media=True))
+    target.unlink()
+    store(url, settings=dataclasses.replace(strict, **options, base_url="https://only-the-proxy-knows.invalid"))
+    assert len(host.asked) == 3
+
+
+@pytest.mark.parametrize("proxied", [True, False])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "metadata.google.internal",
+        "METADATA.Google.Internal.",
+        "metadata\u3002google\u3002internal",
+        "metadata",
+        "metadata.goog",
+        "instance-data",
+        "instance-data.ec2.internal",
+        "metadata%2Egoogle%2Einternal",
+    ],
+)
+def test_metadata_names_are_refused_whatever_is_allowed(host, store, settings, name, proxied):
+    url = f"http://{name}/x.mp4"
+    proxy = f"http://127.0.0.1:{host.server_port}" if proxied else None
+    allowing = dataclasses.replace(settings, proxy=proxy, base_url=f"https://{name.replace('%2E', '.')}")
+    with pytest.raises(VeoDownloadRefusedError, match=r"metadata service|no valid URL"):
+        store(url, settings=allowing)
+    assert host.asked == []
 
 
 def test_a_proxy_that_is_down_tells_no_password(store, settings):

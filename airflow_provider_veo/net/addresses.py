@@ -26,6 +26,20 @@ _METADATA_SERVICES = frozenset(
 )
 """No video is there, and credentials are."""
 
+_METADATA_NAMES = frozenset(
+    {
+        "metadata",
+        "metadata.goog",
+        "metadata.google.internal",
+        "metadata.azure.internal",
+        "metadata.tencentyun.com",
+        "api.metadata.cloud.ibm.com",
+        "instance-data",
+        "instance-data.ec2.internal",
+    }
+)
+"""Names of the same services, refused without a lookup: behind a proxy, only the proxy may be able to resolve them."""
+
 # IANA's registries of special-purpose addresses. Written out, since what Python calls global differs by version.
 _SPECIAL_V4 = tuple(
     (ipaddress.IPv4Network(network), meaning)
@@ -89,6 +103,18 @@ class Policy:
     allow_private: bool
     own_host: str | None
 
+    def refusal_of_name(self, host: str) -> str | None:
+        """
+        Return why a host is refused by its name alone, or ``None``.
+
+        :param host: as the request names it, IDNA-encoded.
+        """
+        return METADATA if _bare(host) in _METADATA_NAMES else None
+
+    def needs_lookup(self, host: str) -> bool:
+        """Whether a host may only be requested if its addresses are known, also where a proxy connects to it."""
+        return not (self.allow_private or self._is_own(host))
+
     def refusal(self, host: str, address: str) -> str | None:
         """
         Say why a host with this address is not asked, or ``None``.
@@ -99,9 +125,10 @@ class Policy:
         ip = plain(address)
         if ip in _METADATA_SERVICES:
             return METADATA
-        if self.allow_private or (self.own_host and same_host(host, self.own_host)):
-            return None
-        return special(ip)
+        return special(ip) if self.needs_lookup(host) else None
+
+    def _is_own(self, host: str) -> bool:
+        return self.own_host is not None and same_host(host, self.own_host)
 
 
 def plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -1,0 +1,242 @@
+"""The requests adapter of both synchronous clients: the hook's and the downloads'.
+
+Three invariants. A direct connection uses an address that was checked after the only lookup of its name. No request
+outlives its deadline, whatever drips in. A proxy's credentials are in no URL that a client may quote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.utils import select_proxy
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import create_connection
+
+from airflow_provider_veo.net.proxies import Proxy, raise_if_refused
+from airflow_provider_veo.transport import TRANSPORT_ERRORS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+_MAX_ADDRESSES = 8
+"""At most so many addresses of a name are tried, each for the connect timeout."""
+
+
+class GuardedAdapter(requests.adapters.HTTPAdapter):
+    """
+    Sends requests over checked addresses, within deadlines, and through proxies without telling their passwords.
+
+    :param check: called with a host and its addresses, before a direct connection is made and again with the address
+        that it was made to. It refuses by raising.
+    :param check_proxied: called with the URL of a request before it is handed to a proxy. It refuses by raising.
+    """
+
+    def __init__(self, check: Callable[[str, Iterable[str]], None], check_proxied: Callable[[str], None]) -> None:
+        self._check = check
+        self._check_proxied = check_proxied
+        self._credentials: dict[str, Proxy] = {}
+        self._local = threading.local()
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102  requests' own
+        super().init_poolmanager(*args, **kwargs)
+        self._replace_connections(self.poolmanager, _Checked)
+
+    @contextlib.contextmanager
+    def ended_after(self, seconds: float) -> Iterator[None]:
+        """
+        End this thread's requests after that time, connecting and reading included.
+
+        The timeouts of requests start again with every byte. Reading a body that is cut off by this fails, or ends
+        early; a request whose headers are not complete by then raises ``requests.Timeout``.
+
+        :param seconds: in total.
+        """
+        deadline = self._local.deadline = _Deadline(seconds)
+        try:
+            yield
+        finally:
+            self._local.deadline = None
+            deadline.cancel()
+
+    def watch(self, connected: Any) -> None:
+        """Put a socket under this thread's deadline."""
+        if deadline := self._deadline:
+            deadline.watch(connected)
+
+    def check(self, host: str, addresses: Iterable[str]) -> None:
+        """Refuse a host by its addresses, by raising."""
+        self._check(host, addresses)
+
+    def send(  # noqa: D102  requests' own
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        url = str(request.url)
+        named = select_proxy(url, dict(proxies or {}))
+        proxy = Proxy.parse(named) if named else None
+        bare = {"http": proxy.url, "https": proxy.url} if proxy else {}
+        if proxy:
+            self._check_proxied(url)
+            self._remember(proxy)
+        try:
+            response = super().send(request, stream, timeout, verify, cert, bare)
+        except TRANSPORT_ERRORS:
+            self._raise_if_late()
+            raise
+        try:
+            # http.client takes headers that end with the connection for complete ones.
+            self._raise_if_late()
+            raise_if_refused(proxy, url, response.status_code, response.headers)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def proxy_headers(self, proxy: str) -> dict[str, str]:  # noqa: D102  requests' own
+        return self._credentials[proxy].headers
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:  # noqa: D102  requests' own
+        known = self._credentials[proxy]
+        manager = super().proxy_manager_for(proxy if known.is_http else known.url_for_socks, **kwargs)
+        self._replace_connections(manager, _Watched)
+        return manager
+
+    def _remember(self, proxy: Proxy) -> None:
+        if self._credentials.get(proxy.url, proxy) != proxy and (old := self.proxy_manager.pop(proxy.url, None)):
+            old.clear()  # it has the previous password in its headers
+        self._credentials[proxy.url] = proxy
+
+    @property
+    def _deadline(self) -> _Deadline | None:
+        return getattr(self._local, "deadline", None)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline of this thread's request has passed."""
+        deadline = self._deadline
+        return deadline is not None and deadline.is_over.is_set()
+
+    def _raise_if_late(self) -> None:
+        if self.is_late and (deadline := self._deadline):
+            raise requests.Timeout(f"timed out: no complete headers after {deadline.seconds:.1f} s") from None
+
+    def _replace_connections(self, manager: Any, mixin: type[_Watched]) -> None:
+        """Make the pools of a manager open connections of ours, whatever kind its own are (TLS, SOCKS)."""
+        ours = {}
+        for scheme, pool in manager.pool_classes_by_scheme.items():
+            if not issubclass(pool.ConnectionCls, _Watched):
+                connection = type(mixin.__name__, (mixin, pool.ConnectionCls), {"adapter": self})
+                pool = type(pool.__name__, (pool,), {"ConnectionCls": connection})
+            ours[scheme] = pool
+        manager.pool_classes_by_scheme = ours
+
+
+class _Deadline:
+    """Shuts sockets down when its time is over: that ends a read or a write that is blocked in another thread."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.is_over = threading.Event()
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def watch(self, connected: Any) -> None:
+        # A duplicate: TLS takes the descriptor itself away, and the number of one that was closed may be used again.
+        duplicate = socket.socket(fileno=os.dup(connected.fileno()))
+        with self._lock:
+            self._sockets.append(duplicate)
+            if self.is_over.is_set():
+                _shut_down(duplicate)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+        with self._lock:
+            while self._sockets:
+                self._sockets.pop().close()
+
+    def _end(self) -> None:
+        with self._lock:
+            self.is_over.set()
+            for each in self._sockets:
+                _shut_down(each)
+
+
+def host_of(url: str) -> str:
+    """
+    Return the host of a URL as a request names it, IDNA-encoded.
+
+    :raises requests.RequestException: it is not a valid URL.
+    """
+    return urlsplit(str(requests.Request("GET", url).prepare().url)).hostname or ""
+
+
+def _shut_down(connected: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connected.shutdown(socket.SHUT_RDWR)
+
+
+class _Watched(HTTPConnection):
+    """A connection that ends with the deadline of the request that uses it, be it new or taken from a pool."""
+
+    adapter: GuardedAdapter
+
+    def _new_conn(self) -> socket.socket:
+        connected = super()._new_conn()
+        self.adapter.watch(connected)
+        return connected
+
+    def request(self, *arguments: Any, **options: Any) -> None:
+        if self.sock is not None:
+            self.adapter.watch(self.sock)
+        super().request(*arguments, **options)
+
+
+class _Checked(_Watched):
+    """A connection that looks its host up once, checks every address, and connects to one that it has checked."""
+
+    def _new_conn(self) -> socket.socket:
+        # Connect by hand: urllib3 looks a name up and connects to it in one step, with no room for a check between.
+        host = self._dns_host
+        try:
+            infos = socket.getaddrinfo(host.strip("[]"), self.port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            raise NameResolutionError(self.host, self, socket.gaierror(str(error))) from error
+        addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
+        self.adapter.check(host, addresses)
+        failure: OSError | None = None
+        for address in addresses[:_MAX_ADDRESSES]:
+            try:
+                connected = create_connection(
+                    (address, self.port or 0), self.timeout, self.source_address, self.socket_options
+                )
+            except OSError as error:
+                failure = error
+                if self.adapter.is_late:
+                    break
+                continue
+            try:
+                self.adapter.check(host, [str(connected.getpeername()[0])])
+                self.adapter.watch(connected)
+            except BaseException:
+                connected.close()
+                raise
+            return connected
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out.") from failure
+        raise NewConnectionError(self, f"Failed to establish a new connection: {failure}") from failure

@@ -1,0 +1,116 @@
+"""An HTTP or SOCKS proxy, with its user info taken out of its URL.
+
+Clients quote a proxy's URL in errors, so they only get :attr:`Proxy.url`. The credentials travel in a header.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """
+    A proxy.
+
+    :param url: scheme, host and port, without user info.
+    :param user_info: ``user:password`` as the original URL spells it, percent-encoded; empty if there is none.
+    """
+
+    url: str
+    user_info: str = field(default="", repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> Proxy:
+        """
+        Split a proxy's URL. Never raises; :attr:`is_valid` says whether the result can be used.
+
+        Everything up to the last ``@`` is user info, also if a password has an unescaped ``/``, ``?`` or ``#``.
+
+        :param url: with or without a scheme; ``http`` is the default.
+        """
+        url = url.strip()
+        scheme, _, rest = url.partition("://") if "://" in url else ("http", "", url)
+        user_info, _, host = rest.rpartition("@")
+        return cls(f"{scheme}://{host}", user_info)
+
+    @property
+    def scheme(self) -> str:
+        """``http``, ``https``, ``socks5`` and so on, in lower case."""
+        return self.url.partition("://")[0].lower()
+
+    @property
+    def is_http(self) -> bool:
+        """Whether it speaks HTTP, and not SOCKS."""
+        return self.scheme in ("http", "https")
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the URL has a known scheme, a host and, if any, a valid port."""
+        try:
+            parts = urlsplit(self.url)
+            return bool(re.fullmatch(r"https?|socks[45][ah]?", self.scheme) and parts.hostname and parts.port != 0)
+        except ValueError:
+            return False
+
+    @property
+    def url_for_socks(self) -> str:
+        """The URL with its user info, for SOCKS clients only: they know no header."""
+        scheme, _, host = self.url.partition("://")
+        return f"{scheme}://{self.user_info}@{host}" if self.user_info else self.url
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header that authenticates to the proxy; empty without user info. To be sent to nobody else."""
+        if not self.user_info:
+            return {}
+        user, _, password = self.user_info.partition(":")
+        credentials = f"{unquote(user)}:{unquote(password)}"
+        try:
+            token = credentials.encode("latin-1")  # as requests and aiohttp do
+        except UnicodeEncodeError:
+            token = credentials.encode()
+        return {"Proxy-Authorization": f"Basic {base64.b64encode(token).decode('ascii')}"}
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Strings that no message may contain: the password, or a user name that stands alone, and the header."""
+        if not self.user_info:
+            return ()
+        user, separator, password = self.user_info.partition(":")
+        secret = password if separator else user
+        token = self.headers["Proxy-Authorization"].partition(" ")[2]
+        return tuple(dict.fromkeys(text for text in (secret, unquote(secret), token) if text))
+
+
+class ProxyRefusedError(OSError):
+    """The proxy refused the request, so that nothing reached the host behind it."""
+
+
+def raise_if_refused(proxy: Proxy | None, url: str, status: int, headers: Mapping[str, str]) -> None:
+    """
+    Tell a proxy's own 407 from an answer of the host behind it.
+
+    Only a plain http request is answered by the proxy in the host's place; an https request goes through a tunnel.
+
+    :param headers: of the answer, in any letter case (as both clients have them).
+    :raises ProxyRefusedError: the answer is the proxy's.
+    """
+    is_plain = url.lower().startswith("http://")
+    if proxy and proxy.is_http and is_plain and status == 407 and "Proxy-Authenticate" in headers:
+        raise ProxyRefusedError(
+            f"the proxy {proxy.url} answered HTTP 407. Check the user name and password in the proxy's URL."
+        )
+
+
+def from_environment() -> dict[str, Proxy]:
+    """Return the proxies of the environment, by the scheme that they are for; ``all`` is for every scheme."""
+    return {scheme: Proxy.parse(url) for scheme, url in getproxies().items() if url and scheme != "no"}
