@@ -451,7 +451,7 @@ def test_metadata_names_are_refused_whatever_is_allowed(host, store, settings, n
     url = f"http://{name}/x.mp4"
     proxy = f"http://127.0.0.1:{host.server_port}" if proxied else None
     allowing = dataclasses.replace(settings, proxy=proxy, base_url=f"https://{name.replace('%2E', '.')}")
-    with pytest.raises(VeoDownloadRefusedError, match="metadata service|no valid URL"):
+    with pytest.raises(VeoDownloadRefusedError, match=r"metadata service|no valid URL"):
         store(url, settings=allowing)
     assert host.asked == []
 
