@@ -202,7 +202,7 @@ class _Watched(HTTPConnection):
         return connected
 
     def _tunnel(self) -> None:
-        super()._tunnel()  # type: ignore[misc]  # http.client's, known to no stub
+        super()._tunnel()
         if self.adapter.is_late:  # headers that end with the connection look complete: there is no tunnel
             raise TimeoutError("the proxy did not complete its answer in time")
 
