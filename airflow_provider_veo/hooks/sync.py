@@ -260,8 +260,8 @@ class VeoHook(BaseHook):
             session.request(
                 method,
                 url,
-                # Without an auth object, ~/.netrc goes before the key. Proxy and CA bundle are given with each request,
-                # since the environment's go before those of a session.
+                # Without an auth object requests prefers ~/.netrc to our header. Proxy and CA bundle are given with
+                # each request, since the environment's take precedence over those of a session.
                 auth=Bearer(settings.api_key),
                 proxies={"http": settings.proxy, "https": settings.proxy} if settings.proxy else None,
                 verify=settings.ca_bundle or True,

@@ -201,6 +201,11 @@ class _Watched(HTTPConnection):
         self.adapter.watch(connected)
         return connected
 
+    def _tunnel(self) -> None:
+        super()._tunnel()
+        if self.adapter.is_late:  # headers that end with the connection look complete: there is no tunnel
+            raise TimeoutError("the proxy did not complete its answer in time")
+
     def request(self, *arguments: Any, **options: Any) -> None:
         if self.sock is not None:
             self.adapter.watch(self.sock)
