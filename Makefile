@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVERS := $(VENV)/.servers
 BROWSER := $(VENV)/.browser
+RELEASE := $(VENV)/.release
 PAGE := airflow_provider_veo/ui/page
 NPM := PATH="$(abspath $(BIN)):$$PATH" npm --prefix $(PAGE) --silent
 LINES := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow-*.in))
@@ -18,7 +19,7 @@ WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui-demo ui test test-system test-chaos test-matrix test-distributed test-browser lint bench constraints clean
+.PHONY: help setup demo ui-demo ui test test-system test-chaos test-matrix test-distributed test-browser lint bench release-check constraints clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +38,10 @@ $(SERVERS): $(READY)
 $(BROWSER): $(READY)
 	@$(BIN)/python -m tests.distributed.machine chromium
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[ui]"
+	@touch $@
+
+$(RELEASE): $(READY)
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[release]"
 	@touch $@
 
 $(PAGE)/node_modules: $(BROWSER) $(PAGE)/package-lock.json
@@ -86,10 +91,13 @@ lint: $(READY) ## ruff, mypy, import-linter
 bench: $(SERVERS) ## measure, side by side with what a user would pick instead
 	@$(BIN)/python -m bench
 
+release-check: $(RELEASE) ## build wheel and sdist, check them, and write the SBOM
+	@$(BIN)/python scripts/release_check.py
+
 constraints: $(READY) ## pin the newest versions of everything, for each line of Airflow
 	@for line in $(LINES); do \
 	    case $$line in \
-	        3.0) extra="--extra fab";; 3.1|3.2) extra="--extra ui";; 3.3) extra="--extra distributed --extra ui";; *) extra=;; \
+	        3.0) extra="--extra fab";; 3.1|3.2) extra="--extra ui";; 3.3) extra="--extra distributed --extra release --extra ui";; *) extra=;; \
 	    esac; \
 	    $(COMPILE) --upgrade --extra dev $$extra --constraint constraints/airflow-$$line.in \
 	        --output-file constraints/airflow-$$line.txt pyproject.toml || exit; \
