@@ -250,7 +250,7 @@ def test_it_outlasts(relay, fault):
     ("fault", "kind", "part"),
     [
         ("failed=blocked by policy", VeoGenerationFailedError, "blocked by policy"),
-        ("no-url", VeoResponseError, "paid for"),
+        ("no-url", VeoResponseError, "is billed"),
         ("query:status=401", VeoAuthenticationError, "API key"),
         ("query:status-word=pending", VeoTimeoutError, "'pending'"),
         ("query:rate-limit=60", VeoTimeoutError, "The last question got no answer"),

@@ -136,7 +136,7 @@ def test_a_failed_generation_tells_the_relays_reason(relay, hook, form):
 
 def test_a_video_that_never_gets_a_url(relay, hook):
     relay.set_faults("no-url")
-    with pytest.raises(VeoResponseError, match="paid for"):
+    with pytest.raises(VeoResponseError, match="is billed"):
         wait(hook, hook.create_video(BODY))
     assert relay.stats()["requests"]["query"] == 4
 

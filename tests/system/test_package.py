@@ -57,7 +57,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(distributions):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert tops == {"airflow_provider_veo", f"airflow_provider_veo-{__version__}.dist-info"}
-    page = [f"ui/page/dist/{name}" for name in ("index.html", "licenses.md", "assets/index.js", "assets/index.css")]
+    built = ("index.html", "help.html", "licenses.md", "assets/index.js", "assets/index.css", "assets/help.css")
+    page = [f"ui/page/dist/{name}" for name in built]
     for needed in ("py.typed", "protocol/schemas/create_request.json", "sandbox/cli.py", *page):
         assert f"airflow_provider_veo/{needed}" in names
     assert sum(name.startswith("airflow_provider_veo/ui/page/") for name in names) == len(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import time
 from urllib.parse import quote
@@ -135,10 +136,100 @@ def test_files_play_and_are_served_in_parts(page):
         assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{card['bytes']}")
 
 
-def test_a_video_that_was_not_stored_is_linked_and_never_loaded(page):
+def test_a_video_that_was_not_stored_is_loaded_from_named_hosts_only(page):
     card = page.anna.cards()["markup"]
-    assert (card["file_href"], card["remote_src"], card["preview"]) == (None, None, None)
+    assert (card["file_href"], card["remote_src"], card["preview"]) == (None, card["video_url"], "remote")
     assert requests.get(card["video_url"], timeout=60).headers["Content-Type"] == "video/mp4"
+    policy = page.anna.ask("").headers["Content-Security-Policy"]
+    assert f"media-src 'self' {page.relay.url};" in policy
+    video = {
+        "id": "elsewhere",
+        "prompt": "markup",
+        "state": "succeeded",
+        "video_url": "http://videos.example.com/x.mp4",
+    }
+    with page.ben.edited_xcom("veo_gallery", "markup", "veo_video", video):
+        card = page.anna.cards()["markup"]
+    assert (card["remote_src"], card["preview"]) == (None, None)
+    assert card["video_url"] == video["video_url"]
+
+
+def test_an_edited_xcom_shows_no_file_of_another_dag(page):
+    film = page.admin.ask(f"api/videos?dag_id={HIDDEN}").json()["videos"][0]
+    assert film["preview"] == "file"
+    assert page.admin.ask(film["file_href"]).status_code == 200
+    with page.ben.edited_xcom("veo_gallery", "wide", "veo_path", film["file"]):
+        assert page.ben.cards()["wide"]["file_href"] is None
+        assert page.ben.ask(f"api/files/veo_gallery/{quote(RUN, safe='')}/wide/-1").status_code == 404
+    assert page.ben.cards()["wide"]["preview"] == "file"
+
+
+def test_an_edited_xcom_shows_no_batch_of_another_dag(page):
+    (batch,) = page.admin.ask(f"api/batches?dag_id={HIDDEN}").json()["batches"]
+    secret = page.admin.ask(f"{batch_path(HIDDEN, 'batch')}/videos").json()["videos"]
+    assert [each["prompt"] for each in secret] == ["nor of this"]
+    folder = secret[0]["file"].rpartition("/videos/")[0]
+    progress = {"total": 1, "done": 1, "failed": 0, "generating": 0, "to_submit": 0, "folder": folder}
+    with page.ben.edited_xcom("veo_night", "make", "progress", progress):
+        answer = page.ben.ask(f"{batch_path()}/videos")
+        file = page.ben.ask(f"api/files/veo_night/{quote(RUN, safe='')}/make/-1", key=secret[0]["name"], at=0)
+    for refused in answer, file:
+        assert (refused.status_code, refused.json()) == (404, {"detail": "There is nothing to show here."})
+    assert batch["preview"] is None
+
+
+@pytest.mark.parametrize(
+    ("task_id", "key", "value"),
+    [
+        ("wide", "veo_video", {"id": "x", "prompt": "p", "cost": 10**400, "state": "succeeded"}),
+        ("wide", "veo_video", {"id": {"a": 1}, "prompt": "half \ud800 of one\x00", "state": ["x"], "model": "\udfff"}),
+        (
+            "make",
+            "progress",
+            {"folder": "f", "to_submit": 0, "total": 1, "done": 0, "failed": 0, "generating": 0, "since": 1e300},
+        ),
+        (
+            "make",
+            "progress",
+            {"folder": "f", "to_submit": 10**400, "total": 1, "done": 0, "failed": 0, "generating": 0, "since": None},
+        ),
+    ],
+)
+def test_one_hostile_xcom_leaves_the_lists_to_all_readers(page, task_id, key, value):
+    dag_id = "veo_gallery" if task_id == "wide" else "veo_night"
+    with page.ben.edited_xcom(dag_id, task_id, key, value):
+        videos = page.anna.ask("api/videos", limit=100)
+        batches = page.anna.ask("api/batches", limit=100)
+        assert (videos.status_code, batches.status_code) == (200, 200)
+        assert "tall" in page.anna.cards()
+        shown = batches.json()["batches"] if key == "progress" else videos.json()["videos"]
+        (card,) = [each for each in shown if (each["dag_id"], each["task_id"]) == (dag_id, task_id)]
+        assert card.get("broken") or card["cost"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters"),
+    [
+        ("api/videos", {"to": "9999-12-31"}),
+        ("api/videos", {"cursor": "W1tbW1tbW1tbW10="}),
+        ("api/videos", {"cursor": base64.b64encode(b'[true, "2026-01-01T00:00:00+00:00", 1e999, "x", 1]').decode()}),
+        ("api/videos", {"cursor": base64.b64encode(b"[" * 6_000).decode()}),
+        ("api/videos", {"text": "\x00"}),
+        (f"api/batches/veo_night/{quote(RUN, safe='')}/make/{10**30}", {}),
+        (f"api/files/veo_night/{quote(RUN, safe='')}/make/{10**30}", {}),
+        (f"api/batches/veo_night/{quote(RUN, safe='')}/make/-1/videos", {"cursor": "9" * 5000}),
+        (f"api/files/veo_night/{quote(RUN, safe='')}/make/-1", {"key": "one", "at": "9" * 5000}),
+    ],
+)
+def test_no_crafted_parameter_is_an_error_of_the_server(page, path, parameters):
+    assert page.anna.ask(path, **parameters).status_code in (200, 404, 422)
+
+
+def test_a_range_of_thousands_of_digits_is_the_whole_file(page):
+    card = page.anna.cards()["wide"]
+    headers = {"Range": f"bytes=0-{'9' * 5000}"}
+    answer = page.anna.get(page.anna.base + card["file_href"], headers=headers, timeout=60)
+    assert (answer.status_code, len(answer.content)) == (200, card["bytes"])
 
 
 def test_batches_open_into_their_videos(page):
