@@ -6,13 +6,7 @@ complete to HTTP; its boxes then don't add up.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import logging
-    from collections.abc import Callable
 
 HEAD_BYTES = 64
 """Enough to tell the containers apart, by ISO 14496-12 and RFC 8794."""
@@ -31,13 +25,11 @@ class Container:
 
     name: str
     content_type: str
-    demuxer: str
-    """FFmpeg's name for it. Named to FFmpeg, so that it doesn't take the file for a playlist, and opens others."""
 
 
-MP4 = Container("MP4", "video/mp4", "mov")
-MOV = Container("MOV", "video/quicktime", "mov")
-WEBM = Container("WebM", "video/webm", "matroska")
+MP4 = Container("MP4", "video/mp4")
+MOV = Container("MOV", "video/quicktime")
+WEBM = Container("WebM", "video/webm")
 
 
 class NotVideoError(Exception):
@@ -191,11 +183,11 @@ class _Elements(_Walk):
     def _needed(self, header: bytearray) -> int:
         if not header:
             return 1
-        id_bytes = _vint_bytes(header[0])
-        return id_bytes + (_vint_bytes(header[id_bytes]) if len(header) > id_bytes else 1)
+        id_bytes = vint_bytes(header[0])
+        return id_bytes + (vint_bytes(header[id_bytes]) if len(header) > id_bytes else 1)
 
     def _skipped(self, header: bytes) -> int:
-        id_bytes = _vint_bytes(header[0])
+        id_bytes = vint_bytes(header[0])
         bits = 7 * (len(header) - id_bytes)
         size = int.from_bytes(header[id_bytes:], "big") & ((1 << bits) - 1)
         if header[:id_bytes] == _SEGMENT:
@@ -204,49 +196,6 @@ class _Elements(_Walk):
         return size
 
 
-def _vint_bytes(first: int) -> int:
+def vint_bytes(first: int) -> int:
     """Return the length of a number that begins with this byte: its leading zero bits, and one."""
     return min(8, 9 - first.bit_length())
-
-
-@dataclass(frozen=True)
-class Picture:
-    """How a video plays; a field is ``None`` where that can't be told."""
-
-    width: int | None = None
-    height: int | None = None
-    duration_seconds: float | None = None
-
-
-def probe(open_file: Callable[[], IO[bytes]], container: Container, log: logging.Logger) -> Picture:
-    """
-    Read how a video plays with PyAV, where that is installed. Reads its index, and holds no more than that.
-
-    :param open_file: opens the file, for reading and seeking.
-    """
-    if importlib.util.find_spec("av") is None:
-        return Picture()
-    import av
-
-    try:
-        with open_file() as file, av.open(_Readable(file), "r", format=container.demuxer) as video:
-            streams = video.streams.video
-            duration = video.duration / av.time_base if video.duration else None
-            return Picture(
-                width=streams[0].width if streams else None,
-                height=streams[0].height if streams else None,
-                duration_seconds=round(duration, 3) if duration else None,
-            )
-    except Exception as error:
-        # The file is what the server holds, and whole; that FFmpeg doesn't know it is no reason to lose it.
-        log.warning("Width, height and duration are not known: PyAV can't read the file: %s", error)
-        return Picture()
-
-
-class _Readable:
-    """All that FFmpeg gets of a file: no name, so that it can't open another one."""
-
-    def __init__(self, file: Any) -> None:
-        self.read = file.read
-        self.seek = file.seek
-        self.tell = file.tell

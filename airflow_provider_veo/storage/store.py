@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_veo.protocol import VeoDownloadError, VeoDownloadRefusedError, VeoError, envelope
 from airflow_provider_veo.protocol.text import first_line
-from airflow_provider_veo.storage import DEFAULT_MAX_BYTES, DEFAULT_TIMEOUT, media, remote
+from airflow_provider_veo.storage import DEFAULT_MAX_BYTES, DEFAULT_TIMEOUT, remote
 from airflow_provider_veo.storage.comparison import Comparison, DifferentError, SameError
+from airflow_provider_veo.storage.picture import Picture, probe
 from airflow_provider_veo.storage.sinks import BusyError, Sink, open_sink
 from airflow_provider_veo.storage.transfer import Order, Received, Transfer
 from airflow_provider_veo.storage.web import Web, shown
@@ -41,7 +42,7 @@ class StoredVideo:
     content_type: str
     """``video/mp4``, ``video/quicktime`` or ``video/webm``: what its own bytes say."""
     width: int | None = None
-    """In pixels. This one and the next two are known where PyAV is installed and can read the file."""
+    """In pixels. This and the next two are ``None`` where the file's index does not say."""
     height: int | None = None
     duration_seconds: float | None = None
     veo_task_id: str | None = None
@@ -135,7 +136,7 @@ class _Store:
         with self._storing():
             sink.seal()
         # While it has no name nobody waits for it; what can only be read under its name is looked at after.
-        picture = media.probe(sink.open_sealed, received.container, self._log) if sink.sealed_is_readable else None
+        picture = probe(sink.open_sealed, received.container, self._log) if sink.sealed_is_readable else None
         with self._storing():
             sink.finish()
         picture = picture or self._probe(received)
@@ -179,15 +180,15 @@ class _Store:
     def _fetch_into(self, sink: Sink) -> Received:
         return Transfer(self._order, self._web, sink, self._storing, self._log).run()
 
-    def _probe(self, received: Received) -> media.Picture:
-        return media.probe(lambda: remote.open_for_reading(self._path), received.container, self._log)
+    def _probe(self, received: Received) -> Picture:
+        return probe(lambda: remote.open_for_reading(self._path), received.container, self._log)
 
     def _is_named_for_it(self) -> bool:
         from airflow_provider_veo.storage.names import video_name
 
         return bool(self._order.veo_task_id) and video_name(str(self._order.veo_task_id)) in self._path.name
 
-    def _result(self, received: Received, picture: media.Picture) -> StoredVideo:
+    def _result(self, received: Received, picture: Picture) -> StoredVideo:
         return StoredVideo(
             uri=remote.uri(self._path),
             bytes=received.size,
