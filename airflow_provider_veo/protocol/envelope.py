@@ -55,8 +55,12 @@ class Answer:
     """Why the body is no JSON object; ``None`` where it is."""
     is_error: bool
     """Whether the body is an error envelope."""
-    codes: tuple[str, ...]
-    """``code`` and ``type`` of the envelope, as texts. They tell the truth; the message does not (family)."""
+    codes: tuple[str, ...] = field(repr=False)
+    """
+    ``code`` and ``type`` of the envelope. They tell the truth; the message does not (family).
+
+    Not redacted, since they decide whether money was spent: a proxy's password may be part of a code's name.
+    """
     request_id: str | None
     retry_after: float | None
     """Seconds."""
@@ -84,7 +88,7 @@ class Answer:
     @property
     def code(self) -> str | None:
         """The envelope's ``code``, or else its ``type``."""
-        return self.codes[0] if self.codes else None
+        return excerpt(self.codes[0], self.secrets) if self.codes else None
 
     @property
     def is_out_of_money(self) -> bool:
@@ -133,7 +137,7 @@ def read(
         content=content,
         problem=problem,
         is_error=message is not None,
-        codes=tuple(excerpt(code, secrets) for code in codes),
+        codes=codes,
         request_id=_request_id(names, message, secrets),
         retry_after=_retry_after(names, now),
         text=text,

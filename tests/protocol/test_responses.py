@@ -259,6 +259,13 @@ header_values = st.text(max_size=30) | st.sampled_from(["5", "Wed, 21 Oct 2026 0
 headers = st.dictionaries(st.sampled_from(["Retry-After", "Date", "Location", "X-Request-Id"]), header_values)
 
 
+def test_secret_that_is_part_of_a_code_does_not_change_what_the_code_means():
+    body = json.dumps({"error": {"code": "insufficient_user_quota", "message": "no money"}}).encode()
+    with pytest.raises(VeoQuotaError) as raised:
+        parse_create(500, {}, body, secrets=("quota",))
+    assert "quota" not in str(raised.value.code)
+
+
 @settings(max_examples=600)
 @given(
     st.sampled_from([200, 201, 204, 301, 400, 401, 403, 404, 408, 429, 500, 502, 503]) | st.integers(100, 999),
