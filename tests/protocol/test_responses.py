@@ -262,7 +262,7 @@ headers = st.dictionaries(st.sampled_from(["Retry-After", "Date", "Location", "X
 def test_secret_that_is_part_of_a_code_does_not_change_what_the_code_means():
     body = json.dumps({"error": {"code": "insufficient_user_quota", "message": "no money"}}).encode()
     with pytest.raises(VeoQuotaError) as raised:
-        parse_create(500, {}, body, secrets=("quota",))
+        responses.parse_create(500, {}, body, secrets=("quota",))
     assert "quota" not in str(raised.value.code)
 
 
