@@ -145,7 +145,10 @@ def element(kind, content):
     return bytes.fromhex(kind) + b"\x08" + len(content).to_bytes(4, "big") + content
 
 
-def webm(duration=struct.pack(">d", 3000.0), width=b"\x02\x80", scale=b"\x0f\x42\x40"):
+THREE_SECONDS = struct.pack(">d", 3000.0)
+
+
+def webm(duration=THREE_SECONDS, width=b"\x02\x80", scale=b"\x0f\x42\x40"):
     info = element("1549a966", element("2ad7b1", scale) + element("4489", duration))
     sound = element("ae", element("83", b"\2"))
     video = element("ae", element("e0", element("b0", width) + element("ba", b"\1\x68")) + element("83", b"\1"))
