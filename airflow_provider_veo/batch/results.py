@@ -41,7 +41,7 @@ ended without a video. ``not_submitted``: it was not sent; nothing is paid.
 RESULTS, SUMMARY = "results.jsonl", "summary.json"
 _IMAGE_CHARACTERS = 2048
 """An image may be a ``data:`` URI of megabytes."""
-_FILE_FACTS = ("bytes", "sha256", "content_type", "width", "height", "duration_seconds")
+_FILE_FACTS = ("bytes", "sha256", "content_type", "width", "height", "duration_seconds", "verified")
 _REASONS_SHOWN = 5
 
 UNKNOWN_TEXT = (

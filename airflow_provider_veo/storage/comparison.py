@@ -6,8 +6,8 @@ import hashlib
 from typing import IO, TYPE_CHECKING
 
 from airflow_provider_veo.storage.media import Inspector, NotVideoError
+from airflow_provider_veo.storage.order import Received
 from airflow_provider_veo.storage.sinks import Sink
-from airflow_provider_veo.storage.transfer import Received
 
 if TYPE_CHECKING:
     from airflow_provider_veo.storage.digests import Digests
@@ -95,7 +95,7 @@ class Comparison(Sink):
             return None
         if missing or inspector.container is None:
             return None
-        return Received(self._size, sha256.hexdigest(), inspector.container)
+        return Received(self._size, sha256.hexdigest(), inspector.container, verified=inspector.tells_its_end)
 
     def _digests(self) -> dict[str, bytes]:
         seen = {name: hashlib.new(name, usedforsecurity=False) for name in ("md5", "sha256")}

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 HEAD_BYTES = 64
 """Enough to tell the containers apart, by ISO 14496-12 and RFC 8794."""
+MAX_HEADERS = 100_000
+"""Parts that are followed in one file. What comes after them is not looked at, so that its end is unknown."""
+_ENTERED_BYTES = 16
+"""The longest header of a box. Fewer bytes than that at the end of an index are skipped."""
 _QUOTED_BYTES = 4096
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
@@ -80,6 +84,11 @@ class Inspector:
             self._decide()
         return self._walk.missing() if self._walk else None
 
+    @property
+    def tells_its_end(self) -> bool:
+        """Whether the structure of a file that lacks nothing tells where it ends, without a length from outside."""
+        return self._walk is not None and self._walk.tells_its_end
+
     def _decide(self) -> None:
         head = bytes(self._head)
         self.container = container_of(head)
@@ -120,11 +129,19 @@ class _Walk:
         self.position = 0
         self.next = 0
         """Where the next byte of a header is."""
+        self.entered_end = 0
+        """Where the part ends whose own parts are followed."""
         self.open_end = False
         """The present part goes on to the end of the file, wherever that is."""
         self.lacks: set[bytes] = set()
         """Parts that every file of this kind has, and that did not come yet."""
         self._header = bytearray()
+        self._headers_left = MAX_HEADERS
+
+    @property
+    def tells_its_end(self) -> bool:
+        """Whether nothing can follow: asked at the end, of a file that lacks nothing."""
+        raise NotImplementedError
 
     def feed(self, data: bytes) -> None:
         end = self.position + len(data)
@@ -136,14 +153,17 @@ class _Walk:
             if len(self._header) == self._needed(self._header):
                 self.next += self._skipped(bytes(self._header))
                 self._header.clear()
+                self._headers_left -= 1
+                self.open_end = self.open_end or not self._headers_left
         self.position = end
 
     def missing(self) -> str | None:
         """Say what is missing at the end, or ``None``."""
         if not self.open_end and self._header:
             return "it ends within the header of a part"
-        if not self.open_end and self.position < self.next:
-            return f"its last part needs {self.next - self.position} bytes more"
+        end = max(self.next, self.entered_end)
+        if not self.open_end and self.position < end:
+            return f"its last part needs {end - self.position} bytes more"
         return f"there is no {min(self.lacks).decode('latin-1')} part in it" if self.lacks else None
 
     def _needed(self, header: bytearray) -> int:
@@ -156,21 +176,42 @@ class _Walk:
 
 
 class _Boxes(_Walk):
-    """ISO-BMFF: size, type. A size of 1 means that 64 bits of it follow, of 0 that the box is all the rest."""
+    """
+    ISO-BMFF: size, type. A size of 1 means that 64 bits of it follow, of 0 that the box is all the rest.
+
+    ``moov`` is entered: an ``mvex`` in it says that fragments follow, any number of them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.lacks = {b"moov", b"mdat"}  # the index, and what is played
+        self._fragmented = False
+        self._last = b""
+
+    @property
+    def tells_its_end(self) -> bool:
+        """A fragmented file ends with ``mfra``; any other with the last box, if that has a size."""
+        return not self.open_end and (not self._fragmented or self._last == b"mfra")
 
     def _needed(self, header: bytearray) -> int:
         return 16 if header[:4] == b"\0\0\0\1" else 8
 
     def _skipped(self, header: bytes) -> int:
-        size = int.from_bytes(header[8:] or header[:4], "big")
-        self.lacks.discard(header[4:8])
-        # Sizes of 2 to 7 are none: what follows can't be followed, and may be padding.
-        self.open_end = size < len(header)
-        return size - len(header)
+        size, kind = int.from_bytes(header[8:] or header[:4], "big"), header[4:8]
+        skipped = size - len(header)
+        if self.next <= self.entered_end:
+            self._fragmented = self._fragmented or kind == b"mvex"
+            rest = self.entered_end - self.next
+            return skipped if 0 <= skipped <= rest - _ENTERED_BYTES else rest
+        self.lacks.discard(kind)
+        self._fragmented = self._fragmented or kind == b"moof"
+        self._last = kind
+        # Sizes of 2 to 7 are invalid: what follows can't be followed, and may be padding.
+        self.open_end = skipped < 0
+        if kind == b"moov" and skipped >= _ENTERED_BYTES:
+            self.entered_end = self.next + skipped
+            return 0
+        return skipped
 
 
 class _Elements(_Walk):
@@ -179,6 +220,12 @@ class _Elements(_Walk):
     def __init__(self) -> None:
         super().__init__()
         self.lacks = {b"Segment"}
+        self._has_sized_segment = False
+
+    @property
+    def tells_its_end(self) -> bool:
+        """A segment of a known size holds everything that is played."""
+        return self._has_sized_segment
 
     def _needed(self, header: bytearray) -> int:
         if not header:
@@ -190,9 +237,11 @@ class _Elements(_Walk):
         id_bytes = vint_bytes(header[0])
         bits = 7 * (len(header) - id_bytes)
         size = int.from_bytes(header[id_bytes:], "big") & ((1 << bits) - 1)
+        is_unknown = size == (1 << bits) - 1
         if header[:id_bytes] == _SEGMENT:
             self.lacks.clear()
-        self.open_end = size == (1 << bits) - 1 or header[:id_bytes] not in (_EBML, _SEGMENT)
+            self._has_sized_segment = not is_unknown
+        self.open_end = is_unknown or header[:id_bytes] not in (_EBML, _SEGMENT)
         return size
 
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_veo.protocol import VeoDownloadError, VeoDownloadRefusedError, VeoError, envelope
 from airflow_provider_veo.protocol.text import first_line
 from airflow_provider_veo.storage import DEFAULT_MAX_BYTES, DEFAULT_TIMEOUT, remote
 from airflow_provider_veo.storage.comparison import Comparison, DifferentError, SameError
+from airflow_provider_veo.storage.order import Order, Received
 from airflow_provider_veo.storage.picture import Picture, probe
 from airflow_provider_veo.storage.sinks import BusyError, Sink, open_sink
-from airflow_provider_veo.storage.transfer import Order, Received, Transfer
+from airflow_provider_veo.storage.transfer import Transfer
 from airflow_provider_veo.storage.web import Web, shown
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ Overwrite = Literal["never", "always"]
 
 @dataclass(frozen=True)
 class StoredVideo:
-    """A file in a storage, whole."""
+    """A file in a storage."""
 
     uri: str
     """Where it is, without the name of an Airflow connection."""
@@ -46,6 +47,11 @@ class StoredVideo:
     height: int | None = None
     duration_seconds: float | None = None
     veo_task_id: str | None = None
+    verified: bool = True
+    """
+    Whether the file's end is confirmed: by a length or checksum from the host, by the file's own structure, or by a
+    second request. ``False``: everything that the host sent is stored, and that may not be the whole video.
+    """
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is known, as JSON knows it."""
@@ -166,8 +172,10 @@ class _Store:
             if received.size == size:
                 return received
             raise DifferentError(f"it has {size} bytes, and the video has {received.size}")
-        except SameError:
-            pass
+        except SameError:  # by the host's checksum, which is of the whole file
+            with self._storing():
+                same = comparison.looked_at()
+            return same and replace(same, verified=True)
         except DifferentError as different:
             raise self._another_file(str(different)) from None
         except VeoDownloadError as error:
@@ -189,6 +197,12 @@ class _Store:
         return bool(self._order.veo_task_id) and video_name(str(self._order.veo_task_id)) in self._path.name
 
     def _result(self, received: Received, picture: Picture) -> StoredVideo:
+        if not received.verified:
+            self._log.warning(
+                "%s is unverified and may be cut off: the host gave no length, and neither the file's structure nor a "
+                "second request tells where it ends. Play it to the end before you rely on it.",
+                self._path,
+            )
         return StoredVideo(
             uri=remote.uri(self._path),
             bytes=received.size,
@@ -198,6 +212,7 @@ class _Store:
             height=picture.height,
             duration_seconds=picture.duration_seconds,
             veo_task_id=self._order.veo_task_id,
+            verified=received.verified,
         )
 
     def _another_file(self, difference: str) -> VeoError:

@@ -6,10 +6,10 @@ Whatever else happens, the next try begins at the first byte.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NoReturn
 
@@ -17,8 +17,10 @@ import tenacity
 
 from airflow_provider_veo.protocol import VeoDownloadError, VeoDownloadRefusedError, VeoError, envelope
 from airflow_provider_veo.protocol.text import first_line
+from airflow_provider_veo.storage.confirmation import Evidence, announced, evidence
 from airflow_provider_veo.storage.digests import Digests
-from airflow_provider_veo.storage.media import Container, Inspector, NotVideoError
+from airflow_provider_veo.storage.media import Inspector, NotVideoError
+from airflow_provider_veo.storage.order import Received
 from airflow_provider_veo.storage.web import UrlRefusedError, shown
 from airflow_provider_veo.transport import TRANSPORT_ERRORS
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
+    from airflow_provider_veo.storage.order import Order
     from airflow_provider_veo.storage.sinks import Sink
     from airflow_provider_veo.storage.web import Answer, Web
 
@@ -40,47 +43,9 @@ _FOR_NOW = (408, 425, 429)
 _BODY_BYTES = 64 * 1024
 _BODY_SECONDS = 10.0
 _RANGE = re.compile(r"bytes\s+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
-_LENGTH = re.compile(r"[0-9]{1,18}")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 
 _backoff = tenacity.wait_exponential_jitter(initial=1, max=20, jitter=1)
-
-
-@dataclass(frozen=True)
-class Received:
-    """What is known of a file that came whole."""
-
-    size: int
-    sha256: str
-    container: Container
-
-
-@dataclass(frozen=True)
-class Order:
-    """
-    What is to be fetched, and within which limits.
-
-    :param url: where it is.
-    :param fresh_url: asks for a new one.
-    :param veo_task_id: the id that the relay gave, if that is known.
-    :param destination: where it goes, for people.
-    :param max_bytes: of the file.
-    :param timeout: seconds in all.
-    :param deadline: when they are over, on the monotonic clock.
-    """
-
-    url: str
-    fresh_url: Callable[[], str | None] | None
-    veo_task_id: str | None
-    destination: str
-    max_bytes: int
-    timeout: float
-    deadline: float
-
-    @property
-    def what(self) -> str:
-        """Say what this is, to a person."""
-        return f"video {self.veo_task_id}" if self.veo_task_id else "a video"
 
 
 class _Again(Exception):
@@ -167,12 +132,16 @@ class Transfer:
             headers |= {"Range": f"bytes={self._size}-", "If-Range": self._validator}
         with self._ask(headers) as answer:
             self._judge(answer, wanted_part="Range" in headers)
-            self._receive(answer)
+            with answer.ended_after(self._seconds_left()):
+                self._receive(answer)
         return self._whole()
+
+    def _seconds_left(self) -> float:
+        return max(0.1, self._deadline - time.monotonic())
 
     def _ask(self, headers: Mapping[str, str]) -> Answer:
         try:
-            return self._web.get(self._url, headers, max(0.1, self._deadline - time.monotonic()))
+            return self._web.get(self._url, headers, self._seconds_left())
         except TRANSPORT_ERRORS as error:
             failure = self._error(
                 f"got no answer: {self._web.describe(error)}.", "The host was not reached, or said nothing."
@@ -184,6 +153,7 @@ class Transfer:
         status = answer.status
         if status == 206 and wanted_part:
             if self._continues(answer):
+                self._refuse_if_too_large(self._total or 0)
                 return
             self._start_over()
             self._fail("got a part of another file, or another part.", "The file has changed, or the server mixes.")
@@ -229,20 +199,21 @@ class Transfer:
     def _continues(self, answer: Answer) -> bool:
         """Whether this is the rest of the very file whose beginning is here."""
         part = _RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
-        return (
-            part is not None
-            and int(part[1]) == self._size
-            and int(part[2]) < int(part[3])
-            and self._total in (None, int(part[3]))
-            and self._validator == _validator(answer.headers)
-            and self._source == shown(answer.url)
-        )
+        if (
+            part is None
+            or int(part[1]) != self._size
+            or int(part[2]) >= int(part[3])
+            or self._total not in (None, int(part[3]))
+            or self._validator != _validator(answer.headers)
+            or self._source != shown(answer.url)
+        ):
+            return False
+        self._total = int(part[3])
+        return True
 
     def _learn(self, answer: Answer) -> None:
         """Note what the server says of the file, before any of it is read."""
-        length = answer.headers.get("Content-Length", "").strip()
-        chunked = "chunked" in answer.headers.get("Transfer-Encoding", "").lower()
-        self._total = int(length) if _LENGTH.fullmatch(length) and not chunked else None
+        self._total = announced(answer.headers)
         self._validator = _validator(answer.headers)
         self._source = shown(answer.url)
         self._digests = Digests.of(answer.headers)
@@ -262,11 +233,6 @@ class Transfer:
             self._size += len(chunk)
             self._pass_on(chunk)
             self._furthest = max(self._furthest, self._size)
-            if time.monotonic() > self._deadline:
-                raise self._error(
-                    f"had {self._progress()} after {self._order.timeout:g} s.",
-                    "That is the timeout of the download. Raise it, or look at what slows the host down.",
-                )
 
     def _pass_on(self, chunk: bytes) -> None:
         """Hand the bytes to the sink, from when it is known what they are."""
@@ -278,13 +244,21 @@ class Transfer:
             self._held = b""
 
     def _read(self, answer: Answer) -> bytes:
+        chunk, failure = b"", None
         try:
-            return answer.read()
+            chunk = answer.read()
         except TRANSPORT_ERRORS as error:
             failure = self._error(
                 f"the connection broke after {self._progress()}: {self._web.describe(error)}.", "The file is not whole."
             )
-        raise _Again(failure) from None
+        if time.monotonic() >= self._deadline:  # the end of a body may be that of our patience
+            raise self._error(
+                f"had {self._progress()} after {self._order.timeout:g} s.",
+                "That is the timeout of the download. Raise it, or look at what slows the host down.",
+            )
+        if failure:
+            raise _Again(failure)
+        return chunk
 
     def _whole(self) -> Received:
         """Check what came, now that nothing more does."""
@@ -303,7 +277,24 @@ class Transfer:
             self._start_over()
             self._fail(came, "The file that the host sends is cut off or damaged.")
         self._pass_on(b"")
-        return Received(self._size, self._sha256.hexdigest(), container)
+        is_sure = self._total is not None or bool(self._digests.expected) or self._inspector.tells_its_end
+        return Received(self._size, self._sha256.hexdigest(), container, verified=is_sure or self._confirm())
+
+    def _confirm(self) -> bool:
+        """Ask the host whether there is more of a file whose end nothing tells; return whether it answers that."""
+        found = Evidence.NONE
+        with contextlib.suppress(_Again, UrlRefusedError):
+            # Without If-Range: a host that does not know it would send everything.
+            headers = {"Accept-Encoding": "identity", "Range": f"bytes={self._size}-"}
+            with self._ask(headers) as answer, answer.ended_after(self._seconds_left()):
+                found = evidence(answer, self._size)
+        came = f"got {self._size} bytes without a length, and the host then said that the file has"
+        if found is Evidence.MORE:
+            self._fail(f"{came} more.", "The transfer was cut off.")
+        if found is Evidence.SHORTER:
+            self._start_over()
+            self._fail(f"{came} fewer.", "The file has changed.")
+        return found is Evidence.COMPLETE
 
     def _refuse_content(self, error: NotVideoError) -> NoReturn:
         text = envelope.excerpt(error.head.decode("utf-8", "replace"), self._web.secrets) if error.is_text else ""

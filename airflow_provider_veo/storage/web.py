@@ -83,6 +83,32 @@ class Answer:
                 body += chunk
         return bytes(body[:size])
 
+    @contextlib.contextmanager
+    def ended_after(self, seconds: float) -> Iterator[None]:
+        """
+        End the connection after this time, also within a read: then the read fails or finds the end of the body.
+
+        A read alone has no deadline: chunk headers and trailers may come one byte at a time, without an end.
+        """
+        try:
+            connected = socket.socket(fileno=socket.dup(self._response.raw.fileno()))
+        except (OSError, ValueError):  # the whole body has been read
+            yield
+            return
+
+        def end() -> None:
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            connected.close()
+
     def __enter__(self) -> Answer:
         return self
 

@@ -61,6 +61,8 @@ class Host(http.server.BaseHTTPRequestHandler):
             start = int(part[1])
             status, body = 206, whole[start:]
             headers["Content-Range"] = f"bytes {start}-{len(whole) - 1}/{len(whole)}"
+            if not body:
+                status, headers["Content-Range"] = 416, f"bytes */{len(whole)}"
         headers |= {"Transfer-Encoding": "chunked"} if reply.chunked else {"Content-Length": str(len(body))}
         self.send_response_only(reply.status or status)
         for name, value in (headers | reply.headers).items():

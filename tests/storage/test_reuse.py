@@ -160,4 +160,5 @@ def test_facts_that_are_not_known_are_left_out():
         "bytes": 1,
         "sha256": "00",
         "content_type": "video/mp4",
+        "verified": True,
     }
