@@ -59,7 +59,7 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
 
         :param seconds: in total.
         """
-        deadline = self._local.deadline = _Deadline(seconds)
+        deadline = self._local.deadline = Deadline(seconds)
         try:
             yield
         finally:
@@ -120,7 +120,7 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
         self._credentials[proxy.url] = proxy
 
     @property
-    def _deadline(self) -> _Deadline | None:
+    def _deadline(self) -> Deadline | None:
         return getattr(self._local, "deadline", None)
 
     @property
@@ -144,8 +144,12 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
         manager.pool_classes_by_scheme = ours
 
 
-class _Deadline:
-    """Shuts sockets down when its time is over: that ends a read or a write that is blocked in another thread."""
+class Deadline:
+    """
+    Shuts sockets down when its time is over: that ends a read or a write that is blocked in another thread.
+
+    :param seconds: from now on.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -157,6 +161,7 @@ class _Deadline:
         self._timer.start()
 
     def watch(self, connected: Any) -> None:
+        """Put a socket, or what reads from one, under this deadline."""
         # A duplicate: TLS takes the descriptor itself away, and the number of one that was closed may be used again.
         duplicate = socket.socket(fileno=os.dup(connected.fileno()))
         with self._lock:
@@ -165,6 +170,7 @@ class _Deadline:
                 _shut_down(duplicate)
 
     def cancel(self) -> None:
+        """End no socket any more."""
         self._timer.cancel()
         with self._lock:
             while self._sockets:

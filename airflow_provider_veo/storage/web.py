@@ -20,13 +20,13 @@ from requests.utils import requote_uri
 
 from airflow_provider_veo import connection
 from airflow_provider_veo.compat import mask_secret
-from airflow_provider_veo.net.adapter import GuardedAdapter
+from airflow_provider_veo.net.adapter import Deadline, GuardedAdapter
 from airflow_provider_veo.net.addresses import METADATA, Policy, same_host
 from airflow_provider_veo.protocol import envelope
 from airflow_provider_veo.transport import TRANSPORT_ERRORS, Bearer, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 MAX_REDIRECTS = 5
 CHUNK_BYTES = 1024 * 1024
@@ -90,24 +90,13 @@ class Answer:
 
         A read alone has no deadline: chunk headers and trailers may come one byte at a time, without an end.
         """
-        try:
-            connected = socket.socket(fileno=socket.dup(self._response.raw.fileno()))
-        except (OSError, ValueError):  # the whole body has been read
-            yield
-            return
-
-        def end() -> None:
-            with contextlib.suppress(OSError):
-                connected.shutdown(socket.SHUT_RDWR)
-
-        timer = threading.Timer(seconds, end)
-        timer.daemon = True
-        timer.start()
+        deadline = Deadline(seconds)
+        with contextlib.suppress(OSError, ValueError):  # the whole body has been read
+            deadline.watch(self._response.raw)
         try:
             yield
         finally:
-            timer.cancel()
-            connected.close()
+            deadline.cancel()
 
     def __enter__(self) -> Answer:
         return self

@@ -95,7 +95,6 @@ def test_cut_that_the_host_contradicts_is_never_stored(fragmented, store, target
         (Reply(ranges=False, chunked=True, cut=500), False),
         (Reply(status=403, body=b"once only"), False),
         (Reply(status=503, body=b"later"), False),
-        (Reply(cut=0, reset=True), False),
         (redirect("http://169.254.169.254/latest"), False),
         (redirect("ftp://example.com/x"), False),
     ],
