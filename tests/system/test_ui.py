@@ -207,6 +207,19 @@ def test_one_hostile_xcom_leaves_the_lists_to_all_readers(page, task_id, key, va
         assert card.get("broken") or card["cost"] is None
 
 
+@pytest.mark.parametrize("content", ['{"id": "x", "prompt": NaN}', "{", "", "[" * 100_000, '"text"', "7"])
+@pytest.mark.parametrize(
+    ("dag_id", "task_id", "key"), [("veo_gallery", "wide", "veo_video"), ("veo_night", "make", "progress")]
+)
+def test_a_value_that_is_not_an_object_leaves_the_lists_to_all_readers(page, dag_id, task_id, key, content):
+    with page.ben.edited_xcom(dag_id, task_id, key, {}):
+        page.ben.put_xcom(dag_id, task_id, key, content)
+        for path in "api/videos", "api/batches", "api/filters":
+            assert page.anna.ask(path).status_code == 200
+        assert page.anna.ask("api/videos", state="succeeded", model="veo3-fast", text="a").status_code == 200
+        assert "tall" in page.anna.cards()
+
+
 @pytest.mark.parametrize(
     ("path", "parameters"),
     [
