@@ -12,6 +12,7 @@ import re
 import socket
 import threading
 import time
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit, urlunsplit
 
@@ -101,7 +102,7 @@ class Answer:
             with contextlib.suppress(OSError):
                 connected.shutdown(socket.SHUT_RDWR)
 
-        timer = threading.Timer(seconds, end)
+        timer = Timer(seconds, end)
         timer.daemon = True
         timer.start()
         try:
