@@ -32,9 +32,9 @@ class VeoDownloadVideoOperator(FileLineage, BaseOperator):
     WebM by its own bytes, its checksum. It appears under its name only when it is complete.
 
     XCom ``return_value``: ``{"uri", "bytes", "sha256", "content_type", "width", "height", "duration_seconds",
-    "veo_task_id"}``; the picture's size and duration where PyAV is installed. The same facts are the ``extra`` of the
-    events of the task's ``outlets``; an ``AssetAlias`` among them gets the file's own asset. They are in XCom
-    ``veo_file``, too; ``veo_path`` is what ``ObjectStoragePath`` finds the file by.
+    "veo_task_id", "verified"}``; the picture's size and duration where the file gives them. The same facts are the
+    ``extra`` of the events of the task's ``outlets``; an ``AssetAlias`` among them gets the file's own asset. They are
+    in XCom ``veo_file``, too; ``veo_path`` is what ``ObjectStoragePath`` finds the file by.
 
     Give one of ``veo_task_id``, ``video_url`` and ``veo_video``.
 

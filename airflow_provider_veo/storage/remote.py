@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from importlib import import_module
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -66,9 +67,19 @@ def size_of(path: ObjectStoragePath) -> int | None:
 
 
 def open_for_reading(path: ObjectStoragePath) -> IO[bytes]:
-    """Open a file for reading and seeking, with a bounded buffer."""
-    options = {} if is_local(path) else {"block_size": _READ_AHEAD_BYTES, "cache_type": "readahead"}
-    return cast("IO[bytes]", path.fs.open(path.path, "rb", **options))
+    """
+    Open a file for reading and seeking, with a bounded buffer.
+
+    :raises OSError: a local path is not a regular file. A FIFO would block until somebody writes to it.
+    """
+    if not is_local(path):
+        options = {"block_size": _READ_AHEAD_BYTES, "cache_type": "readahead"}
+        return cast("IO[bytes]", path.fs.open(path.path, "rb", **options))
+    file = open(path.path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(f"{path} is not a regular file")
+    return file
 
 
 def forget_listings(path: ObjectStoragePath) -> None:

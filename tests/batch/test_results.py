@@ -94,8 +94,16 @@ def test_a_row_says_where_the_video_is():
         "content_type": "video/mp4",
         "width": None,
     }
+    assert row["verified"] is None  # stored by a version that did not record it
     assert (row["attempts"], row["cost"]) == (1, 0.4)
     assert row["submitted_at"] <= row["finished_at"]
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_row_says_whether_the_file_is_verified(monkeypatch, verified):
+    monkeypatch.setitem(FILE, "verified", verified)
+    row = next(results().rows())
+    assert row["verified"] is verified
 
 
 def test_what_was_made_for_another_request_is_not_shown_as_this_one():

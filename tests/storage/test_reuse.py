@@ -154,6 +154,14 @@ def test_a_folder_is_no_file(store, target):
     assert files_in(target.parent) == ["x.mp4"]
 
 
+@pytest.mark.timeout(60)
+def test_fifo_under_the_name_is_an_error_at_once(store, target):
+    target.parent.mkdir(parents=True)
+    os.mkfifo(target)
+    with pytest.raises(VeoDownloadError, match="is not a regular file"):
+        store()
+
+
 def test_facts_that_are_not_known_are_left_out():
     assert StoredVideo("file:///x", 1, "00", "video/mp4").to_dict() == {
         "uri": "file:///x",
