@@ -13,7 +13,19 @@ import importlib
 import os
 import tempfile
 
-NAMES = ("batch", "imports", "night", "payload", "scale", "storing", "submit", "triggerers", "waiting", "workers")
+NAMES = (
+    "batch",
+    "imports",
+    "night",
+    "page",
+    "payload",
+    "scale",
+    "storing",
+    "submit",
+    "triggerers",
+    "waiting",
+    "workers",
+)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ class Server:
         extra = {"endpoint_url": url, "region_name": REGION}
         self.connection = json.dumps({"conn_type": "aws", "login": KEY, "password": SECRET, "extra": extra})
         """Airflow's, as JSON."""
+        self.delay = 0.0
+        """Seconds before each answer."""
         self._buckets: list[Bucket] = []
 
     def bucket(self) -> Bucket:
@@ -75,6 +78,13 @@ def serving() -> Iterator[Server]:
     server.start()
     try:
         with contextlib.closing(Server("http://{}:{}".format(*server.get_host_and_port()))) as found:
+            answer_at_once = server._server.app
+
+            def answer(environ, start_response):
+                time.sleep(found.delay)
+                return answer_at_once(environ, start_response)
+
+            server._server.app = answer
             yield found
     finally:
         server.stop()

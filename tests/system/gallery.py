@@ -124,4 +124,5 @@ def gallery(migrated_home: Path, home: Path) -> Iterator[SimpleNamespace]:
                 anna=Session(services, "anna"),
                 ben=Session(services, "ben"),
                 relay=relay,
+                objects=objects,
             )
