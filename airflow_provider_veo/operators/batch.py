@@ -85,10 +85,8 @@ class VeoVideoBatchOperator(FileLineage, BaseOperator):
     :param enhance_prompt: likewise (templated).
     :param enable_upsample: likewise (templated).
     :param extra_body: likewise (templated).
-    :param render_prompts: render the prompts of a manifest as Jinja templates, with these names only: ``ds``,
-        ``ds_nodash``, ``ts``, ``logical_date``, ``data_interval_start``, ``data_interval_end``, ``run_id``, ``dag_id``,
-        ``task_id``, ``map_index``, ``params``. A template that needs more is an error. Default: prompts are sent as
-        they are.
+    :param render_prompts: render the prompts of a manifest as templates, in a sandbox with a few scalars: see
+        :mod:`airflow_provider_veo.batch.rendering`. Default: prompts are sent as they are.
     :param max_videos: more jobs than this are a mistake (templated).
     :param max_cost: jobs that cost more than this, by the connection's ``prices``, are a mistake; nothing beyond it is
         submitted again either (templated).
