@@ -20,6 +20,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_veo.compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_veo.links import VideoLink, failure_pushed
+from airflow_provider_veo.operators.mapped import RendersNoXComs
 from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoTimeoutError
 from airflow_provider_veo.protocol.errors import from_dict
 from airflow_provider_veo.protocol.waiting import Wait
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.hooks import VeoHook
 
 
-class VeoVideoSensor(BaseSensorOperator):
+class VeoVideoSensor(RendersNoXComs, BaseSensorOperator):
     """
     Wait for a submitted video. The result, ``return_value`` and ``veo_video``, is a dict of the
     :class:`~airflow_provider_veo.protocol.VideoTask`.

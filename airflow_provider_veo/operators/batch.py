@@ -25,6 +25,7 @@ from airflow_provider_veo.batch.options import Options
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number, number_mistakes
 from airflow_provider_veo.operators.files import Download, announce_batch, batch_file_name
 from airflow_provider_veo.operators.lineage import FileLineage
+from airflow_provider_veo.operators.mapped import RendersNoXComs
 from airflow_provider_veo.protocol import VeoDownloadError, VeoError, VeoValidationError, coerce
 from airflow_provider_veo.protocol.errors import from_dict
 
@@ -58,7 +59,7 @@ _file_log = logging.getLogger(f"{__name__}.files")
 _file_log.setLevel(logging.WARNING)
 
 
-class VeoVideoBatchOperator(FileLineage, BaseOperator):
+class VeoVideoBatchOperator(RendersNoXComs, FileLineage, BaseOperator):
     """
     Make many videos in one task, each of them paid for once, and list what became of them.
 

@@ -20,6 +20,7 @@ from airflow_provider_veo.links import VideoLink, failure_pushed
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number_mistakes
 from airflow_provider_veo.operators.files import Download, announce
 from airflow_provider_veo.operators.lineage import FileLineage
+from airflow_provider_veo.operators.mapped import RendersNoXComs
 from airflow_provider_veo.operators.submit import Submitter
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
@@ -55,7 +56,7 @@ _IMAGE_CHARACTERS_PUSHED = 2048
 """An image may be a ``data:`` URI of megabytes: the metadata database is no place for it."""
 
 
-class VeoCreateVideoOperator(FileLineage, BaseOperator):
+class VeoCreateVideoOperator(RendersNoXComs, FileLineage, BaseOperator):
     """
     Submit a video to Veo, and return the id that the relay gave.
 

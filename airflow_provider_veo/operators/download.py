@@ -12,6 +12,7 @@ from airflow_provider_veo.links import VideoLink
 from airflow_provider_veo.operators.arguments import choice_mistakes, number_mistakes
 from airflow_provider_veo.operators.files import OVERWRITES, Download, announce
 from airflow_provider_veo.operators.lineage import FileLineage
+from airflow_provider_veo.operators.mapped import RendersNoXComs
 from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoValidationError, coerce
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _SOURCES = ("veo_task_id", "video_url", "veo_video")
 
 
-class VeoDownloadVideoOperator(FileLineage, BaseOperator):
+class VeoDownloadVideoOperator(RendersNoXComs, FileLineage, BaseOperator):
     """
     Store the file of a video in local or object storage.
 

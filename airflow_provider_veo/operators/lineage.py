@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.openlineage.facet import OutputDataset
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-_FACTS = ("sha256", "content_type", "width", "height", "duration_seconds", "veo_task_id")
+_FACTS = ("sha256", "content_type", "width", "height", "duration_seconds", "verified", "veo_task_id")
 
 
 class FileLineage:
@@ -50,7 +50,7 @@ class FileLineage:
         Return the datasets of this task; OpenLineage calls it, and nothing else does.
 
         Each file has the facets ``outputStatistics`` (its size) and ``veo_file``: checksum, content type, the picture's
-        size, duration and the relay's id.
+        size, duration, whether the file was verified to be whole, and the relay's id.
 
         :param task_instance: that has ended.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from airflow.sdk import DAG, task
 
@@ -15,23 +15,40 @@ BUCKET = os.environ.get("VEO_GALLERY_BUCKET", FOLDER)
 SECRETS = os.environ.get("VEO_GALLERY_SECRETS", "/tmp/secrets")
 WAITS = {"wait_for_completion": True, "deferrable": True, "poll_interval": 0.5}
 MARKUP = "</script><script>document.title='pwned'</script><img src=x onerror=alert(1)> & \"quotes\""
+RETRIES = {"retries": 3, "retry_delay": timedelta(0)}
+"""A busy machine may kill a task; its next try goes on with the same video."""
 SINCE = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 with DAG("veo_gallery", schedule=None, start_date=SINCE):
     VeoCreateVideoOperator(
-        task_id="wide", prompt="A red kite over a harbour", model="veo3-fast", download_to=f"{FOLDER}/wide/", **WAITS
+        task_id="wide",
+        prompt="A red kite over a harbour",
+        model="veo3-fast",
+        download_to=f"{FOLDER}/wide/",
+        **WAITS,
+        **RETRIES,
     )
     tall = VeoCreateVideoOperator(
-        task_id="tall", prompt="A lantern rises over rice fields", model="veo3.1-fast", aspect_ratio="9:16"
+        task_id="tall", prompt="A lantern rises over rice fields", model="veo3.1-fast", aspect_ratio="9:16", **RETRIES
     )
     wait = VeoVideoSensor(
-        task_id="wait_for_tall", veo_task_id=tall.output, deferrable=True, poll_interval=0.5, end_from_trigger=True
+        task_id="wait_for_tall",
+        veo_task_id=tall.output,
+        deferrable=True,
+        poll_interval=0.5,
+        end_from_trigger=True,
+        **RETRIES,
     )
-    VeoDownloadVideoOperator(task_id="store_tall", veo_video=wait.output, destination=f"{FOLDER}/tall/")
+    VeoDownloadVideoOperator(task_id="store_tall", veo_video=wait.output, destination=f"{FOLDER}/tall/", **RETRIES)
     VeoCreateVideoOperator(
-        task_id="in_s3", prompt="A tram in the rain", model="veo3-fast", download_to=f"{BUCKET}/videos/", **WAITS
+        task_id="in_s3",
+        prompt="A tram in the rain",
+        model="veo3-fast",
+        download_to=f"{BUCKET}/videos/",
+        **WAITS,
+        **RETRIES,
     )
-    VeoCreateVideoOperator(task_id="markup", prompt=MARKUP, model="veo3", **WAITS)
+    VeoCreateVideoOperator(task_id="markup", prompt=MARKUP, model="veo3", **WAITS, **RETRIES)
     VeoCreateVideoOperator(task_id="blocked", prompt="blocked", model="veo3-fast", **WAITS)
     refused = VeoCreateVideoOperator(task_id="refused_later", prompt="blocked, as a sensor sees it", model="veo3-fast")
     VeoVideoSensor(task_id="wait_for_refused", veo_task_id=refused.output, deferrable=True, poll_interval=0.5)

@@ -1,0 +1,68 @@
+"""Keep what a mapped task takes from an XCom from being rendered as a template.
+
+``expand(prompt=xcom)`` leaves such values alone. ``expand_kwargs(xcom)`` renders them with the task's whole context:
+whoever writes that XCom would read connections and Variables through a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.providers.common.compat.sdk import Context
+
+
+class RendersNoXComs:
+    """An operator whose templates are those of its DAG file, however it is mapped."""
+
+    def _do_render_template_fields(
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Context,
+        jinja_env: jinja2.Environment,
+        seen_oids: set[int],
+        **others: Any,
+    ) -> None:
+        """Airflow's own; ``seen_oids`` are the ids of the values that it leaves as they are."""
+        fields = list(template_fields)
+        data = {id(value) for value in _values_from_xcom(self, fields, context)}
+        super()._do_render_template_fields(  # type: ignore[misc]
+            parent, fields, context, jinja_env, seen_oids | data, **others
+        )
+
+
+def _values_from_xcom(operator: Any, fields: Iterable[str], context: Context) -> Iterator[Any]:
+    mapped = _mapped(operator)
+    if mapped is None or not _expands_an_xcom(mapped._get_specified_expand_input().value, context):
+        return
+    partial = mapped.partial_kwargs
+    for name in fields:
+        value = getattr(operator, name, None)
+        if name == "op_kwargs" and isinstance(value, Mapping):  # a decorated function's: some of each
+            yield from _others(value, partial.get(name) or {})
+        else:
+            yield from _others({name: value}, partial)
+
+
+def _mapped(operator: Any) -> Any:
+    """Return the mapped operator of the DAG that an operator was made of, or ``None``."""
+    if not getattr(operator, "_BaseOperator__from_mapped", False):
+        return None
+    return operator.dag.task_dict[operator.task_id]
+
+
+def _expands_an_xcom(value: Any, context: Context) -> bool:
+    """Whether ``expand_kwargs`` was given an XCom: for all map indices, or for this one."""
+    if isinstance(value, Mapping):  # of expand(), which Airflow tells apart by itself
+        return False
+    if not isinstance(value, (list, tuple)):
+        return True
+    return not isinstance(value[context["ti"].map_index], Mapping)
+
+
+def _others(values: Mapping[str, Any], partial: Mapping[str, Any]) -> Iterator[Any]:
+    missing = object()
+    return (value for name, value in values.items() if partial.get(name, missing) is not value)
