@@ -13,12 +13,11 @@ import difflib
 import io
 import json
 import math
-import re
 import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_veo.protocol import coerce
@@ -37,6 +36,12 @@ _CELL_CHARACTERS = 32_767
 
 _WRITTEN_BY_PROGRAMS = ("images", "extra_body")
 """The columns whose cells may be longer than a spreadsheet's."""
+
+MAX_ROWS = 200_000
+"""Rows of one batch, those with mistakes included. Reading ends there."""
+
+_HEADER_CHARACTERS = 1 << 16
+"""By so many characters of a CSV file its delimiter is found."""
 
 _NAMES_LISTED = 20
 _SAVE_AS = "save the file as UTF-8 (in Excel: Save As > CSV UTF-8)"
@@ -111,6 +116,8 @@ def of_jobs(jobs: Any) -> Rows:
     if isinstance(items, (str, bytes, bytearray)) or not isinstance(items, Sequence):
         expected = "expected a list of prompts or of objects, or a text that holds a JSON or Python list"
         return Rows([], [Mistake("jobs", f"{expected}, got {short(jobs)}")])
+    if len(items) > MAX_ROWS:
+        return Rows([], [Mistake("jobs", _TOO_MANY)])
     found = Rows([], [])
     for index, item in enumerate(items):
         _take(item, f"jobs[{index}]", found)
@@ -124,6 +131,9 @@ def short(value: Any) -> str:
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+
+_TOO_MANY = f"has more than {MAX_ROWS:,} rows: split it into several batches; nothing beyond them was read"
 
 
 def _some(found: Rows, source: str) -> Rows:
@@ -174,16 +184,20 @@ def _encoding_mistake(content: bytes) -> str | None:
 
 
 def _line(content: bytes, offset: int) -> int:
-    return len(re.findall(rb"\r\n?|\n", content[:offset])) + 1
+    before = content[:offset]
+    return before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n") + 1
 
 
 def _of_lines(text: str, name: str) -> Rows:
     found = Rows([], [])
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(_lines(text), start=1):
         line = line.removeprefix("\ufeff")  # files that were put together, each with its own
         if not line.strip():
             continue
         source = f"{name}, line {number}"
+        if len(found.rows) + len(found.mistakes) >= MAX_ROWS:
+            found.mistakes.append(Mistake(name, _TOO_MANY))
+            break
         try:
             _take(_json(line), source, found)
         except _NotJsonError as error:
@@ -191,6 +205,15 @@ def _of_lines(text: str, name: str) -> Rows:
                 return Rows([], [Mistake(name, _ARRAY)])
             found.mistakes.append(Mistake(source, str(error)))
     return found
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Split a text without a copy of it as a list: it may have a hundred million lines."""
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
 
 
 class _NotJsonError(ValueError):
@@ -271,7 +294,10 @@ class _Table:
     def rows(self) -> Rows:
         if self.columns:
             self.mistakes += [Mistake(f"{self._name}, header", text) for text in self._mistakes_of_the_header()]
-        found = [self._row(record) for record in self._records] if "prompt" in self.columns else []
+        records = self._records if "prompt" in self.columns else iter(())
+        found = [self._row(record) for record in islice(records, MAX_ROWS)]
+        if next(records, None):
+            self.mistakes.append(Mistake(self._name, _TOO_MANY))
         return Rows([row for row in found if row], self.mistakes)
 
     def _mistakes_of_the_header(self) -> Iterator[str]:
@@ -339,7 +365,8 @@ _TIMES = {
 
 
 def _of_table(text: str, name: str, delimiters: str) -> Rows:
-    return max((_Table(text, name, delimiter) for delimiter in delimiters), key=_Table.fit).rows()
+    header = text[:_HEADER_CHARACTERS]
+    return _Table(text, name, max(delimiters, key=lambda each: _Table(header, name, each).fit())).rows()
 
 
 _READERS: Mapping[str, Callable[[str, str], Rows]] = {

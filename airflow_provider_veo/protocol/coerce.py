@@ -15,6 +15,8 @@ _BOOLEANS = {
     **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
 }
 _NOTHING = ("", "none", "null")
+PYTHON_LITERAL_CHARACTERS = 4 << 20
+"""The longest text that is parsed as Python, which takes sixty times its size in memory. JSON has no such limit."""
 
 
 def is_nothing(value: Any) -> bool:
@@ -38,9 +40,11 @@ def boolean(value: Any) -> Any:
 
 def literal(value: str) -> Any:
     """Read a string that holds JSON or a Python literal: what a template makes of a list or a dict that it pulls."""
-    for parse in (json.loads, ast.literal_eval):
+    value_text = value.strip()
+    parsers = (json.loads, ast.literal_eval) if len(value_text) <= PYTHON_LITERAL_CHARACTERS else (json.loads,)
+    for parse in parsers:
         try:
-            return parse(value.strip())
+            return parse(value_text)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
     return value

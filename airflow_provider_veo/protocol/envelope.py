@@ -40,6 +40,7 @@ _STATUS_BY_CODE = {"model_not_found": 503}
 
 _REQUEST_ID = re.compile(r"request[ _]id:?\s*([\w.-]+)", re.IGNORECASE)
 _REQUEST_ID_HEADERS = ("x-request-id", "x-oneapi-request-id", "request-id")
+_LONGEST_RETRY_AFTER = 86_400.0
 _KEY_LIKE = re.compile(r"(?i)\bsk-[\w-]{8,}|(?<=bearer )\S+")
 
 
@@ -208,7 +209,11 @@ def _request_id(headers: Mapping[str, str], message: str | None, secrets: Collec
 
 
 def _retry_after(headers: Mapping[str, str], now: float | None) -> float | None:
-    """Read ``Retry-After``: seconds, or an HTTP date, measured from the answer's own ``Date`` where it has one."""
+    """
+    Read ``Retry-After``: seconds, or an HTTP date, measured from the answer's own ``Date`` where it has one.
+
+    A day at most is believed: a relay that asks for more is wrong, or means harm.
+    """
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
@@ -221,7 +226,7 @@ def _retry_after(headers: Mapping[str, str], now: float | None) -> float | None:
         if until is None or since is None:
             return None
         seconds = until - since
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return min(max(0.0, seconds), _LONGEST_RETRY_AFTER) if math.isfinite(seconds) else None
 
 
 def _epoch(http_date: str) -> float | None:

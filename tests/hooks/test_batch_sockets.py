@@ -211,7 +211,7 @@ class Stopping(Handler):
         self.wfile.write(b'{"id": "veo3:1-x", ')
         self.wfile.flush()
         if self.server.end == "hang":
-            self.server.released.wait(9)
+            self.server.released.wait(60)
         time.sleep(0.1)  # the client has read what there is
         if self.server.end == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -281,14 +281,14 @@ def test_an_answer_before_the_body_has_arrived_ends_the_request(listen, status, 
         def do_POST(self):
             self.server.posts += 1
             self.reply(status, b"no")
-            self.server.released.wait(9)  # it never reads the body
+            self.server.released.wait(60)  # it never reads the body
             self.close_connection = True
 
     server = listen(Hasty)
     started = time.monotonic()
     with pytest.raises(kind):
         submit(LARGE)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 50
     assert server.posts == 1
 
 
@@ -298,7 +298,7 @@ def test_a_body_that_nobody_reads_is_given_up_for_good(listen):
 
     class Deaf(Handler):
         def handle(self):
-            self.server.released.wait(9)
+            self.server.released.wait(60)
             with contextlib.suppress(OSError):
                 while data := self.connection.recv(65536):
                     received.append(data)
@@ -311,7 +311,7 @@ def test_a_body_that_nobody_reads_is_given_up_for_good(listen):
         started = time.monotonic()
         with pytest.raises(VeoAmbiguousSubmitError):
             await hook.create_video(LARGE)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 50
         server.released.set()
         while not received or received[-1] is not None:
             await asyncio.sleep(0.02)

@@ -165,6 +165,8 @@ def test_an_ambiguous_answer_says_what_to_do():
     ("headers", "now", "seconds"),
     [
         ({"Retry-After": "7"}, None, 7.0),
+        ({"Retry-After": "1e9"}, None, 86_400.0),
+        ({"Retry-After": "Wed, 21 Oct 2099 07:28:30 GMT"}, 1792567700.0, 86_400.0),
         ({"retry-after": " 1.5 "}, None, 1.5),
         ({"RETRY-AFTER": "-3"}, None, 0.0),
         ({"Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}, None, 30.0),

@@ -126,13 +126,13 @@ def test_a_slow_answer_is_right_but_late(client: Client, sandbox: Sandbox) -> No
 
 
 def test_a_dripping_answer_comes_in_pieces(client: Client, sandbox: Sandbox) -> None:
-    sandbox.set_faults("drip=0.4")
+    sandbox.set_faults("drip=3")
     begin = time.monotonic()
     answer = client.send("POST", "/v1/video/create", json=BODY, stream=True)
-    assert time.monotonic() - begin < 0.3
+    assert time.monotonic() - begin < 2.5
     arrivals = [round(time.monotonic() - begin, 2) for _ in answer.iter_content(1)]
     assert len(set(arrivals)) > 15
-    assert arrivals[-1] >= 0.3
+    assert arrivals[-1] >= 2.5
 
 
 def test_a_cut_off_answer_ends_in_the_middle(client: Client, sandbox: Sandbox) -> None:

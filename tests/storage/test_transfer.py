@@ -320,21 +320,21 @@ def test_a_file_that_drips_ends_with_the_timeout(host, store, target):
     started = time.monotonic()
     with pytest.raises(VeoDownloadError, match=r"of 100000 bytes after 0\.5 s") as caught:
         store(timeout=0.5)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 50  # of the 100 s that it drips
     assert not caught.value.final
     assert nothing_is_left(target)
 
 
 def test_a_host_that_says_nothing_is_not_waited_for_longer_than_the_timeout(host, store, target):
     def silent(request):
-        time.sleep(1)
+        time.sleep(10)
         raise OSError
 
     host.always = silent
     started = time.monotonic()
     with pytest.raises(VeoDownloadError, match="timed out"):
         store(timeout=0.4)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 9
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
@@ -343,7 +343,7 @@ def test_headers_that_drip_end_with_the_timeout(host, store, settings, target, t
     tls, certificate = tls_host
 
     def drip(request):
-        for _ in range(200):
+        for _ in range(500):
             request.wfile.write(b"H")
             time.sleep(0.02)
         raise OSError
@@ -353,7 +353,7 @@ def test_headers_that_drip_end_with_the_timeout(host, store, settings, target, t
     started = time.monotonic()
     with pytest.raises(VeoDownloadError, match="got no answer"):
         store(url, timeout=0.5, settings=dataclasses.replace(settings, ca_bundle=str(certificate)))
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 9
     assert nothing_is_left(target)
 
 
