@@ -288,7 +288,7 @@ class Engine:
     def _accepted(self, job: Job, entry: Entry, video: VideoTask) -> None:
         self.refused_since = self._refused_here_since = None
         self._keep(entry)
-        if video.state == "failed" or video.video_url:
+        if video.state == "failed" or (video.state == "succeeded" and video.video_url):
             self._ended(job, video)
         elif not self._options.deferrable:
             self._spawn(self._wait(job))

@@ -29,6 +29,7 @@ from airflow_provider_veo.protocol import (
     VeoRateLimitError,
     VeoUnavailableError,
     VeoValidationError,
+    VeoWrongHostError,
     VideoTask,
     payload,
     responses,
@@ -206,17 +207,20 @@ class VeoHook(BaseHook):
             return False, str(error)
         except VeoAuthenticationError as error:
             return False, f"The relay answers, but does not accept the API key. {first_line(error)}"
+        except VeoWrongHostError as error:
+            return False, self._is_no_relay(error)
         except VeoUnavailableError as error:
             return False, f"{self.settings.base_url} can't be reached. {first_line(error)} Check host, port and proxy."
         except VeoError as error:
-            return False, (
-                f"{self.settings.base_url} answers, but not as a Veo relay does. {first_line(error)} Check the host."
-            )
+            return False, self._is_no_relay(error)
         finally:
             self.close()
         veo = sorted(name for name in names if "veo" in name.lower())
         found = f"{len(veo)} of them Veo: {', '.join(veo[:20])}" if veo else "none of them with Veo in its name"
         return True, f"{self.settings.base_url} accepts the key, which may use {len(names)} models, {found}."
+
+    def _is_no_relay(self, error: VeoError) -> str:
+        return f"{self.settings.base_url} answers, but not as a Veo relay does. {first_line(error)} Check the host."
 
     def _create_once(self, data: bytes) -> VideoTask:
         body = _Outgoing(data)
@@ -344,7 +348,7 @@ def _safe_to_send_again(error: VeoError) -> bool:
     """By the table of the API: not accepted for certain, and the relay doesn't ask for more patience than we have."""
     if isinstance(error, VeoRateLimitError):
         return error.retry_after is not None
-    return isinstance(error, VeoUnavailableError)
+    return isinstance(error, VeoUnavailableError) and not isinstance(error, VeoWrongHostError)
 
 
 _backoff = tenacity.wait_exponential_jitter(initial=1, max=20, jitter=1)

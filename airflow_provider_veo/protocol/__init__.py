@@ -23,6 +23,7 @@ from airflow_provider_veo.protocol.errors import (
     VeoTimeoutError,
     VeoUnavailableError,
     VeoValidationError,
+    VeoWrongHostError,
 )
 from airflow_provider_veo.protocol.video import VideoTask
 
@@ -43,5 +44,6 @@ __all__ = [
     "VeoTimeoutError",
     "VeoUnavailableError",
     "VeoValidationError",
+    "VeoWrongHostError",
     "VideoTask",
 ]

@@ -10,7 +10,6 @@ import math
 import re
 from dataclasses import dataclass, field
 from datetime import timezone
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_veo.protocol import content_encoding
@@ -26,6 +25,7 @@ _OUT_OF_MONEY = frozenset(
         "insufficient_user_quota",
         "insufficient_quota",
         "pre_consume_token_quota_failed",
+        "quota_not_enough",
         "quota_exceeded",
         "insufficient_balance",
     }
@@ -35,8 +35,12 @@ _OUT_OF_MONEY = frozenset(
 _NO_ERROR = frozenset({"", "0", "200", "success", "ok"})
 """Values of ``code`` in an envelope that wraps a success."""
 
-_STATUS_BY_CODE = {"model_not_found": 503}
-"""family: it means "no channel is free now"; it comes with 503, and now and then with 200."""
+_OVERLOADED = frozenset({"model_not_found", "upstream_load_saturated", "get_channel_failed", "no_available_channel"})
+"""family: no channel is free now. These codes mean it under any status."""
+_GATEWAY_STATUSES = (502, 503, 504)
+"""What a gateway answers for itself, when it doesn't know what became of the request behind it."""
+_MAX_INNER_ENVELOPES = 3
+_MAX_INNER_BYTES = 64 * 1024
 
 _REQUEST_ID = re.compile(r"request[ _]id:?\s*([\w.-]+)", re.IGNORECASE)
 _REQUEST_ID_HEADERS = ("x-request-id", "x-oneapi-request-id", "request-id")
@@ -56,6 +60,11 @@ class Answer:
     """Why the body is no JSON object; ``None`` where it is."""
     is_error: bool
     """Whether the body is an error envelope."""
+    is_from_relay: bool
+    """
+    Whether the envelope is one that the relay's own application writes, which knows what became of the request: an
+    ``error`` object, or a ``code`` that is a word. Gateways in front of it write JSON, too, and repeat their status.
+    """
     codes: tuple[str, ...] = field(repr=False)
     """
     ``code`` and ``type`` of the envelope. They tell the truth; the message does not (family).
@@ -94,16 +103,19 @@ class Answer:
     @property
     def is_out_of_money(self) -> bool:
         """One of the codes that mean it under any status."""
-        return any(code.lower() in _OUT_OF_MONEY for code in self.codes)
+        return any(_word(code) in _OUT_OF_MONEY for code in self.codes)
+
+    @property
+    def is_overloaded(self) -> bool:
+        """One of the codes that mean it under any status."""
+        return any(_word(code) in _OVERLOADED for code in self.codes)
 
     @property
     def effective_status(self) -> int:
         """The HTTP status; for an error envelope under 2xx, the status that its code means, or else 400: refused."""
         if not self.is_error or not 200 <= self.status < 300:
             return self.status
-        numbers = (int(code) for code in self.codes if re.fullmatch(r"[45]\d\d", code))
-        named = (_STATUS_BY_CODE[code] for code in self.codes if code in _STATUS_BY_CODE)
-        return next(chain(numbers, named, (400,)))
+        return next((int(code) for code in self.codes if re.fullmatch(r"[45]\d\d", code)), 400)
 
     def describe(self) -> str:
         """Say what came back, in one line."""
@@ -125,7 +137,7 @@ def read(
     names = {str(name).lower(): str(value) for name, value in (headers or {}).items()}
     body, undecoded = content_encoding.decode(names.get("content-encoding", ""), body, max_bytes)
     content, problem = ({}, undecoded) if undecoded else _json_object(body, max_bytes)
-    message, codes = _error_of(content)
+    message, codes, is_object = _error_of(content)
     if 300 <= status < 400:
         # Where it points to is what a person needs; it may carry the request's own secrets.
         text, problem = names.get("location", ""), "a redirect, which is never followed, to"
@@ -138,6 +150,7 @@ def read(
         content=content,
         problem=problem,
         is_error=message is not None,
+        is_from_relay=message is not None and _is_from_relay(status, codes, is_object=is_object),
         codes=codes,
         request_id=_request_id(names, message, secrets),
         retry_after=_retry_after(names, now),
@@ -171,9 +184,21 @@ def _json_object(body: bytes, max_bytes: int) -> tuple[dict[str, Any], str | Non
     return (content, None) if isinstance(content, dict) else ({}, "JSON that is no object")
 
 
-def _error_of(content: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
+def _word(code: str) -> str:
+    """Return a code without the prefix that says which part of the relay it is from (``local:quota_not_enough``)."""
+    return code.rpartition(":")[2].strip().lower()
+
+
+def _is_from_relay(status: int, codes: tuple[str, ...], *, is_object: bool) -> bool:
+    words = [code for code in codes if not code.isdecimal()]
+    if words or not is_object:
+        return bool(words)
+    return not (codes and status in _GATEWAY_STATUSES and set(codes) == {str(status)})
+
+
+def _error_of(content: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], bool]:
     """
-    Find the error envelope (family).
+    Find the error envelope (family): its message, its codes, and whether it is an ``error`` object.
 
     It is ``{"error": {"message", "type", "code"}}`` or ``{"code", "message", "data": null}``.
     Only these two count. ``{"message": "Internal server error"}`` or ``{"error": "Bad Gateway"}`` is what gateways
@@ -190,8 +215,21 @@ def _error_of(content: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
             codes = [code for code in dict.fromkeys(codes) if code.lower() not in _NO_ERROR]
             message = scalar(envelope.get("message"))
             if codes or (envelope is inner and message):
-                return message, tuple(codes)
-    return None, ()
+                codes += [code for code in _inner_codes(message) if code not in codes]
+                return message, tuple(codes), envelope is inner
+    return None, (), False
+
+
+def _inner_codes(message: str) -> list[str]:
+    """Return the codes of an envelope that a message is, or holds: a relay's own relay has answered it."""
+    codes: list[str] = []
+    for _ in range(_MAX_INNER_ENVELOPES):
+        begin, end = message.find("{"), message.rfind("}")
+        content, _problem = _json_object(message[begin : end + 1].encode("utf-8", "replace"), _MAX_INNER_BYTES)
+        inner = content.get("error") if isinstance(content.get("error"), dict) else content
+        codes += [code for name in ("code", "type") if (code := scalar(inner.get(name))) and not code.isdecimal()]
+        message = scalar(inner.get("message"))
+    return codes
 
 
 def scalar(value: Any) -> str:

@@ -9,7 +9,7 @@ import copy
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _Error = TypeVar("_Error", bound="VeoError")
 
@@ -100,7 +100,7 @@ class VeoQuotaError(VeoError):
 
 
 class VeoRequestRejectedError(VeoError):
-    """The relay refuses this very request, and would again (400, 422, a redirect …)."""
+    """The relay refuses this very request, and would again (400, 422 …)."""
 
 
 class VeoNotFoundError(VeoError):
@@ -119,6 +119,10 @@ class VeoUnavailableError(VeoError):
 
     final = False
     transient = True
+
+
+class VeoWrongHostError(VeoUnavailableError):
+    """Not the relay's application answered: a redirect, a status page, another host (3xx, 404 or 405 without JSON)."""
 
 
 class VeoAmbiguousSubmitError(VeoError):
@@ -165,5 +169,11 @@ class VeoDownloadRefusedError(VeoError):
 def from_dict(fields: Mapping[str, Any]) -> VeoError:
     """Make the error again that :meth:`VeoError.to_dict` was asked of."""
     arguments = dict(fields)
-    kind = {each.__name__: each for each in VeoError.__subclasses__()}.get(arguments.pop("kind"), VeoError)
+    kind = {each.__name__: each for each in _kinds(VeoError)}.get(arguments.pop("kind"), VeoError)
     return kind(arguments.pop("title", None) or arguments.pop("message", ""), **arguments)
+
+
+def _kinds(of: type[VeoError]) -> Iterator[type[VeoError]]:
+    for kind in of.__subclasses__():
+        yield kind
+        yield from _kinds(kind)

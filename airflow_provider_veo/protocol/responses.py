@@ -21,6 +21,7 @@ from airflow_provider_veo.protocol.errors import (
     VeoRequestRejectedError,
     VeoResponseError,
     VeoUnavailableError,
+    VeoWrongHostError,
 )
 from airflow_provider_veo.protocol.text import cleaned
 from airflow_provider_veo.protocol.video import MAX_ID_CHARACTERS, VideoTask, id_mistake, read_video
@@ -46,6 +47,10 @@ _NEXT: Mapping[type[VeoError], str] = {
     VeoNotFoundError: "The relay does not know this video: check the id, and that the connection's account made it.",
     VeoRateLimitError: "Too many requests: the relay refuses for now. It is safe to send the request again later.",
     VeoUnavailableError: "The relay was not reached, or refuses for now. It is safe to send the request again.",
+    VeoWrongHostError: (
+        "This is not an answer of the relay's API, but of a status page, a wrong host or a proxy. Nothing was "
+        "accepted, and it is safe to send the request again. If this lasts, check the host of the connection."
+    ),
     VeoResponseError: "The answer can't be understood. Check that the connection's host is a Veo relay.",
     VeoAmbiguousSubmitError: (
         "It can't be known whether the request was accepted: the video may be generated and billed. Look for it at "
@@ -150,13 +155,25 @@ def _create_error(answer: Answer) -> type[VeoError]:
     if answer.is_out_of_money:
         return VeoQuotaError
     status = answer.effective_status
-    if 300 <= status < 400:
-        return VeoRequestRejectedError
+    if answer.is_overloaded:
+        return VeoUnavailableError
+    if _is_of_another_host(answer):
+        return VeoWrongHostError
     if status in _KIND_BY_STATUS:
         return _KIND_BY_STATUS[status]
-    if not answer.is_error or status == 408:
+    if status == 408 or not (answer.is_error if status < 500 else _knows(answer)):
         return VeoAmbiguousSubmitError
     return VeoUnavailableError if status >= 500 else VeoRequestRejectedError
+
+
+def _is_of_another_host(answer: Answer) -> bool:
+    """Whether it is not the relay's application that answered, but a status page, a wrong host or a proxy's page."""
+    return 300 <= answer.status < 400 or (answer.status in (404, 405) and not answer.is_error)
+
+
+def _knows(answer: Answer) -> bool:
+    """Whether who answered knows what became of the request; under 2xx it is the relay."""
+    return answer.is_from_relay or (answer.is_error and answer.status < 300)
 
 
 def _query_error(answer: Answer) -> type[VeoError]:
@@ -165,6 +182,8 @@ def _query_error(answer: Answer) -> type[VeoError]:
     status = answer.effective_status
     if status == 404:
         return VeoNotFoundError
+    if _is_of_another_host(answer):
+        return VeoWrongHostError
     if status in _KIND_BY_STATUS:
         return _KIND_BY_STATUS[status]
     if status == 408 or status >= 500:
@@ -181,13 +200,14 @@ def _error(
     unusable_id: str | None = None,
 ) -> VeoError:
     happened = f"Tried to {attempt}, and the relay answered {answer.describe()}."
+    next_step = _NEXT_AFTER_A_REDIRECT if 300 <= answer.status < 400 else _NEXT[kind]
     if unusable_id:
         happened = (
             f"Tried to {attempt}, and the relay answered HTTP {answer.status} with an id that can't be used: it "
             f"{unusable_id}. The answer begins with “{answer.excerpt}”."
         )
     return kind(
-        f"{happened}\n{_NEXT_AFTER_A_REDIRECT if 300 <= answer.status < 400 else _NEXT[kind]}",
+        f"{happened}\n{next_step}",
         status_code=answer.status,
         code=answer.code,
         request_id=answer.request_id,

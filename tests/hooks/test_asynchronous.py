@@ -17,11 +17,11 @@ from airflow_provider_veo.protocol import (
     VeoGenerationFailedError,
     VeoNotFoundError,
     VeoRateLimitError,
-    VeoRequestRejectedError,
     VeoResponseError,
     VeoTimeoutError,
     VeoUnavailableError,
     VeoValidationError,
+    VeoWrongHostError,
 )
 from airflow_provider_veo.protocol.errors import from_dict
 from airflow_provider_veo.triggers import VeoVideoTrigger
@@ -60,7 +60,7 @@ def test_both_hooks_understand_the_same(relay, veo_task_id):
     [
         ("status=401", VeoAuthenticationError),
         ("status=404", VeoNotFoundError),
-        ("redirect", VeoRequestRejectedError),
+        ("redirect", VeoWrongHostError),
         ("rate-limit=7", VeoRateLimitError),
         ("bare=502", VeoUnavailableError),
         ("drop-before", VeoUnavailableError),

@@ -17,10 +17,10 @@ from airflow_provider_veo.protocol import (
     VeoError,
     VeoNotFoundError,
     VeoRateLimitError,
-    VeoRequestRejectedError,
     VeoResponseError,
     VeoUnavailableError,
     VeoValidationError,
+    VeoWrongHostError,
     payload,
 )
 from tests.conftest import CANARY
@@ -180,7 +180,7 @@ def test_a_hook_can_be_used_again_after_it_was_closed(relay):
     [
         ("status=401", VeoAuthenticationError),
         ("status=404", VeoNotFoundError),
-        ("redirect", VeoRequestRejectedError),
+        ("redirect", VeoWrongHostError),
         ("rate-limit=7", VeoRateLimitError),
         ("bare=502", VeoUnavailableError),
         ("hang-before=9", VeoUnavailableError),

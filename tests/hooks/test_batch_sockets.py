@@ -22,6 +22,7 @@ from airflow_provider_veo.protocol import (
     VeoQuotaError,
     VeoRateLimitError,
     VeoRequestRejectedError,
+    VeoWrongHostError,
     payload,
 )
 from tests.hooks.conftest import BODY
@@ -189,7 +190,7 @@ def test_requests_that_fail_give_their_sockets_back(relay, connect):
 
 BY_STATUS = {
     200: VeoAmbiguousSubmitError,
-    302: VeoRequestRejectedError,
+    302: VeoWrongHostError,
     400: VeoRequestRejectedError,
     401: VeoAuthenticationError,
     402: VeoQuotaError,
@@ -250,7 +251,7 @@ class EndlessRedirect(Handler):
 
 def test_a_redirect_with_an_endless_body_is_not_read_to_its_end(listen):
     server = listen(EndlessRedirect)
-    with pytest.raises(VeoRequestRejectedError, match="never followed"):
+    with pytest.raises(VeoWrongHostError, match="never followed"):
         submit()
     assert server.posts == 1
 

@@ -21,6 +21,7 @@ from airflow_provider_veo.protocol import (
     VeoRequestRejectedError,
     VeoUnavailableError,
     VeoValidationError,
+    VeoWrongHostError,
     payload,
 )
 from tests.conftest import CANARY
@@ -88,7 +89,7 @@ NOT_ACCEPTED = [
     ("rate-limit", VeoRateLimitError),
     ("rate-limit=120", VeoRateLimitError),
     ("rate-limit-date=120", VeoRateLimitError),
-    ("redirect", VeoRequestRejectedError),
+    ("redirect", VeoWrongHostError),
 ]
 
 
@@ -228,7 +229,7 @@ class _EndlessRedirect(http.server.BaseHTTPRequestHandler):
 def test_a_redirect_with_an_endless_body_is_not_read_to_its_end(connect, serve):
     connect(host=f"http://127.0.0.1:{serve(_EndlessRedirect).server_port}")
     hook = VeoHook()
-    with pytest.raises(VeoRequestRejectedError, match="never followed"):
+    with pytest.raises(VeoWrongHostError, match="never followed"):
         hook.create_video(BODY)
     hook.close()
 

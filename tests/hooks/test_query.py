@@ -11,7 +11,6 @@ from airflow_provider_veo.protocol import (
     VeoAuthenticationError,
     VeoGenerationFailedError,
     VeoNotFoundError,
-    VeoRequestRejectedError,
     VeoResponseError,
     VeoTimeoutError,
 )
@@ -46,6 +45,8 @@ def test_every_shape_of_a_query_is_understood(relay, hook, settings):
         "rate-limit",
         "drop-before",
         "reset",
+        "redirect",
+        "bare=405",
         "cut-off",
         "no-json",
         "empty",
@@ -65,7 +66,6 @@ def test_a_transient_answer_is_asked_again(relay, hook, impatient, fault):
         ("status=401", VeoAuthenticationError),
         ("status=403", VeoAuthenticationError),
         ("status=404", VeoNotFoundError),
-        ("redirect", VeoRequestRejectedError),
     ],
 )
 def test_a_final_answer_is_not_asked_again(relay, hook, fault, kind):

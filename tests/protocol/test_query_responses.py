@@ -12,6 +12,7 @@ from airflow_provider_veo.protocol import (
     VeoRequestRejectedError,
     VeoResponseError,
     VeoUnavailableError,
+    VeoWrongHostError,
     responses,
 )
 from tests.protocol.answers import envelope, flat, query, query_error
@@ -151,7 +152,7 @@ def test_the_dict_is_json():
         (404, b"<html>", VeoNotFoundError, False),
         (400, envelope(), VeoRequestRejectedError, False),
         (410, b"", VeoRequestRejectedError, False),
-        (307, b"", VeoRequestRejectedError, False),
+        (307, b"", VeoWrongHostError, True),
         (429, envelope(), VeoRateLimitError, True),
         (403, envelope("insufficient_user_quota"), VeoQuotaError, True),
         (408, b"", VeoUnavailableError, True),

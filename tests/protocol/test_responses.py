@@ -16,6 +16,7 @@ from airflow_provider_veo.protocol import (
     VeoRateLimitError,
     VeoRequestRejectedError,
     VeoUnavailableError,
+    VeoWrongHostError,
     VideoTask,
     responses,
 )
@@ -76,15 +77,23 @@ QUOTA_CODES = [
     "insufficient_user_quota",
     "insufficient_quota",
     "pre_consume_token_quota_failed",
+    "quota_not_enough",
     "quota_exceeded",
     "insufficient_balance",
 ]
 
 
+def _saying(code):
+    yield from (envelope(code), envelope(None, kind=code), flat(code), envelope(code.upper()), flat(f"local:{code}"))
+    # A relay's own relay has said it.
+    for message in (json.dumps(envelope(code)), f"bad response: {json.dumps(flat(code))} (request id: 7)"):
+        yield {"error": {"message": message, "type": "new_api_error", "code": "bad_response"}}
+
+
 @pytest.mark.parametrize("code", QUOTA_CODES)
 @pytest.mark.parametrize("status", [200, 400, 401, 402, 403, 429, 500, 503])
 def test_out_of_money_under_any_status(status, code):
-    for content in (envelope(code), envelope(None, kind=code), flat(code), envelope(code.upper())):
+    for content in _saying(code):
         error = create_error(content, status)
         assert type(error) is VeoQuotaError
         assert error.final
@@ -100,14 +109,25 @@ def test_out_of_money_under_any_status(status, code):
         (200, envelope(500), VeoUnavailableError),
         (200, envelope("model_not_found"), VeoUnavailableError),
         (200, envelope(408), VeoAmbiguousSubmitError),
-        *[(status, content, VeoRequestRejectedError) for status in (400, 404, 405, 413, 415, 422) for content in (
-            envelope(), b"<html>", b"")],
+        *[(status, envelope(), VeoRequestRejectedError) for status in (400, 404, 405, 413, 415, 422)],
+        *[(status, content, VeoRequestRejectedError) for status in (400, 413, 415, 422) for content in (
+            b"<html>", b"")],
+        # Not from the relay's application: not accepted, and no fault of this request.
+        *[(status, content, VeoWrongHostError) for status in (404, 405) for content in (
+            b"<html>", b"", {"message": "no Route matched"}, {"status": 404})],
         *[(status, content, VeoAuthenticationError) for status in (401, 403) for content in (envelope(), b"<html>")],
         (402, b"", VeoQuotaError),
         (429, envelope(), VeoRateLimitError),
         (429, b"<html>", VeoRateLimitError),
         *[(status, content, VeoUnavailableError) for status in (500, 502, 503, 504, 524) for content in (
-            envelope(), envelope("model_not_found"), flat(), flat(14))],
+            envelope(), envelope("model_not_found"), flat(), envelope(14), {"error": {"message": "busy"}})],
+        # A gateway's own JSON: it doesn't know what became of the request.
+        *[(status, content, VeoAmbiguousSubmitError) for status in (502, 503, 504) for content in (
+            {"code": status, "message": "Gateway Timeout"}, {"code": str(status), "message": "x", "data": None},
+            {"error": {"code": status, "message": "The request timed out"}}, {"error": {"code": str(status)}})],
+        *[(500, content, VeoAmbiguousSubmitError) for content in (flat(500), flat(14))],
+        *[(status, content, VeoUnavailableError) for status in (200, 400, 403, 404, 429, 500) for content in (
+            envelope("upstream_load_saturated"), envelope("get_channel_failed"), flat("local:no_available_channel"))],
         *[(status, content, VeoAmbiguousSubmitError) for status in (500, 502, 503, 504, 524, 408) for content in (
             b"<html>Bad Gateway</html>", b"", {"message": "Internal server error"}, {"error": "Bad Gateway"},
             {"status": 500}, [1], b'{"error": {"message": "cut o')],
@@ -126,7 +146,7 @@ def test_out_of_money_under_any_status(status, code):
         (200, {"error": None}, VeoAmbiguousSubmitError),
         (200, {"error": {}}, VeoAmbiguousSubmitError),
         (200, b'{"id": "x", "pad": "' + b"x" * 1024 * 1024 + b'"}', VeoAmbiguousSubmitError),
-        *[(status, b"", VeoRequestRejectedError) for status in (301, 302, 303, 307, 308)],
+        *[(status, b"", VeoWrongHostError) for status in (301, 302, 303, 307, 308)],
         (409, envelope(), VeoRequestRejectedError),
         (499, b"", VeoAmbiguousSubmitError),
         (600, b"", VeoAmbiguousSubmitError),
