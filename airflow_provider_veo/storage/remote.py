@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from importlib import import_module
@@ -12,6 +11,7 @@ from airflow_provider_veo.local_files import is_local
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -88,23 +88,31 @@ def forget_listings(path: ObjectStoragePath) -> None:
     path.fs.invalidate_cache(path.path)
 
 
-def abort_other_uploads(path: ObjectStoragePath, log: logging.Logger) -> None:
-    """
-    On S3, end the uploads of this very file that nobody will complete: those of processes that were killed.
-
-    Should one of them be alive, it finds its upload gone, and the file stored.
-    """
+def unfinished_uploads(path: ObjectStoragePath, log: logging.Logger) -> list[str]:
+    """Return the ids of the uploads of this very file that have begun on S3; of other storages, none."""
     fs = path.fs
     if not hasattr(fs, "call_s3"):
-        return
+        return []
     try:
         bucket, key, _ = fs.split_path(path.path)
         listed = fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
-        for upload in listed.get("Uploads") or ():
-            if upload["Key"] == key:
-                with contextlib.suppress(FileNotFoundError):
-                    fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload["UploadId"])
-                    log.info("Took away an upload of %s that another process had begun", path)
+        return [upload["UploadId"] for upload in listed.get("Uploads") or () if upload["Key"] == key]
     except Exception as error:
         # Not everyone who may write may list. The bucket's own lifecycle rule is for that.
         log.debug("Could not look for unfinished uploads of %s: %s", path, error)
+        return []
+
+
+def abort_uploads(path: ObjectStoragePath, upload_ids: Sequence[str], log: logging.Logger) -> None:
+    """
+    End uploads that nobody will complete: those of processes that were killed.
+
+    Should one of them be alive, it finds its upload gone, and the file stored.
+    """
+    for upload_id in upload_ids:
+        try:
+            bucket, key, _ = path.fs.split_path(path.path)
+            path.fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload_id)
+            log.info("Took away an upload of %s that another process had begun", path)
+        except Exception as error:  # it has ended meanwhile, or may not be ended from here
+            log.debug("Could not end an unfinished upload of %s: %s", path, error)

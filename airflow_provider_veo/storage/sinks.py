@@ -184,6 +184,8 @@ class Upload(Sink):
         self._path = path
         self._log = log
         self._file: Any = None
+        # Those that begin later are of processes that are newer than this one.
+        self._others = remote.unfinished_uploads(path, log)
 
     def write(self, data: bytes) -> None:
         """Take the next piece."""
@@ -205,7 +207,7 @@ class Upload(Sink):
         self._file.commit()
         self._file = None
         remote.forget_listings(self._path)
-        remote.abort_other_uploads(self._path, self._log)
+        remote.abort_uploads(self._path, self._others, self._log)
 
     def discard(self) -> None:
         """Give the upload up."""
