@@ -63,7 +63,7 @@ def at_pace(pace: Pace, ask: Ask) -> Ask:
 
     async def ask_in_turn(veo_task_id: str) -> VideoTask:
         async with sockets:
-            await pace.turn()
+            await pace.turn_to_ask()
             sent_at = time.monotonic()
             try:
                 video = await ask(veo_task_id)

@@ -31,8 +31,32 @@ HEADERS = {
 }
 """What each request says of itself. The key is added to each request by itself, and stands in no session."""
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 DEFAULT_HOST = "https://az.gptplus5.com"
 """seed: the host of the API document."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """
+    An account at a relay, as far as we know it. A key that is rotated, or another URL of the same relay, doesn't
+    make another account of it.
+
+    :param name: the connection's extra ``account``, or else its id.
+    :param base_url: the relay. Earlier versions recorded it as part of the account.
+    """
+
+    name: str
+    base_url: str = ""
+
+    @property
+    def earlier(self) -> str:
+        """What earlier versions recorded."""
+        return f"{self.name} at {self.base_url}"
+
+    def is_recorded_as(self, recorded: str) -> bool:
+        """Whether a record is of this account, also one that an earlier version wrote for any URL of the relay."""
+        return recorded == self.name or recorded.startswith((f"{self.name} at http://", f"{self.name} at https://"))
 
 
 @dataclass(frozen=True)
@@ -43,6 +67,7 @@ class VeoConnection:
     :param conn_id: its id in Airflow.
     :param base_url: scheme, host and port of the relay, and a path if it has one, without ``/v1``.
     :param api_key: the key, without ``Bearer``.
+    :param account: names who is billed, where several connections share it.
     :param default_model: used where a task names no model.
     :param catalog: the models to choose from, the connection's ``models`` included.
     :param prices: price of one video by model, in any currency.
@@ -58,6 +83,7 @@ class VeoConnection:
     conn_id: str
     base_url: str
     api_key: str = field(repr=False)
+    account: str | None = None
     default_model: str | None = None
     catalog: Mapping[str, models.VeoModel] = field(default_factory=lambda: models.CATALOG, repr=False)
     prices: Mapping[str, float] = field(default_factory=dict)
@@ -67,6 +93,11 @@ class VeoConnection:
     ca_bundle: str | None = None
     allow_insecure_http: bool = False
     allow_private_media: bool = False
+
+    @property
+    def billed(self) -> Account:
+        """Who is billed for what is submitted with this connection."""
+        return Account(self.account or self.conn_id, self.base_url)
 
     @cached_property
     def secrets(self) -> tuple[str, ...]:
@@ -90,6 +121,7 @@ def read(connection: Connection) -> VeoConnection:
         conn_id=str(connection.conn_id),
         base_url=base_url or DEFAULT_HOST,
         api_key=api_key or "",
+        account=extra.get("account", _text, None),
         default_model=extra.get("default_model", _text, None),
         catalog=extra.get("models", lambda value: models.extend(_object(value)), models.CATALOG),
         prices=extra.get("prices", _prices, {}),
@@ -154,6 +186,7 @@ def _base_url(connection: Connection) -> str:
     if url.port and connection.port and url.port != connection.port:
         raise ValueError(f"it says port {url.port}, and the port field says {connection.port}")
     port = url.port or connection.port
+    port = None if port == _DEFAULT_PORTS[url.scheme.lower()] else port
     path = re.sub(r"/v1$", "", url.path.rstrip("/")).rstrip("/")
     name = f"[{name}]" if ":" in name else name
     return f"{url.scheme.lower()}://{name}{f':{port}' if port else ''}{path}"

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
 
+_LARGE = ("prompt", "images", "jobs", "extra_body")
+"""What a task that goes on doesn't read again: it is submitted."""
+
+
 class _Described(DecoratedOperator):
     """
     An operator whose fields are what a function returns: one of them, or a dict of them.
@@ -82,6 +86,7 @@ class _Described(DecoratedOperator):
             raise AirflowFailException(str(VeoValidationError(title, mistakes)))
         for name, value in fields.items():
             setattr(self, name, value)
+        self.returned = {name: value for name, value in fields.items() if name not in _LARGE}
 
 
 class _VeoVideoDecoratedOperator(_Described, VeoCreateVideoOperator):

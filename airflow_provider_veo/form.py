@@ -19,6 +19,13 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "description": "Used where a task names no model, e.g. veo3-fast.",
         "schema": _OPTIONAL_TEXT,
     },
+    "account": {
+        "label": "Account",
+        "description": (
+            "Names the account that is billed, where several connections share it. Default: the connection's id."
+        ),
+        "schema": _OPTIONAL_TEXT,
+    },
     "models": {
         "label": "Additional models",
         "description": (
@@ -72,6 +79,7 @@ PLACEHOLDERS = {
     "schema": "https",
     "port": "443",
     "default_model": "veo3-fast",
+    "account": "studio",
     "models": '{"veo4-fast": {"max_images": 2, "aspect_ratio": true}}',
     "prices": '{"veo3-fast": 0.4}',
     "connect_timeout": "10",

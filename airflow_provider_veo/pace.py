@@ -40,6 +40,10 @@ class Pace:
         self._slowed_at = 0.0
         self._sent: deque[float] = deque()
         self._turns = asyncio.Lock()
+        self._turns_to_ask = asyncio.Lock()
+        self._next_question = 0.0
+        self.has_creates = False
+        """Whether there are videos to submit. Questions then take half of the pace at most."""
 
     @property
     def seconds_held(self) -> float:
@@ -71,6 +75,17 @@ class Pace:
             while (now := time.monotonic()) < (ready := max(self._next, self._held_until)):
                 await asyncio.sleep(ready - now)
             return self._take(now, most)
+
+    async def turn_to_ask(self) -> None:
+        """Wait until a question may be sent."""
+        async with self._turns_to_ask:
+            while (now := time.monotonic()) < (ready := self._ready_to_ask()):
+                await asyncio.sleep(ready - now)
+            self._take(now, 1)
+            self._next_question = now + 2 * _MINUTE / self._rate if self._rate is not None else 0.0
+
+    def _ready_to_ask(self) -> float:
+        return max(self._next, self._held_until, self._next_question if self.has_creates else 0.0)
 
     def _take(self, now: float, most: int) -> int:
         count = most

@@ -189,6 +189,7 @@ class VeoVideoBatchTrigger(BaseTrigger):
     :param refused_since: handed on to the event.
     :param progress: how far the batch is, see :class:`~airflow_provider_veo.batch.progress.Progress`.
     :param told_at: epoch seconds when that was told last.
+    :param handed_on: goes into the event as it is.
     """
 
     def __init__(
@@ -205,6 +206,7 @@ class VeoVideoBatchTrigger(BaseTrigger):
         refused_since: float | None = None,
         progress: dict[str, Any] | None = None,
         told_at: float = 0.0,
+        handed_on: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.videos = videos
@@ -219,6 +221,7 @@ class VeoVideoBatchTrigger(BaseTrigger):
         self.refused_since = refused_since
         self.progress = progress
         self.told_at = told_at
+        self.handed_on = handed_on
         self._pace = Pace(requests_per_minute)
         self._pace.hold(held_until)
         self._outcomes: dict[str, dict[str, Any]] = {}
@@ -243,9 +246,8 @@ class VeoVideoBatchTrigger(BaseTrigger):
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-        held_until = self._pace.held_until
-        handed_on = {"held_until": held_until, "refused_since": self.refused_since, "told_at": self.told_at}
-        yield TriggerEvent({"outcomes": self._outcomes, **handed_on})
+        handed_on = {**(self.handed_on or {}), "refused_since": self.refused_since, "told_at": self.told_at}
+        yield TriggerEvent({"outcomes": self._outcomes, **handed_on, "held_until": self._pace.held_until})
 
     async def on_kill(self) -> None:
         """Say what goes on being billed: the API has no way to cancel a video."""

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from airflow_provider_veo.batch.checkpoint import BatchCheckpoint
 from airflow_provider_veo.batch.progress import Progress
 from airflow_provider_veo.hooks import VeoHook, asynchronous
 from airflow_provider_veo.protocol import (
@@ -112,6 +113,7 @@ def test_its_arguments_survive_and_hold_no_secret(relay):
         "refused_since": 8.0,
         "progress": Progress(1, 0, 0, 1, 0).to_dict(),
         "told_at": 9.0,
+        "handed_on": BatchCheckpoint(try_id="a").to_dict(),
     }
     _, serialized = made(**arguments).serialize()
     assert serialized == arguments
@@ -120,9 +122,9 @@ def test_its_arguments_survive_and_hold_no_secret(relay):
 
 def test_its_event_holds_no_secret_and_hands_on_what_the_worker_knows(relay):
     relay.set_faults("query:echo-key")
-    event = fired(accepted(*cows(2)), timeout=0.1, refused_since=123.5, told_at=456.5)
+    event = fired(accepted(*cows(2)), timeout=0.1, refused_since=123.5, told_at=456.5, handed_on={"try_id": "a"})
     assert CANARY not in json.dumps(event)
-    assert (event["refused_since"], event["told_at"]) == (123.5, 456.5)
+    assert (event["refused_since"], event["told_at"], event["try_id"]) == (123.5, 456.5, "a")
 
 
 def test_enough_are_worth_an_event_and_it_tells_of_those_that_have_ended_only(relay):

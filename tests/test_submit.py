@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
@@ -20,6 +21,7 @@ from airflow_provider_veo.protocol import (
     VeoRateLimitError,
     VeoRequestRejectedError,
     VeoUnavailableError,
+    VeoWrongHostError,
     payload,
 )
 from tests.conftest import CANARY
@@ -64,7 +66,7 @@ def test_what_is_accepted_is_on_record(relay, a_try, journal):  # noqa: F811
     record = journal.read()
     assert (record.state, record.veo_task_id) == ("accepted", submitted.video.id)
     assert record.submitted == submitted.at
-    assert record.account == f"veo_default at {relay.url}"
+    assert record.account == "veo_default"
 
 
 @pytest.mark.parametrize("generation_seconds", [0, 600])
@@ -147,12 +149,26 @@ def test_a_changed_request_is_submitted_and_the_log_says_what_changed(relay, a_t
     assert a_try(3).submit(OTHER).video.id == second.video.id
 
 
-def test_a_changed_account_is_billed_anew(relay, a_try, caplog, monkeypatch):
+def test_another_account_pays_for_nothing_unseen(relay, a_try, monkeypatch):
     a_try().submit(BODY)
     monkeypatch.setenv("AIRFLOW_CONN_VEO_TEAM", os.environ["AIRFLOW_CONN_VEO_DEFAULT"])
-    a_try(2, conn_id="veo_team").submit(BODY)
-    assert paid(relay) == 2
-    assert f"account: was 'veo_default at {relay.url}', is 'veo_team at {relay.url}'" in caplog.text
+    with pytest.raises(VeoJournalRecordError, match="account 'veo_default', and uses 'veo_team' now"):
+        a_try(2, conn_id="veo_team").submit(BODY)
+    shared = {**json.loads(os.environ["AIRFLOW_CONN_VEO_DEFAULT"]), "extra": {"account": "veo_default"}}
+    monkeypatch.setenv("AIRFLOW_CONN_VEO_TEAM", json.dumps(shared))
+    a_try(3, conn_id="veo_team").submit(BODY)
+    assert paid(relay) == 1
+
+
+def test_another_url_of_the_same_relay_is_the_same_account(relay, a_try, monkeypatch):
+    first = a_try().submit(BODY)
+    elsewhere = {
+        **json.loads(os.environ["AIRFLOW_CONN_VEO_DEFAULT"]),
+        "host": relay.url.replace("127.0.0.1", "LOCALHOST"),
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", json.dumps(elsewhere))
+    assert a_try(2).submit(BODY).video.id == first.video.id
+    assert paid(relay) == 1
 
 
 LOST = ["drop-after", "reset-after", "bare-after=502", "cut-off", "empty", "no-json", "no-id", "bare=504"]
@@ -171,7 +187,7 @@ def test_what_may_have_been_accepted_is_not_sent_again(relay, a_try, fault, jour
         f"Try 1 of this task began to submit a video at {record.intended_at}",
         "prompt: a cow flies",
         "model: veo3-fast",
-        f"connection: veo_default at {relay.url}",
+        f"It was sent to {relay.url} at about",
         "set existing_veo_task_id to its id",
         "on_ambiguous_submit='resubmit'",
         journal.where_intent,
@@ -236,7 +252,7 @@ REFUSED = {
     "status=401": VeoAuthenticationError,
     "rate-limit": VeoRateLimitError,
     "status=503:model_not_found": VeoUnavailableError,
-    "redirect": VeoRequestRejectedError,
+    "redirect": VeoWrongHostError,
     "envelope=model_not_found": VeoUnavailableError,
 }
 

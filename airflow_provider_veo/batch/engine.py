@@ -3,6 +3,19 @@ The work on a batch: submit what was never sent, wait for what was accepted, sto
 
 It is one event loop in one worker process. Nothing is sent before :class:`~airflow_provider_veo.batch.scribe.Scribe`
 says that the intent is on record, and each answer goes to the scribe at once.
+
+A job is in exactly one of four places:
+
+=============  ==========================================  =====================================================
+place          it gets there                               it leaves
+=============  ==========================================  =====================================================
+``queue``      not submitted yet; not accepted, for now;   when its intent is on record: *in flight*
+               failed, and another attempt is allowed
+``in_flight``  its intent is on record                     accepted and ended: *storing*, *settled* or *queue*;
+                                                           not accepted: *settled* or *queue*; given up: *settled*
+``storing``    its video is there, files are stored        stored or not: *settled*
+settled        nothing is left to do in this try           never
+=============  ==========================================  =====================================================
 """
 
 from __future__ import annotations
@@ -13,6 +26,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_veo.asking import TICK_SECONDS, at_pace, until_ready
@@ -25,17 +39,20 @@ from airflow_provider_veo.protocol import (
     VeoError,
     VeoGenerationFailedError,
     VeoJournalError,
+    VeoNotSentError,
     VeoQuotaError,
     VeoRateLimitError,
     VeoUnavailableError,
+    VeoValidationError,
     VideoTask,
 )
-from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, PATIENCE_SECONDS, Wait
+from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from logging import Logger
 
+    from airflow_provider_veo.batch.backoff import RelayBackoff
     from airflow_provider_veo.batch.budget import Budget
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.batch.options import Options
@@ -43,14 +60,12 @@ if TYPE_CHECKING:
     from airflow_provider_veo.hooks.batch import VeoBatchHook
     from airflow_provider_veo.pace import Pace
 
-MAX_GROUP = 32
-"""At most so many requests are sent together. Should the process die, so many at most may be unknown."""
+CREATES_AT_ONCE = 5
+"""At most so many creates are on the way. Should the process die, or the relay, so many at most may be unknown."""
 DOWNLOADS = 4
 """So many files are stored at a time."""
 RESUBMISSIONS = 2
 """So often one try submits a job again whose request may have been accepted, where it is asked to."""
-PATIENCE_IN_A_WORKER = 60.0
-"""So long a worker waits for a relay that refuses everything, where it can wait without one."""
 _SETTLE_SECONDS = 60.0
 
 
@@ -64,6 +79,7 @@ class Engine:
     :param hook: to the relay.
     :param scribe: records what happens.
     :param pace: of the requests.
+    :param backoff: decides how many creates may be sent.
     :param budget: what may be spent.
     :param store: stores the file of a job, in a thread, and returns what is known of it.
     :param log: the task's.
@@ -78,6 +94,7 @@ class Engine:
         hook: VeoBatchHook,
         scribe: Scribe,
         pace: Pace,
+        backoff: RelayBackoff,
         budget: Budget,
         store: Callable[[Job, Entry], Mapping[str, Any]],
         log: Logger,
@@ -87,17 +104,16 @@ class Engine:
         """Jobs whose videos are generated, or are just being submitted, by key."""
         self.queue: deque[Job] = deque()
         """Jobs to submit."""
-        self.refused_since: float | None = None
-        """Epoch seconds since when the relay has taken nothing, for reasons that may pass."""
+        self.storing: set[str] = set()
+        """Keys of the jobs whose files are being stored."""
         self.stopped: VeoError | None = None
         """Why nothing more is submitted in this try."""
-        self._refused_here_since: float | None = None
-        self._last_refusal: VeoError = VeoUnavailableError("The relay has taken no video for half an hour.")
         self._jobs = {job.key: job for job in jobs}
         self._options = options
         self._hook = hook
         self._scribe = scribe
         self._pace = pace
+        self._backoff = backoff
         self._ask = at_pace(pace, hook.get_video)
         self._budget = budget
         self._store_file = store
@@ -130,8 +146,8 @@ class Engine:
                 self.in_flight[job.key] = job
                 self._go_on(job, entry, outcomes.get(str(entry.veo_task_id)))
             elif step is Step.STORE:
-                self._spawn(self._store(job))
-        self.stopped = self.stopped or _what_stopped(self.entries.values(), self._options.try_number)
+                self._begin_to_store(job)
+        self.stopped = self.stopped or _what_stopped(self.entries.values())
 
     def stop(self, error: VeoError) -> None:
         """Submit nothing more; what is under way goes on."""
@@ -145,20 +161,24 @@ class Engine:
 
     async def run(self) -> None:
         """
-        Work until there is nothing to do: without a trigger, until all has ended.
+        Work until there is nothing to do here: without a trigger, until all has ended.
+
+        Jobs that are left in the queue, unless something has stopped the work, wait for the relay.
 
         :raises VeoError: the work can't go on; what was sent is on record.
         """
         while True:
             if self.killed:
                 raise self.killed
-            if self._may_submit():
-                await self._submit(self._next_jobs())
+            if room := self._room():
+                await self._submit(room)
                 continue
-            if not self._tasks:
+            seconds = self._seconds_to_room()
+            if not self._tasks and seconds is None:
                 return
             self._changed.clear()
-            await self._something_happens()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), seconds)
 
     async def settle(self) -> None:
         """Wait for the answers to what was sent, and for nothing else."""
@@ -175,12 +195,9 @@ class Engine:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @property
-    def must_pause(self) -> bool:
-        """Whether there is more to submit, and the relay wants none for longer than a worker should wait."""
-        if not self._options.deferrable or not self.queue or self.stopped:
-            return False
-        refused_for = time.monotonic() - self._refused_here_since if self._refused_here_since else 0.0
-        return max(self._pace.seconds_held, refused_for) > PATIENCE_IN_A_WORKER
+    def has_more(self) -> bool:
+        """Whether there is more to submit in this try."""
+        return bool(self.queue) and self.stopped is None
 
     def _go_on(self, job: Job, entry: Entry, outcome: Mapping[str, Any] | None) -> None:
         """Take in what a trigger has seen, or wait here, or leave it to the trigger."""
@@ -193,51 +210,66 @@ class Engine:
         elif entry.trouble is None and not self._options.deferrable:
             self._spawn(self._wait(job))
 
-    def _may_submit(self) -> bool:
-        options = self._options
-        room = options.max_in_flight - len(self.in_flight)
-        if self.stopped or not self.queue or room <= 0:
+    def _room(self) -> int:
+        """Return how many creates may be sent now."""
+        self._pace.has_creates = self.has_more
+        if self.has_more and self._backoff.is_out_of_patience:
+            self.stop(self._backoff.last_error)
+        free = self._free()
+        if not free or self._is_paused():
             self._waiting_for_slots_since = None
-            return False
-        if self.refused_since and time.time() - self.refused_since > PATIENCE_SECONDS:
-            self.stop(self._last_refusal)
-            return False
-        if self.must_pause:
-            return False
-        if options.deferrable or room >= min(options.enough_slots, len(self.queue)):
-            return True
+            return 0
+        on_the_way = len(self._creates)
+        allowed = self._backoff.room(on_the_way)
+        room = min(free, len(self.queue), CREATES_AT_ONCE - on_the_way)
+        if allowed is not None:
+            return min(room, allowed)
+        if room >= min(self._enough(), len(self.queue)):
+            return room
         # A slot alone is not worth a write: others become free soon.
         now = time.monotonic()
         self._waiting_for_slots_since = self._waiting_for_slots_since or now
-        return now - self._waiting_for_slots_since >= options.poll_interval
+        return room if now - self._waiting_for_slots_since >= self._options.poll_interval else 0
 
-    async def _something_happens(self) -> None:
+    def _free(self) -> int:
+        """Return how many more videos may be generated at a time."""
+        return max(0, self._options.max_in_flight - len(self.in_flight)) if self.has_more else 0
+
+    def _is_paused(self) -> bool:
+        """Whether the relay wants nothing for longer than a worker should wait."""
+        return self._options.deferrable and self._backoff.is_long
+
+    def _enough(self) -> int:
+        """Return how many creates are worth a write."""
+        return 1 if self._options.deferrable else min(self._options.enough_slots, (CREATES_AT_ONCE + 1) // 2)
+
+    def _seconds_to_room(self) -> float | None:
+        """Return the seconds until there may be room though nothing happens; ``None``: there won't be."""
+        if not self._free() or self._is_paused():
+            return None
         since = self._waiting_for_slots_since
-        left = None if since is None else max(0.0, since + self._options.poll_interval - time.monotonic())
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), left)
+        slots = None if since is None else max(0.0, since + self._options.poll_interval - time.monotonic())
+        return slots if self._backoff.seconds_to_probe is None else self._backoff.seconds_to_probe
 
-    def _next_jobs(self) -> list[Job]:
-        room = self._options.max_in_flight - len(self.in_flight)
-        return [self.queue[index] for index in range(min(room, MAX_GROUP, len(self.queue)))]
-
-    async def _submit(self, jobs: list[Job]) -> None:
+    async def _submit(self, room: int) -> None:
         self._waiting_for_slots_since = None
-        count = await self._turn(len(jobs))
-        intents = [entry for _ in range(count) if (entry := self._intent(self.queue.popleft()))]
+        count = await self._turn(room)
+        is_probe = self._backoff.is_open  # perhaps only since a moment ago
+        if (allowed := self._backoff.room(len(self._creates))) is not None:
+            count = min(count, allowed)
+        chosen = [self.queue.popleft() for _ in range(min(count, len(self.queue)))]
+        intents = [intent for job in chosen if (intent := self._intent(job))]
+        if not intents:
+            return
         try:
-            if intents:
-                await self._scribe.intend(intents)
+            await self._scribe.intend(intents)
         except VeoJournalError:
             for entry in intents:  # they may be on record, and are certainly not sent
                 self._not_accepted(self._jobs[entry.key], replace(entry, state=UNSENT))
             raise
         for entry in intents:
             self.entries[entry.key] = entry
-            if self.stopped or self.killed:  # meanwhile
-                self._not_accepted(self._jobs[entry.key], replace(entry, state=UNSENT))
-                continue
-            self._creates.add(task := self._spawn(self._create(self._jobs[entry.key], entry)))
+            self._creates.add(task := self._spawn(self._create(self._jobs[entry.key], entry, is_probe)))
             task.add_done_callback(self._creates.discard)
 
     async def _turn(self, most: int) -> int:
@@ -260,33 +292,47 @@ class Engine:
         except VeoError as error:
             self._log.warning("Job %s (%s) is not submitted. %s", job.key, job.source, error)
             # What is on record of it stays: an earlier video may have failed, and been paid for.
-            entry = before or Entry.intend(job, self._budget.account, None).not_accepted(UNSENT, error, 0)
-            self._keep(entry.troubled(error, self._options.try_number))
+            entry = before or replace(Entry.intend(job, self._budget.account, None), state=UNSENT)
+            self._keep(entry.troubled(error, self._options.try_id))
             return None
         self.in_flight[job.key] = job
-        return Entry.intend(job, self._budget.account, before)
+        return Entry.intend(job, self._budget.account, before, self._budget.price(job))
 
-    async def _create(self, job: Job, entry: Entry) -> None:
+    async def _create(self, job: Job, entry: Entry, is_probe: bool) -> None:
         sent_at = time.monotonic()
+        try_id = self._options.try_id
         try:
-            video = await self._hook.create_video(job.body)
+            video = await self._hook.create_video(job.body, partial(self._make_sure_that_it_may_be_sent, is_probe))
+        except VeoNotSentError:
+            self._not_accepted(job, replace(entry, state=UNSENT))
+            self.queue.appendleft(job)
         except VeoAmbiguousSubmitError as error:
+            self._backoff.fault(error)
             self._unknown(job, entry, error)
         except (VeoRateLimitError, VeoUnavailableError) as error:
-            self._not_now(job, entry, error, sent_at)
+            if self._backoff.refused(error, sent_at):
+                self._log.warning("The relay takes nothing for now, and is asked more slowly. %s", error)
+            self._not_accepted(job, replace(entry, state=UNSENT))
+            self.queue.appendleft(job)
         except (VeoQuotaError, VeoAuthenticationError) as error:
             self._log.error("Nothing more is submitted. %s", error)
             self.stop(error)
-            self._not_accepted(job, entry.not_accepted(UNSENT, error, self._options.try_number))
+            self._not_accepted(job, entry.not_accepted(UNSENT, error, try_id))
         except VeoError as error:
             self._log.error("Job %s (%s) is refused. %s", job.key, job.source, error)
-            self._not_accepted(job, entry.not_accepted(REFUSED, error, self._options.try_number))
+            state = UNSENT if isinstance(error, VeoValidationError) else REFUSED  # the former is not the relay's word
+            self._not_accepted(job, entry.not_accepted(state, error, try_id))
         else:
-            self._pace.went_well(sent_at)
-            self._accepted(job, entry.accepted(video, self._budget.price(job)), video)
+            self._backoff.accepted(sent_at)
+            self._accepted(job, entry.accepted(video), video)
+
+    def _make_sure_that_it_may_be_sent(self, is_probe: bool) -> None:
+        """Between a free socket and the first byte: what has happened while this create waited for one."""
+        is_held = self._backoff.is_open and not is_probe
+        if self.stopped or self.killed or is_held or not self._scribe.may_send:
+            raise VeoNotSentError("Nothing more is sent.")
 
     def _accepted(self, job: Job, entry: Entry, video: VideoTask) -> None:
-        self.refused_since = self._refused_here_since = None
         self._keep(entry)
         if video.state == "failed" or (video.state == "succeeded" and video.video_url):
             self._ended(job, video)
@@ -297,7 +343,7 @@ class Engine:
         again = self._resubmissions.get(job.key, 0) + 1
         if self._options.on_ambiguous_submit == "fail" or again > RESUBMISSIONS:
             again = 0
-        self._leave(job, entry.troubled(error, self._options.try_number, again))
+        self._leave(job, entry.troubled(error, self._options.try_id, again))
         if again:
             self._resubmissions[job.key] = again
             self._log.warning(
@@ -306,16 +352,6 @@ class Engine:
             self.queue.append(job)
         else:
             self._log.error("Job %s (%s): %s", job.key, job.source, error)
-
-    def _not_now(self, job: Job, entry: Entry, error: VeoError, sent_at: float) -> None:
-        if self._refused_here_since is None:
-            self._log.warning("The relay takes no more for now, and is asked more slowly. %s", error)
-            self._refused_here_since = time.monotonic()
-        self.refused_since = self.refused_since or time.time()
-        self._last_refusal = error
-        self._pace.slow_down(sent_at, error.retry_after)
-        self._not_accepted(job, entry.not_accepted(UNSENT, error, 0))
-        self.queue.appendleft(job)
 
     async def _wait(self, job: Job) -> None:
         entry, options = self.entries[job.key], self._options
@@ -334,7 +370,7 @@ class Engine:
         self._leave(job, entry, LATER)
         if entry.state == SUCCEEDED:
             if self._options.download:
-                self._spawn(self._store(job))
+                self._begin_to_store(job)
             return
         self._log.warning("Job %s (%s), video %s: generation failed: %s", job.key, job.source, video.id, video.error)
         if entry.attempt < self._options.attempts_per_video:
@@ -342,9 +378,14 @@ class Engine:
 
     def _gave_up(self, job: Job, error: VeoError) -> None:
         self._log.error("Job %s (%s): the wait has ended. %s", job.key, job.source, error)
-        self._leave(job, self.entries[job.key].troubled(error, self._options.try_number), LATER)
+        self._leave(job, self.entries[job.key].troubled(error, self._options.try_id), LATER)
         if isinstance(error, VeoAuthenticationError):
             self.stop(error)
+
+    def _begin_to_store(self, job: Job) -> None:
+        self.storing.add(job.key)
+        task = self._spawn(self._store(job))
+        task.add_done_callback(lambda _: self.storing.discard(job.key))
 
     async def _store(self, job: Job) -> None:
         async with self._downloads:
@@ -354,7 +395,7 @@ class Engine:
                 file = await running
             except VeoError as error:
                 self._log.error("Job %s (%s): %s", job.key, job.source, error)
-                self._keep(entry.troubled(error, self._options.try_number), LATER)
+                self._keep(entry.troubled(error, self._options.try_id), LATER)
             else:
                 self._keep(entry.stored(file), LATER)
 
@@ -386,13 +427,7 @@ class Engine:
         self._changed.set()
 
 
-def _what_stopped(entries: Any, try_number: int) -> VeoError | None:
-    """Return what has made an earlier process of this very try submit nothing more."""
-    from airflow_provider_veo.protocol.errors import from_dict
-
-    kinds = {VeoQuotaError.__name__, VeoAuthenticationError.__name__}
-    for entry in entries:
-        trouble = dict(entry.trouble or {})
-        if trouble.pop("try_number", None) == try_number and trouble.get("kind") in kinds:
-            return from_dict(trouble)
-    return None
+def _what_stopped(entries: Iterable[Entry]) -> VeoError | None:
+    """Return what has made an earlier process of this try submit nothing more; the records are of this try only."""
+    errors = (entry.error for entry in entries if entry.trouble)
+    return next((error for error in errors if isinstance(error, (VeoQuotaError, VeoAuthenticationError))), None)

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 if TYPE_CHECKING:
     from airflow_provider_veo.batch.jobs import Job
+    from airflow_provider_veo.connection import Account
     from airflow_provider_veo.protocol import VeoError, VideoTask
 
 INTENDED, UNSENT, REFUSED, ACCEPTED, FAILED, SUCCEEDED, STORED = (
@@ -32,10 +33,13 @@ how the generation ended. ``stored``: its file is in the user's storage.
 
 _RANK = {INTENDED: 0, UNSENT: 1, REFUSED: 1, ACCEPTED: 2, FAILED: 3, SUCCEEDED: 3, STORED: 4}
 _DIGEST_CHARACTERS = 32
+_BESIDE_THE_ERROR = ("try", "try_number", "again")
+"""What a trouble holds that is not of its error."""
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("key", "digest", "state", "token", "intended_at", "accepted_at", "ended_at", "veo_task_id"), str),
+    **dict.fromkeys(("account", "adopted"), str),
     "attempt": int,
-    "cost": (int, float, type(None)),
+    **dict.fromkeys(("cost", "price", "possible_cost"), (int, float, type(None))),
     "earlier": list,
     **dict.fromkeys(("video", "file", "trouble"), dict),
 }
@@ -47,19 +51,24 @@ class Entry:
     The last submission of a job. It never changes: what happens makes a new one.
 
     :param key: the job's.
-    :param digest: of account and request: what was submitted is the same where this is.
+    :param digest: of the request: what was submitted is the same where this is.
+    :param account: who is billed; ``None`` in records of earlier versions, whose digest is of account, request and
+        adopted id.
     :param state: see :data:`INTENDED`.
     :param token: tells this submission from all others.
     :param attempt: the how many-th submission of the job that the relay has accepted, or is asked to accept.
     :param cost: price of all its submissions that were accepted; ``None`` where one of them has no price.
+    :param price: of this submission; ``None`` where nobody has said.
+    :param possible_cost: price of earlier submissions that may have been accepted, and were not waited for.
     :param intended_at: when it was about to be sent, as ISO 8601 text in UTC.
     :param accepted_at: when the relay accepted it, likewise.
     :param veo_task_id: the id that the relay gave.
+    :param adopted: the id that the job named when its video was adopted.
     :param earlier: ids of the job's submissions that were accepted before this one.
     :param ended_at: when it was seen that the generation has ended, as ISO 8601 text in UTC.
     :param video: a :class:`~airflow_provider_veo.protocol.VideoTask` as a dict.
     :param file: what is known of the stored file.
-    :param trouble: why a try of the task has given up on this job: a :class:`VeoError` as a dict, and ``try_number``.
+    :param trouble: why a try of the task has given up on this job: a :class:`VeoError` as a dict, and ``try``, its id.
     """
 
     key: str
@@ -68,6 +77,10 @@ class Entry:
     token: str = field(default_factory=lambda: uuid4().hex)
     attempt: int = 1
     cost: float | None = 0.0
+    price: float | None = None
+    possible_cost: float = 0.0
+    account: str | None = None
+    adopted: str | None = None
     intended_at: str = field(default_factory=lambda: now())
     accepted_at: str | None = None
     veo_task_id: str | None = None
@@ -78,39 +91,69 @@ class Entry:
     trouble: Mapping[str, Any] | None = None
 
     @classmethod
-    def intend(cls, job: Job, account: str, before: Entry | None) -> Entry:
+    def intend(cls, job: Job, account: Account, before: Entry | None, price: float | None = None) -> Entry:
         """
         Record that a job is about to be sent.
 
         :param job: the job.
         :param account: who is billed for it.
         :param before: what is on record of it.
+        :param price: of one submission.
         """
-        digest = digest_of(job, account)
+        intent = cls(job.key, digest_of(job.body), account=account.name, price=price)
         if before is None:
-            return cls(job.key, digest)
+            return intent
+        intent = replace(intent, cost=before.cost, possible_cost=before.may_have_cost, adopted=before.adopted)
         if before.veo_task_id is None:
-            return cls(job.key, digest, attempt=before.attempt, cost=before.cost, earlier=before.earlier)
-        return cls(
-            job.key,
-            digest,
-            attempt=before.attempt + 1 if before.digest == digest else 1,
-            cost=before.cost,
-            earlier=(*before.earlier, before.veo_task_id),
-        )
+            return replace(intent, attempt=before.attempt, earlier=before.earlier)
+        attempt = before.attempt + 1 if before.asks_for(job, account) else 1
+        return replace(intent, attempt=attempt, earlier=(*before.earlier, before.veo_task_id))
 
     @classmethod
-    def adopt(cls, job: Job, account: str, before: Entry | None) -> Entry:
-        """Record a video that was submitted elsewhere, which costs nothing here, in place of what is on record."""
+    def adopt(cls, job: Job, account: Account, before: Entry | None) -> Entry:
+        """
+        Record a video that was submitted elsewhere, in place of what is on record.
+
+        It costs nothing here, unless it is the one that this batch may have paid for: then that is known now.
+        """
         intent = cls.intend(job, account, before)
         earlier = tuple(each for each in intent.earlier if each != job.existing_veo_task_id)
-        return replace(
-            intent, state=ACCEPTED, veo_task_id=job.existing_veo_task_id, accepted_at=now(), attempt=1, earlier=earlier
+        adopted = replace(
+            intent,
+            state=ACCEPTED,
+            veo_task_id=job.existing_veo_task_id,
+            adopted=job.existing_veo_task_id,
+            accepted_at=now(),
+            attempt=1,
+            earlier=earlier,
         )
+        if before is None or before.state != INTENDED or not before.asks_for(job, account):
+            return adopted
+        paid = None if adopted.cost is None or before.price is None else adopted.cost + before.price
+        return replace(adopted, cost=paid, possible_cost=before.possible_cost)
 
-    def accepted(self, video: VideoTask, price: float | None) -> Entry:
-        """Return it as what the relay has accepted, at this price."""
-        cost = None if self.cost is None or price is None else self.cost + price
+    def asks_for(self, job: Job, account: Account) -> bool:
+        """Whether what was submitted is what a job asks for; who is billed for it is another question."""
+        if self.account is not None:
+            return self.digest == digest_of(job.body)
+        ids = dict.fromkeys((job.existing_veo_task_id, None, self.veo_task_id))
+        return self.digest in [earlier_digest_of(job.body, account.earlier, each) for each in ids]
+
+    def has_adopted(self, job: Job, account: Account) -> bool:
+        """Whether the video that a job names is the one on record, or was, and could not be generated."""
+        named = job.existing_veo_task_id
+        if named is None or self.account is not None:
+            return named is not None and named in (self.veo_task_id, self.adopted)
+        return named == self.veo_task_id or self.digest == earlier_digest_of(job.body, account.earlier, named)
+
+    @property
+    def may_have_cost(self) -> float:
+        """What may have been billed beside :attr:`cost`, as far as prices are known."""
+        return self.possible_cost + (self.price or 0.0 if self.state == INTENDED else 0.0)
+
+    def accepted(self, video: VideoTask) -> Entry:
+        """Return it as what the relay has accepted."""
+        cost = None if self.cost is None or self.price is None else self.cost + self.price
         return replace(
             self,
             state=ACCEPTED,
@@ -121,9 +164,9 @@ class Entry:
             trouble=None,
         )
 
-    def not_accepted(self, state: str, error: VeoError, try_number: int) -> Entry:
+    def not_accepted(self, state: str, error: VeoError, try_id: str) -> Entry:
         """Return it as ``unsent`` or ``refused``."""
-        return replace(self, state=state).troubled(error, try_number)
+        return replace(self, state=state).troubled(error, try_id)
 
     def ended(self, video: VideoTask) -> Entry:
         """Return it as what has succeeded or failed."""
@@ -137,23 +180,37 @@ class Entry:
         """Return it as what is in the user's storage."""
         return replace(self, state=STORED, file=file, trouble=None)
 
-    def troubled(self, error: VeoError, try_number: int, again: int = 0) -> Entry:
+    def troubled(self, error: VeoError, try_id: str, again: int = 0) -> Entry:
         """
         Return it as what this try of the task has given up on; a later one doesn't.
 
         :param again: the how many-th time it is to be submitted again in this try, because it isn't given up on.
         """
-        trouble = {**error.to_dict(), "try_number": try_number}
+        trouble = {**error.to_dict(), "try": try_id}
         return replace(self, trouble={**trouble, "again": again} if again else trouble)
+
+    @property
+    def reason(self) -> str | None:
+        """Why a try has given up on it."""
+        error = self.error
+        return str(error) if error else None
+
+    @property
+    def error(self) -> VeoError | None:
+        """The same, as the error that it was."""
+        from airflow_provider_veo.protocol.errors import from_dict
+
+        of_error = {name: value for name, value in (self.trouble or {}).items() if name not in _BESIDE_THE_ERROR}
+        return from_dict(of_error) if "kind" in of_error else None
 
     @property
     def again(self) -> int:
         """The how many-th time it is to be submitted again in this try; 0: it isn't."""
         return int((self.trouble or {}).get("again", 0))
 
-    def of_try(self, try_number: int) -> Entry:
-        """Return it without the trouble of other tries; a refusal stays one."""
-        if self.trouble is None or self.state == REFUSED or self.trouble.get("try_number") == try_number:
+    def of_try(self, try_id: str) -> Entry:
+        """Return it without the trouble of other tries."""
+        if self.trouble is None or self.trouble.get("try") == try_id:
             return self
         return replace(self, trouble=None)
 
@@ -174,6 +231,8 @@ class Entry:
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON knows it, without what is not known."""
         known = {name: value for name, value in vars(self).items() if value is not None and value != ()}
+        if not self.possible_cost:
+            known.pop("possible_cost")
         return {**known, "cost": self.cost}
 
     @classmethod
@@ -199,9 +258,18 @@ class Entry:
         return cls(**{**record, "earlier": tuple(record.get("earlier", ()))})
 
 
-def digest_of(job: Job, account: str) -> str:
+def digest_of(body: Mapping[str, Any]) -> str:
     """Return what tells a request from others. It must be the same in every version of this package."""
-    text = json.dumps([account, job.body, job.existing_veo_task_id], ensure_ascii=True, sort_keys=True)
+    return _digest(body)
+
+
+def earlier_digest_of(body: Mapping[str, Any], account: str, existing_veo_task_id: str | None) -> str:
+    """Return what earlier versions told submissions from each other by."""
+    return _digest([account, body, existing_veo_task_id])
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=True, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARACTERS]
 
 

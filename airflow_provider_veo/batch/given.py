@@ -69,6 +69,7 @@ class Given:
         for known in (same := self._digest(content), *self._earlier_digests(content)):
             if _is_of(lines, known):
                 there = _jobs(lines)
+                self._check_limits(there, settings)
                 log.info("%d jobs, as in the try before", len(there))
                 return there, known
         if lines is not None:
@@ -88,6 +89,10 @@ class Given:
         )
         log.info("%d jobs, all of them valid", len(made))
         return made, same
+
+    def _check_limits(self, jobs: list[Job], settings: VeoConnection) -> None:
+        if mistakes := batch_jobs.limit_mistakes(jobs, settings, self.max_videos, self.max_cost):
+            raise VeoValidationError("The batch is not valid. Nothing was sent in this try.", mistakes)
 
     def _listed(self) -> Any:
         """What a mapped task has pushed comes as a sequence that is read bit by bit."""
@@ -144,13 +149,13 @@ class Given:
         if not templates:
             return
         found = f"{templates:,} of {len(rows.rows):,} prompts in the manifest look like templates"
-        if lines and not _version_is_current(lines) and not any(map(_holds_template, lines[1:])):
+        if lines and _was_rendered(lines) and not _are_all_known(rows, lines):
             raise VeoValidationError(
-                "The manifest has changed since an earlier version of this package began the batch. Nothing was sent "
-                "in this try.",
+                "The manifest has changed since this batch began, when its prompts were rendered. Nothing was sent in "
+                "this try.",
                 [
-                    f"render_prompts: {found}. That version rendered them. Sent as they are, they would be other "
-                    "videos, and be billed again. Set render_prompts=True, or choose another result_path"
+                    f"render_prompts: {found}. Sent as they are, they would be other videos, and be billed again. Set "
+                    "render_prompts=True, or choose another result_path"
                 ],
             )
         log.warning("%s. They are sent as they are. Set render_prompts=True to have them rendered", found)
@@ -189,7 +194,7 @@ def recorded(ledger: Ledger) -> list[Job]:
     return _jobs(lines)
 
 
-def settled(ledger: Ledger, jobs: list[Job], same: str) -> list[Job]:
+def settled(ledger: Ledger, jobs: list[Job], same: str, *, is_rendered: bool = False) -> list[Job]:
     """
     Record the jobs, for later tries and for the processes of this one, and return them.
 
@@ -197,24 +202,31 @@ def settled(ledger: Ledger, jobs: list[Job], same: str) -> list[Job]:
         what was read earlier: another process may have begun to submit it.
     :param jobs: what was read.
     :param same: what tells its input from others.
+    :param is_rendered: whether prompts of it were rendered.
     """
     lines = ledger.load(JOBS)
     if _is_of(lines, same):
         return _jobs(lines)
-    ledger.save(JOBS, [{"input": same}, *(job.to_dict() for job in jobs)])
+    head = {"input": same, "rendered": is_rendered or bool(lines and _was_rendered(lines))}
+    ledger.save(JOBS, [head, *(job.to_dict() for job in jobs)])
     return jobs
 
 
 def _is_of(lines: list[Any] | None, same: str) -> TypeGuard[list[Any]]:
-    return lines is not None and lines[:1] == [{"input": same}]
+    return lines is not None and len(lines) > 0 and lines[0].get("input") == same
 
 
-def _version_is_current(lines: list[Any]) -> bool:
-    return str(lines[0].get("input", "")).startswith(_DIGEST_VERSION)
+def _was_rendered(lines: list[Any]) -> bool:
+    """Whether any try has rendered prompts of this batch; earlier versions did so by default."""
+    is_current = str(lines[0].get("input", "")).startswith(_DIGEST_VERSION)
+    return bool(lines[0].get("rendered", not is_current))
 
 
-def _holds_template(record: Any) -> bool:
-    return looks_like_template(record["body"].get("prompt"))
+def _are_all_known(rows: Rows, lines: list[Any]) -> bool:
+    """Whether all prompts that look like templates were jobs of this batch before, as they are."""
+    known = {record["body"].get("prompt") for record in lines[1:]}
+    prompts = (row.fields.get("prompt") for row in rows.rows)
+    return all(coerce.text(prompt) in known for prompt in prompts if looks_like_template(prompt))
 
 
 def _jobs(lines: list[Any]) -> list[Job]:

@@ -89,15 +89,33 @@ def make(
     :raises VeoValidationError: naming the mistakes of all rows, those of reading them included, each text once; the
         first 200 texts, if there are more.
     """
+    if max_videos is not None and len(rows.rows) > max_videos and render is not None:
+        render = str  # they are refused in any case: thousands of templates are not rendered for that
     body_of = partial(_body, defaults=_given_defaults(defaults, settings), settings=settings)
     drafts = [_Draft(row, body_of, render) for row in rows.rows]
     _refuse_shared(drafts, "key")
     _refuse_shared(drafts, "existing_veo_task_id")
     mistakes = [*rows.mistakes, *(Mistake(each.row.source, text) for each in drafts for text in each.mistakes)]
-    limits = [*_too_many(drafts, max_videos), *_too_expensive(drafts, settings.prices, max_cost)]
+    limits = limit_mistakes([each for each in drafts if each.body], settings, max_videos, max_cost, len(drafts))
     if mistakes or limits:
         raise VeoValidationError(_title(rows, mistakes), [*_first(list(_together(mistakes))), *limits])
     return list(_jobs(drafts))
+
+
+def limit_mistakes(
+    jobs: Sequence[Job | _Draft],
+    settings: VeoConnection,
+    max_videos: int | None,
+    max_cost: float | None,
+    count: int | None = None,
+) -> list[str]:
+    """
+    Say by which limits a batch is too large; the parameters are those of :func:`make`.
+
+    :param count: of jobs, where some of them are not valid.
+    """
+    count = len(jobs) if count is None else count
+    return [*_too_many(count, max_videos), *_too_expensive(jobs, settings.prices, max_cost)]
 
 
 def derived_key(body: Mapping[str, Any]) -> str:
@@ -189,15 +207,15 @@ def _refuse_shared(drafts: Sequence[_Draft], name: str) -> None:
             )
 
 
-def _too_many(drafts: Sequence[_Draft], max_videos: int | None) -> Iterator[str]:
-    if max_videos is not None and len(drafts) > max_videos:
-        yield f"max_videos: expected at most {max_videos:,} jobs, got {len(drafts):,}"
+def _too_many(count: int, max_videos: int | None) -> Iterator[str]:
+    if max_videos is not None and count > max_videos:
+        yield f"max_videos: expected at most {max_videos:,} jobs, got {count:,}"
 
 
-def _too_expensive(drafts: Iterable[_Draft], prices: Mapping[str, float], max_cost: float | None) -> Iterator[str]:
+def _too_expensive(jobs: Iterable[Job | _Draft], prices: Mapping[str, float], max_cost: float | None) -> Iterator[str]:
     if max_cost is None:
         return
-    counts = Counter(draft.body["model"] for draft in drafts if draft.body and draft.existing_veo_task_id is None)
+    counts = Counter(job.body["model"] for job in jobs if job.existing_veo_task_id is None)
     for model, count in counts.items():
         if model not in prices:
             example = f'"prices": {json.dumps({model: 0.4})}'

@@ -37,14 +37,17 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-FORMAT = 1
+FORMAT = 2
 """Of the files. It rises with any change that an older version would misunderstand."""
+_FORMATS = (1, 2)
 MAX_FILES = 64
 """A process that finds more of them writes one in their place: every later one reads all of them."""
 MAX_FILES_OF_A_PROCESS = 256
 """One that comes to have more of them does, too: before each group that it sends, it lists them."""
 FRESH_SECONDS = 5.0
 """So long it holds that there is no newer process. Airflow takes longer to think that one is dead."""
+RECENT_SECONDS = 60.0
+"""The same for what is on record and waits for a socket: a storage may take its time to be listed."""
 _TRIES_TO_READ = 5
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{32})-(\d{6,})\.jsonl")
 _T = TypeVar("_T")
@@ -99,10 +102,17 @@ class Ledger:
         :raises VeoJournalError: the storage can't be read or written, or a newer process is at it.
         :raises VeoJournalRecordError: the records can't be understood, or belong to another task instance.
         """
-        self._process = max((place.process for place in self._places()), default=0) + 1
+        places = self._places()
+        self._make_sure_that_it_is_ours(places)
+        self._process = max((place.process for place in places), default=0) + 1
         self._write([])
         self.give_way_to_the_newer()
-        self._files, self._known = self._all()
+        try:
+            self._files, self._known = self._all()
+        except VeoJournalRecordError:
+            # Two began at once in the same place. What this one wrote must not keep the other from its records.
+            whole.remove([self._folder / place.name for place in self._files])
+            raise
         if len(self._files) > MAX_FILES:
             self._tidy()
         return dict(self._known)
@@ -207,13 +217,24 @@ class Ledger:
     def _lines(self, name: str, content: bytes) -> list[Any]:
         lines = self._understood(name, lambda: [json.loads(line) for line in content.decode().splitlines()])
         head = lines[0] if lines and isinstance(lines[0], dict) else {}
-        if head.get("format") != FORMAT:
-            self._refuse(name, f"it has format {head.get('format')!r}, and this version knows format {FORMAT}")
+        if head.get("format") not in _FORMATS:
+            self._refuse(name, f"it has format {head.get('format')!r}, and this version knows formats up to {FORMAT}")
         if head.get("task_instance") != self._owner:
             self._refuse(name, f"it belongs to another task instance: {head.get('task_instance')!r:.300}")
         if head.get("lines") != len(lines) - 1:
             self._refuse(name, f"it is cut off: it has {len(lines) - 1} lines of {head.get('lines')!r}")
         return lines[1:]
+
+    def _make_sure_that_it_is_ours(self, places: list[_Place]) -> None:
+        """Look at one file of each process, before anything is written among them."""
+        firsts = {(place.process, place.token): place for place in reversed(places)}
+        for place in firsts.values():
+            try:
+                read = partial(whole.read_all, [self._folder / place.name])
+                (content,) = self._try("read", read, passing=FileNotFoundError)
+            except FileNotFoundError:
+                continue  # another process has just written one file in the place of many
+            self._lines(place.name, content)
 
     def _tidy(self) -> None:
         old, self._files = self._files, []
@@ -241,6 +262,11 @@ class Ledger:
     def is_fresh(self) -> bool:
         """Whether it was just now that there was no newer process. A process that was frozen finds that it wasn't."""
         return abs(time.time() - self._looked_at) < FRESH_SECONDS
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether it was a moment ago that there was no newer process."""
+        return abs(time.time() - self._looked_at) < RECENT_SECONDS
 
     def _understood(self, name: str, understand: Callable[[], _T]) -> _T:
         try:

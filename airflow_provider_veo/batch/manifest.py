@@ -115,6 +115,8 @@ def of_jobs(jobs: Any) -> Rows:
     items = coerce.literal(jobs) if isinstance(jobs, str) else jobs
     if isinstance(items, (str, bytes, bytearray)) or not isinstance(items, Sequence):
         expected = "expected a list of prompts or of objects, or a text that holds a JSON or Python list"
+        if isinstance(items, str) and len(items) > coerce.PYTHON_LITERAL_CHARACTERS:
+            expected = f"{expected} (as long as this one, only JSON: let the template end in | tojson)"
         return Rows([], [Mistake("jobs", f"{expected}, got {short(jobs)}")])
     if len(items) > MAX_ROWS:
         return Rows([], [Mistake("jobs", _TOO_MANY)])

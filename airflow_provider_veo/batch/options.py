@@ -20,7 +20,7 @@ class Options:
     :param deferrable: wait without a worker.
     :param download: store each video's file.
     :param max_cost: the most that all submissions may cost.
-    :param try_number: of the task.
+    :param try_id: tells this try of the task from all others, also from those of a run that was begun anew.
     """
 
     max_in_flight: int = 20
@@ -32,7 +32,7 @@ class Options:
     deferrable: bool = False
     download: bool = True
     max_cost: float | None = None
-    try_number: int = 1
+    try_id: str = ""
 
     @property
     def enough_slots(self) -> int:

@@ -12,13 +12,13 @@ from airflow_provider_veo.batch.entry import (
     REFUSED,
     SUCCEEDED,
     UNSENT,
-    digest_of,
 )
 
 if TYPE_CHECKING:
     from airflow_provider_veo.batch.entry import Entry
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.batch.options import Options
+    from airflow_provider_veo.connection import Account
 
 
 class Step(Enum):
@@ -32,7 +32,7 @@ class Step(Enum):
     NOTHING = auto()
 
 
-def next_step(job: Job, entry: Entry | None, account: str, options: Options) -> Step:
+def next_step(job: Job, entry: Entry | None, account: Account, options: Options) -> Step:
     """
     Say what is to be done.
 
@@ -41,11 +41,13 @@ def next_step(job: Job, entry: Entry | None, account: str, options: Options) -> 
     ==============================  =====================================================================
     nothing, or certainly not sent  it is submitted
     an intent only                  nobody knows: ``on_ambiguous_submit`` decides
-    another request                 the new one is submitted, or the video that it names adopted
+    another request                 the new one is submitted
+    another video than the job's    that is adopted: ``existing_veo_task_id``
     accepted                        it is waited for
     failed                          it is submitted, as long as ``attempts_per_video`` allows
     succeeded                       its file is stored, if that is asked for
-    refused, stored                 nothing
+    refused                         it is submitted again: it is certainly not billed
+    stored                          nothing
     given up in this very try       nothing: the next try goes on
     ==============================  =====================================================================
 
@@ -54,15 +56,16 @@ def next_step(job: Job, entry: Entry | None, account: str, options: Options) -> 
     :param account: who is billed.
     :param options: how to go about it.
     """
-    if job.existing_veo_task_id and (entry is None or entry.digest != digest_of(job, account)):
-        return Step.ADOPT
     if entry is None:
-        return Step.SUBMIT
-    if entry.trouble is not None and entry.state != REFUSED and not entry.again:
+        return Step.SUBMIT if job.existing_veo_task_id is None else Step.ADOPT
+    has_adopted = entry.has_adopted(job, account)
+    if job.existing_veo_task_id is not None and not has_adopted:
+        return Step.ADOPT
+    if entry.trouble is not None and not entry.again:
         return Step.NOTHING
     if entry.state == INTENDED:
         return Step.SUBMIT if options.on_ambiguous_submit == "resubmit" else Step.NOTHING
-    if entry.state == UNSENT or entry.digest != digest_of(job, account):
+    if entry.state in (UNSENT, REFUSED) or not (has_adopted or entry.asks_for(job, account)):
         return Step.SUBMIT
     if entry.state == ACCEPTED:
         return Step.WAIT

@@ -26,8 +26,9 @@ class Progress:
     :param failed: jobs that have ended without one.
     :param generating: videos that are being generated.
     :param to_submit: jobs that are still to be submitted.
-    :param since: epoch seconds when the first one was submitted.
+    :param since: epoch seconds when this try submitted its first one, or else when it began.
     :param cost: of everything that was accepted; ``None`` where some of it has no price.
+    :param ended_before: jobs that had ended when this try began.
     :param folder: where its records and results are, as ``ObjectStoragePath`` finds them.
     """
 
@@ -38,11 +39,18 @@ class Progress:
     to_submit: int
     since: float | None = None
     cost: float | None = None
+    ended_before: int = 0
     folder: str | None = None
 
     @classmethod
     def of(
-        cls, total: int, entries: Mapping[str, Entry], generating: Collection[str], to_submit: Collection[str]
+        cls,
+        total: int,
+        entries: Mapping[str, Entry],
+        generating: Collection[str],
+        to_submit: Collection[str],
+        began: float | None = None,
+        ended_before: int = 0,
     ) -> Progress:
         """
         Count what is on record.
@@ -51,13 +59,16 @@ class Progress:
         :param entries: what is on record of them, by key.
         :param generating: keys of the jobs whose videos are being generated.
         :param to_submit: keys of the jobs that are to be submitted, for the first time or again.
+        :param began: epoch seconds when this try began.
+        :param ended_before: jobs that had ended by then.
         """
         ended = [entry for key, entry in entries.items() if key not in generating and key not in to_submit]
         done = sum(entry.state in (SUCCEEDED, STORED) for entry in ended)
-        since = min((entry.submitted for entry in entries.values()), default=None)
+        submitted = (entry.submitted for entry in entries.values())
+        since = min((each for each in submitted if began is None or each >= began), default=began)
         failed = max(0, total - done - len(generating) - len(to_submit))
         cost = cost_of(entries.values())
-        return cls(total, done, failed, len(generating), len(to_submit), since, cost)
+        return cls(total, done, failed, len(generating), len(to_submit), since, cost, ended_before)
 
     def with_ended(self, done: int, failed: int) -> Progress:
         """Return it with so many more of those that were being generated."""
@@ -66,9 +77,10 @@ class Progress:
         )
 
     def per_minute(self, now: float) -> float:
-        """Return how many jobs end in a minute, since the first was submitted."""
+        """Return how many jobs end in a minute, in this try."""
         seconds = now - self.since if self.since else 0.0
-        return (self.done + self.failed) * 60 / seconds if seconds > 0 else 0.0
+        ended = max(0, self.done + self.failed - self.ended_before)
+        return ended * 60 / seconds if seconds > 0 else 0.0
 
     def line(self, now: float) -> str:
         """Say it in a line, e.g. ``412/1000 done, 3 failed, 20 generating, 565 to submit, 18.2/min, …``."""

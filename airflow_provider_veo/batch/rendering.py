@@ -24,6 +24,8 @@ MAX_CHARACTERS = 20_000
 
 _MAX_NODES = 1_000
 _MAX_DEPTH = 30
+_MAX_USES = 50
+"""Of names in one template: each may stand for as many characters as all params have."""
 _MAX_PARAMS_CHARACTERS = 100_000
 _TEMPLATE = re.compile(r"\{[{%#]")
 
@@ -187,7 +189,7 @@ def _check(tree: nodes.Template) -> None:
     """
     wrong: dict[str, None] = {}
     stack: list[tuple[nodes.Node, int]] = [(tree, 0)]
-    seen = 0
+    seen = uses = 0
     while stack:
         node, depth = stack.pop()
         seen += 1
@@ -195,11 +197,14 @@ def _check(tree: nodes.Template) -> None:
             raise PromptTemplateError(
                 f"the template is too complex: expected at most {_MAX_NODES:,} expressions, {_MAX_DEPTH} levels deep"
             )
+        uses += isinstance(node, nodes.Name)
         wrong |= dict.fromkeys(_mistakes_of(node))
         children = [(child, depth + 1) for child in node.iter_child_nodes()]
         stack += reversed(children)
     if wrong:
         raise PromptTemplateError(f"{'; '.join(list(wrong)[:10])}. {_ALLOWED}")
+    if uses > _MAX_USES:
+        raise PromptTemplateError(f"the template uses names {uses:,} times, and may use them at most {_MAX_USES} times")
 
 
 def _mistakes_of(node: nodes.Node) -> Iterator[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_veo.batch.entry import Entry
     from airflow_provider_veo.batch.jobs import Job
+    from airflow_provider_veo.connection import Account
 
 SUCCEEDED, NOT_STORED, FAILED, REFUSED, UNKNOWN, TIMED_OUT, NOT_SUBMITTED = STATES = (
     "succeeded",
@@ -51,6 +52,14 @@ UNKNOWN_TEXT = (
 )
 
 
+_WITHOUT_A_REASON = {
+    NOT_STORED: "The video is there, and its file is not stored yet. The next try stores it.",
+    FAILED: "The relay could not generate it, and gave no reason.",
+    REFUSED: "The relay refused the request in an earlier try. The next try sends it again.",
+    TIMED_OUT: "It was accepted, and its wait has ended without a video. The next try asks for it again.",
+}
+
+
 class Results:
     """
     The rows of a batch.
@@ -66,7 +75,7 @@ class Results:
         self,
         jobs: Sequence[Job],
         entries: Mapping[str, Entry],
-        account: str | None,
+        account: Account | None,
         *,
         download: bool,
         stopped: str | None = None,
@@ -87,6 +96,11 @@ class Results:
     def cost(self) -> float | None:
         """Price of everything that was accepted, in all tries; ``None`` where some of it has no price."""
         return cost_of(self._entries.values())
+
+    @property
+    def possible_cost(self) -> float:
+        """Price of what may have been billed besides, as far as prices are known."""
+        return round(sum(entry.may_have_cost for entry in self._entries.values()), 6)
 
     @property
     def stored(self) -> list[tuple[Job, Mapping[str, Any]]]:
@@ -135,6 +149,7 @@ class Results:
             "total": len(self._jobs),
             **self.counts,
             "cost": self.cost,
+            "possible_cost": self.possible_cost,
         }
         summary = {**about, **short, **self._times(), "models": self._by_model(), "reasons": self.reasons()}
         if self.orphans:
@@ -143,13 +158,13 @@ class Results:
         whole.write(folder / SUMMARY, _encoded(json.dumps(summary, ensure_ascii=False, indent=1)))
         return short
 
-    def _state(self, job: Job, account: str | None) -> str:
+    def _state(self, job: Job, account: Account | None) -> str:
         entry = self._entries.get(job.key)
         if entry is None:
             return NOT_SUBMITTED
         if entry.state == record.INTENDED:
             return UNKNOWN
-        is_other = account is not None and entry.digest != record.digest_of(job, account)
+        is_other = account is not None and not (entry.has_adopted(job, account) or entry.asks_for(job, account))
         if is_other or entry.state == record.UNSENT:
             return NOT_SUBMITTED
         ends = {record.REFUSED: REFUSED, record.ACCEPTED: TIMED_OUT, record.FAILED: FAILED}
@@ -176,6 +191,7 @@ class Results:
             "attempts": _attempts(entry),
             "earlier_ids": list(entry.earlier) if entry else [],
             "cost": entry.cost if entry else 0.0,
+            "possible_cost": entry.may_have_cost if entry else 0.0,
             "submitted_at": of_it and (of_it.accepted_at or of_it.intended_at),
             "finished_at": of_it and of_it.ended_at,
             "request": _request(job),
@@ -184,13 +200,14 @@ class Results:
     def _error(self, state: str, entry: Entry | None, video: Mapping[str, Any]) -> str | None:
         if state == SUCCEEDED:
             return None
-        trouble = (entry and entry.trouble and entry.trouble.get("message")) or None
+        trouble = entry.reason if entry else None
         if state == UNKNOWN and entry:
             said = UNKNOWN_TEXT.format(intended_at=entry.intended_at)
             return f"{said}\n{trouble}" if trouble else said
         if state == NOT_SUBMITTED:
-            return trouble or self._stopped
-        return "\n".join(filter(None, (video.get("error") if state == FAILED else None, trouble))) or None
+            return trouble or self._stopped or "It was not sent: the work ended before. The next try sends it."
+        reasons = (video.get("error") if state == FAILED else None, trouble)
+        return "\n".join(filter(None, reasons)) or _WITHOUT_A_REASON[state]
 
     def _times(self) -> dict[str, Any]:
         submitted = [entry.submitted for entry in self._entries.values()]

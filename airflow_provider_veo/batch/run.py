@@ -12,9 +12,12 @@ import contextlib
 import signal
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_veo.batch.engine import MAX_GROUP, Engine
+from airflow_provider_veo.asking import AT_ONCE
+from airflow_provider_veo.batch.backoff import RelayBackoff
+from airflow_provider_veo.batch.engine import CREATES_AT_ONCE, Engine
 from airflow_provider_veo.batch.progress import SECONDS_BETWEEN, Progress
 from airflow_provider_veo.batch.scribe import Scribe
 from airflow_provider_veo.hooks.batch import VeoBatchHook
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from logging import Logger
 
     from airflow_provider_veo.batch.budget import Budget
+    from airflow_provider_veo.batch.checkpoint import BatchCheckpoint
     from airflow_provider_veo.batch.entry import Entry
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.batch.ledger import Ledger
@@ -49,6 +53,7 @@ class Run:
     :param hook: reads the connection.
     :param ledger: keeps the records.
     :param budget: what may be spent.
+    :param checkpoint: what an earlier process of this try has left.
     :param store: stores the file of a job, in a thread.
     :param publish: is told every now and then how far it is.
     :param log: the task's.
@@ -63,21 +68,27 @@ class Run:
         hook: VeoHook,
         ledger: Ledger,
         budget: Budget,
+        checkpoint: BatchCheckpoint,
         store: Callable[[Job, Entry], Mapping[str, Any]],
         publish: Callable[[Progress], None],
         log: Logger,
     ) -> None:
         self._jobs = {job.key: job for job in jobs}
-        self.told_at = 0.0
+        self._checkpoint = checkpoint
+        self.told_at = checkpoint.told_at
         """When it was told how far it is, in epoch seconds; it may have been another process."""
         self._publish = publish
         self._log = log
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signalled: list[Callable[[], Any]] = []
         self._scribe = Scribe(ledger, entries.values())
-        self._hook = VeoBatchHook(hook, 2 * MAX_GROUP)
+        # A create never waits for a socket: what is on record is sent at once.
+        self._hook = VeoBatchHook(hook, AT_ONCE + CREATES_AT_ONCE)
         self.pace = Pace(options.requests_per_minute)
         """The pace of all requests."""
+        self.pace.hold(checkpoint.held_until)
+        self.backoff = RelayBackoff(self.pace, checkpoint.refused_since, checkpoint.faults)
+        """What the relay's answers say about sending more."""
         self.engine = Engine(
             jobs,
             entries,
@@ -85,6 +96,7 @@ class Run:
             hook=self._hook,
             scribe=self._scribe,
             pace=self.pace,
+            backoff=self.backoff,
             budget=budget,
             store=store,
             log=log,
@@ -96,7 +108,20 @@ class Run:
         engine = self.engine
         # What is on record of jobs that are no longer asked for is not counted.
         entries = {key: engine.entries[key] for key in self._jobs.keys() & engine.entries.keys()}
-        return Progress.of(len(self._jobs), entries, set(engine.in_flight), {job.key for job in engine.queue})
+        generating, to_submit = set(engine.in_flight), {job.key for job in engine.queue}
+        began, ended_before = self._checkpoint.since, self._checkpoint.ended_before
+        return Progress.of(len(self._jobs), entries, generating, to_submit, began, ended_before)
+
+    @property
+    def checkpoint(self) -> BatchCheckpoint:
+        """What the next process of this try has to know beside what is on record."""
+        return replace(
+            self._checkpoint,
+            told_at=self.told_at,
+            held_until=self.backoff.held_until,
+            refused_since=self.backoff.refused_since,
+            faults=self.backoff.faults,
+        )
 
     @property
     def watched(self) -> dict[str, float]:
@@ -193,6 +218,9 @@ class Run:
 
     async def _work(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
         self.engine.begin(outcomes)
+        if self._checkpoint.since is None:
+            before = self.progress
+            self._checkpoint = replace(self._checkpoint, since=time.time(), ended_before=before.done + before.failed)
         telling = asyncio.ensure_future(self._tell())
         try:
             await self.engine.run()

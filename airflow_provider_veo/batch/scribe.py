@@ -78,6 +78,11 @@ class Scribe:
         self._notes[entry.token] = entry
         self._want(within)
 
+    @property
+    def may_send(self) -> bool:
+        """Whether what is on record may still be sent: it was written, and a moment ago there was no newer process."""
+        return self.broken is None and self.superseded is None and self._ledger.is_recent
+
     async def close(self) -> None:
         """Write what is left, if it can be written, and end."""
         while self._is_writing:

@@ -64,17 +64,19 @@ class VeoBatchHook:
         """Close the sockets."""
         await self._exchange.close()
 
-    async def create_video(self, body: Mapping[str, Any]) -> VideoTask:
+    async def create_video(self, body: Mapping[str, Any], make_sure: Callable[[], None] | None = None) -> VideoTask:
         """
         Submit a video, once. This is the call that costs money.
 
         :param body: what :func:`airflow_provider_veo.protocol.payload.build` made. It is checked once more.
+        :param make_sure: is called when there is a connection, before the first byte of the body. What it raises is
+            raised, and nothing is sent.
         :raises VeoAmbiguousSubmitError: it may have been accepted.
         :raises VeoError: of another kind: it was not accepted.
         """
         payload.check(body, catalog=self.settings.catalog)
         data = json.dumps(body, allow_nan=False).encode("ascii")
-        return await self._with_a_rotated_key(lambda: self._create(data))
+        return await self._with_a_rotated_key(lambda: self._create(data, make_sure))
 
     async def get_video(self, veo_task_id: str) -> VideoTask:
         """
@@ -85,8 +87,9 @@ class VeoBatchHook:
         """
         return await self._with_a_rotated_key(lambda: self._exchange.ask(self.settings, veo_task_id))
 
-    async def _create(self, data: bytes) -> VideoTask:
+    async def _create(self, data: bytes, make_sure: Callable[[], None] | None) -> VideoTask:
         body = _Outgoing(io.BytesIO(data), content_type="application/json")
+        body.make_sure = make_sure
         settings = self.settings
         url = f"{settings.base_url}{responses.CREATE_PATH}"
         try:
@@ -94,6 +97,8 @@ class VeoBatchHook:
         except ProxyRefusedError as error:
             raise responses.no_answer(VeoUnavailableError, "POST", url, error, settings.secrets) from error
         except Exception as error:
+            if body.refusal:
+                raise body.refusal from None
             if body.was_sent:
                 # Whatever it was: the request may have gone out, and nobody knows what became of it.
                 raise responses.no_answer(VeoAmbiguousSubmitError, "POST", url, error, settings.secrets) from error
@@ -133,6 +138,9 @@ class _Outgoing(aiohttp.BytesIOPayload):
     """A request body that knows whether anything of it was sent: if not, the relay can't have accepted it."""
 
     was_sent = False
+    make_sure: Callable[[], None] | None = None
+    refusal: Exception | None = None
+    """Why it was not sent, by :attr:`make_sure`."""
     _transport: asyncio.Transport | None = None
 
     async def write(self, writer: AbstractStreamWriter) -> None:
@@ -153,5 +161,11 @@ class _Outgoing(aiohttp.BytesIOPayload):
             self._transport.abort()
 
     def _begin(self, writer: AbstractStreamWriter) -> None:
+        if self.make_sure:
+            try:
+                self.make_sure()
+            except Exception as error:
+                self.refusal = error
+                raise
         self.was_sent = True
         self._transport = getattr(writer, "transport", None)

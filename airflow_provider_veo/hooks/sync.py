@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     import requests
 
 
+_KEEPALIVE_SECONDS = 1.0
+"""A create takes no socket that was idle for longer: the relay may close it at that moment, and nobody would know."""
 _MAX_ATTEMPTS = 5
 _MAX_SECONDS = 60.0
 """How often, and for how long in all, one call sends a request that is safe to send again."""
@@ -73,6 +75,11 @@ class VeoHook(BaseHook):
     def __init__(self, veo_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.veo_conn_id = veo_conn_id
+        self.nothing_sent = True
+        """Whether the last create has certainly left nothing at the relay, whatever has ended it."""
+        self.is_answered = False
+        """Whether the last create has got an answer: an id may be in it that nobody else knows."""
+        self._used_at = 0.0
 
     @cached_property
     def settings(self) -> connection.VeoConnection:
@@ -149,6 +156,7 @@ class VeoHook(BaseHook):
         """
         payload.check(body, catalog=self.settings.catalog)
         data = json.dumps(body, allow_nan=False).encode("ascii")
+        self.nothing_sent, self.is_answered = True, False
         return self._again_if(_safe_to_send_again, lambda: self._create_once(data))
 
     def get_video(self, veo_task_id: str) -> VideoTask:
@@ -224,21 +232,33 @@ class VeoHook(BaseHook):
 
     def _create_once(self, data: bytes) -> VideoTask:
         body = _Outgoing(data)
+        body.begins = self._begin_to_send
+        if time.monotonic() - self._used_at > _KEEPALIVE_SECONDS:
+            self._adapter.close()
         url = f"{self.settings.base_url}{responses.CREATE_PATH}"
         try:
             reply = self._exchange("POST", url, data=body, headers={"Content-Type": "application/json"})
             return responses.parse_create(*reply, secrets=self.settings.secrets, now=time.time())
-        except VeoError:
+        except VeoError as error:
+            self._ended_without_a_video(isinstance(error, VeoAmbiguousSubmitError))
             raise
         except ProxyRefusedError as error:
+            self._ended_without_a_video(False)
             raise self._no_answer(VeoUnavailableError, "POST", url, error) from error
         except (Exception, AirflowTaskTimeout) as error:
+            self._ended_without_a_video(body.was_read)
             if body.was_read:
                 # Whatever it was: the request may have gone out, and nobody knows what became of it.
                 raise self._no_answer(VeoAmbiguousSubmitError, "POST", url, error) from error
             if isinstance(error, TRANSPORT_ERRORS):
                 raise self._no_answer(VeoUnavailableError, "POST", url, error) from error
             raise
+
+    def _begin_to_send(self) -> None:
+        self.nothing_sent = False
+
+    def _ended_without_a_video(self, may_be_accepted: bool) -> None:
+        self.nothing_sent, self.is_answered = not may_be_accepted, False
 
     def _get_once(self, veo_task_id: str) -> VideoTask:
         reply = self._ask(responses.QUERY_PATH, params={"id": veo_task_id})
@@ -275,6 +295,8 @@ class VeoHook(BaseHook):
                 **request,
             ) as response,
         ):
+            self.is_answered = method == "POST"
+            self._used_at = time.monotonic()
             return _Reply(response.status_code, response.headers, _read(response, settings.read_timeout))
 
     def _no_answer(self, kind: type[VeoError], method: str, url: str, error: BaseException) -> VeoError:
@@ -318,9 +340,11 @@ class _Outgoing(io.BytesIO):
     """A request body that knows whether anything of it was sent: if not, the relay can't have accepted it."""
 
     was_read = False
+    begins: Callable[[], None] = staticmethod(lambda: None)
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.was_read = True
+        self.begins()
         return super().read(size)
 
 

@@ -30,7 +30,8 @@ class Submission:
     """
     What a task instance submitted, or was about to submit.
 
-    :param account: whom the relay bills, as far as we know it: the connection's id and base URL.
+    :param account: whom the relay bills, as far as we know it: the connection's extra ``account``, or its id. Earlier
+        versions recorded the base URL with it.
     :param digests: a digest of each field of the request. Requests are the same where these are.
     :param request: the request's fields as a person reads them.
     :param try_number: the try that submitted it. It is for people: the record belongs to all tries.
@@ -52,19 +53,17 @@ class Submission:
     replaces: str | None = None
 
     @classmethod
-    def of(cls, body: Mapping[str, Any], *, conn_id: str, base_url: str, try_number: int = 1) -> Submission:
+    def of(cls, body: Mapping[str, Any], *, account: str, try_number: int = 1) -> Submission:
         """
         Record that a request is about to be sent.
 
         :param body: the request's body.
-        :param conn_id: the connection that it goes to. It stands for the account that is billed: a key that is
-            rotated is still the same account.
-        :param base_url: the relay that it goes to.
+        :param account: who is billed.
         :param try_number: the try that sends it.
         """
         digests = {name: _digest(value) for name, value in sorted(body.items())}
         request = {name: _readable(name, value, digests[name]) for name, value in sorted(body.items())}
-        return cls(f"{conn_id} at {base_url}", digests, request, try_number)
+        return cls(account, digests, request, try_number)
 
     def accepted(self, veo_task_id: str) -> Submission:
         """Return it as what the relay accepted under this id."""
@@ -82,8 +81,7 @@ class Submission:
 
     def changes_to(self, other: Submission) -> list[str]:
         """Say in which fields another request differs from this one; an empty list where it is the same."""
-        account = [] if self.account == other.account else [f"account: was {self.account!r}, is {other.account!r}"]
-        return account + [
+        return [
             f"{name}: was {self._told(name)}, is {other._told(name)}"
             for name in sorted({*self.digests, *other.digests})
             if self.digests.get(name) != other.digests.get(name)

@@ -40,7 +40,7 @@ class Proxy:
         url = url.strip()
         scheme, _, rest = url.partition("://") if "://" in url else ("http", "", url)
         user_info, _, host = rest.rpartition("@")
-        return cls(f"{scheme}://{host}", user_info)
+        return cls(_normal(f"{scheme.lower()}://{host}"), user_info)
 
     @property
     def scheme(self) -> str:
@@ -77,7 +77,7 @@ class Proxy:
         try:
             token = credentials.encode("latin-1")  # as requests and aiohttp do
         except UnicodeEncodeError:
-            token = credentials.encode()
+            token = credentials.encode(errors="surrogatepass")
         return {"Proxy-Authorization": f"Basic {base64.b64encode(token).decode('ascii')}"}
 
     @property
@@ -89,6 +89,16 @@ class Proxy:
         secret = password if separator else user
         token = self.headers["Proxy-Authorization"].partition(" ")[2]
         return tuple(dict.fromkeys(text for text in (secret, unquote(secret), token) if text))
+
+
+def _normal(url: str) -> str:
+    """Spell a URL as requests does: it looks a proxy up by that."""
+    from requests.utils import prepend_scheme_if_needed
+
+    try:
+        return prepend_scheme_if_needed(url, "http")
+    except ValueError:
+        return url
 
 
 class ProxyRefusedError(OSError):

@@ -21,11 +21,13 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_veo.batch.checkpoint import BatchCheckpoint
 from airflow_provider_veo.batch.options import Options
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number, number_mistakes
 from airflow_provider_veo.operators.files import Download, announce_batch, batch_file_name
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.operators.mapped import RendersNoXComs
+from airflow_provider_veo.operators.returned import ReturnedFields
 from airflow_provider_veo.protocol import VeoDownloadError, VeoError, VeoValidationError, coerce
 from airflow_provider_veo.protocol.errors import from_dict
 
@@ -59,7 +61,7 @@ _file_log = logging.getLogger(f"{__name__}.files")
 _file_log.setLevel(logging.WARNING)
 
 
-class VeoVideoBatchOperator(RendersNoXComs, FileLineage, BaseOperator):
+class VeoVideoBatchOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOperator):
     """
     Make many videos in one task, each of them paid for once, and list what became of them.
 
@@ -186,19 +188,23 @@ class VeoVideoBatchOperator(RendersNoXComs, FileLineage, BaseOperator):
             ledger = self._ledger(context)
             jobs, same = self._given(context).read(ledger, self.hook.settings, self.log)
             entries = ledger.begin()
-            jobs = given.settled(ledger, jobs, same)
-            return self._work(context, ledger, jobs, entries, {"outcomes": {}})
+            jobs = given.settled(ledger, jobs, same, is_rendered=self.render_prompts)
+            return self._work(context, ledger, jobs, entries, BatchCheckpoint(), {})
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], returned: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Go on where the trigger ended: store what is there, and submit the next ones."""
         from airflow_provider_veo.batch import given
 
+        self.take_returned(returned)
         with self._failures():
             if "error" in event:
                 raise from_dict(event["error"])
             ledger = self._ledger(context)
             entries = ledger.begin()
-            return self._work(context, ledger, given.recorded(ledger), entries, event)
+            checkpoint = BatchCheckpoint.of(event)
+            return self._work(context, ledger, given.recorded(ledger), entries, checkpoint, event["outcomes"])
 
     def on_kill(self) -> None:
         """Submit nothing more, and say what goes on being billed: the API has no way to cancel a video."""
@@ -216,14 +222,16 @@ class VeoVideoBatchOperator(RendersNoXComs, FileLineage, BaseOperator):
         ledger: Ledger,
         jobs: list[Job],
         entries: dict[str, Entry],
-        event: Mapping[str, Any],
+        checkpoint: BatchCheckpoint,
+        outcomes: Mapping[str, Any],
     ) -> dict[str, Any]:
         from airflow_provider_veo.batch.budget import Budget
         from airflow_provider_veo.batch.run import Run
 
-        options = self._options(context)
-        entries = {key: entry.of_try(options.try_number) for key, entry in entries.items()}
+        options = self._options(checkpoint.try_id)
+        entries = {key: entry.of_try(options.try_id) for key, entry in entries.items()}
         budget = Budget(self.hook.settings, options.max_cost)
+        budget.refuse_another_account(jobs, entries)
         budget.begin(jobs, entries.values())
         self._run = Run(
             jobs,
@@ -232,17 +240,16 @@ class VeoVideoBatchOperator(RendersNoXComs, FileLineage, BaseOperator):
             hook=self.hook,
             ledger=ledger,
             budget=budget,
+            checkpoint=checkpoint,
             store=lambda job, entry: self._store(context, job, entry),
             publish=lambda progress: self._publish(context, progress),
             log=self.log,
         )
         if self._killed:  # before there was anything to end
             raise AirflowException(KILLED)
-        self._run.engine.refused_since = event.get("refused_since")
-        self._run.pace.hold(event.get("held_until"))
-        self._run.told_at = event.get("told_at", 0.0)
-        self._run.go(event["outcomes"])
-        must_wait = self.deferrable and bool(self._run.engine.in_flight or self._run.engine.must_pause)
+        self._run.go(outcomes)
+        engine = self._run.engine
+        must_wait = self.deferrable and bool(engine.in_flight or engine.has_more)
         self._run.tell(at_once=must_wait)
         if must_wait:
             self._defer(self._run, options)
@@ -264,8 +271,10 @@ class VeoVideoBatchOperator(RendersNoXComs, FileLineage, BaseOperator):
     def _defer(self, run: Run, options: Options) -> NoReturn:
         from airflow_provider_veo.triggers import VeoVideoBatchTrigger
 
-        engine = run.engine
-        has_more = bool(engine.queue) and not engine.stopped
+        engine, checkpoint = run.engine, run.checkpoint
+        has_more = engine.has_more
+        # It was left in the queue though there is room: the relay wants nothing for a while.
+        is_paused = has_more and len(engine.in_flight) < self.max_in_flight
         self.log.info("Waiting for %d videos without a worker", len(engine.in_flight))
         self.defer(
             trigger=VeoVideoBatchTrigger(
@@ -275,14 +284,16 @@ class VeoVideoBatchOperator(RendersNoXComs, FileLineage, BaseOperator):
                 poll_interval=self.poll_interval,
                 enough=options.enough_slots if has_more else 0,
                 linger=SECONDS_TO_SEE_A_VIDEO if has_more or self.download else None,
-                wake_at=(run.pace.held_until or time.time() + PAUSE_SECONDS) if engine.must_pause else None,
+                wake_at=(checkpoint.held_until or time.time() + PAUSE_SECONDS) if is_paused else None,
                 requests_per_minute=self.requests_per_minute,
                 held_until=run.pace.held_until,
-                refused_since=engine.refused_since,
+                refused_since=checkpoint.refused_since,
                 progress=self._located(run.progress),
                 told_at=run.told_at,
+                handed_on=checkpoint.to_dict(),
             ),
             method_name="execute_complete",
+            kwargs=self.kwargs_to_resume,
         )
         raise AssertionError  # defer never returns
 
@@ -295,7 +306,7 @@ class VeoVideoBatchOperator(RendersNoXComs, FileLineage, BaseOperator):
         ti = context["ti"]
         ti.xcom_push(key="progress", value=self._located(run.progress))
         about = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
-        about["account"] = budget.account
+        about["account"] = budget.account.name
         short = results.write(self._folder, about, ledger.give_way_to_the_newer)
         for job, stored in results.stored:
             self.report_lineage(job.body.get("images", ()), stored)
@@ -339,7 +350,7 @@ class VeoVideoBatchOperator(RendersNoXComs, FileLineage, BaseOperator):
             render=PromptRenderer(template_values(context)) if self.render_prompts else None,
         )
 
-    def _options(self, context: Context) -> Options:
+    def _options(self, try_id: str) -> Options:
         return Options(
             max_in_flight=self.max_in_flight,
             requests_per_minute=self.requests_per_minute,
@@ -350,7 +361,7 @@ class VeoVideoBatchOperator(RendersNoXComs, FileLineage, BaseOperator):
             deferrable=self.deferrable,
             download=self.download,
             max_cost=number(self.max_cost),
-            try_number=context["ti"].try_number,
+            try_id=try_id,
         )
 
     @property

@@ -21,6 +21,7 @@ from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes,
 from airflow_provider_veo.operators.files import Download, announce
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.operators.mapped import RendersNoXComs
+from airflow_provider_veo.operators.returned import ReturnedFields
 from airflow_provider_veo.operators.submit import Submitter
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
@@ -56,7 +57,7 @@ _IMAGE_CHARACTERS_PUSHED = 2048
 """An image may be a ``data:`` URI of megabytes: the metadata database is no place for it."""
 
 
-class VeoCreateVideoOperator(RendersNoXComs, FileLineage, BaseOperator):
+class VeoCreateVideoOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOperator):
     """
     Submit a video to Veo, and return the id that the relay gave.
 
@@ -171,8 +172,11 @@ class VeoCreateVideoOperator(RendersNoXComs, FileLineage, BaseOperator):
         finally:
             self.hook.close()
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], returned: Mapping[str, Any] | None = None
+    ) -> str:
         """Go on where the trigger ended: with the video, or with the reason why there is none."""
+        self.take_returned(returned)
         submitted = self._pushed(context) or {}
         if "error" in event:
             with failure_pushed(context, submitted):
@@ -281,6 +285,7 @@ class VeoCreateVideoOperator(RendersNoXComs, FileLineage, BaseOperator):
                 due=submitted_at + FIRST_LOOK_INTERVALS * self.poll_interval,
             ),
             method_name="execute_complete",
+            kwargs=self.kwargs_to_resume,
         )
 
     def _wait(self, veo_task_id: str, submitted_at: float) -> VideoTask:

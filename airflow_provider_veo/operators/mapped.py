@@ -38,7 +38,7 @@ def _values_from_xcom(operator: Any, fields: Iterable[str], context: Context) ->
     mapped = _mapped(operator)
     if mapped is None or not _expands_an_xcom(mapped._get_specified_expand_input().value, context):
         return
-    partial = mapped.partial_kwargs
+    partial = {**_default_args(operator), **mapped.partial_kwargs}
     for name in fields:
         value = getattr(operator, name, None)
         if name == "op_kwargs" and isinstance(value, Mapping):  # a decorated function's: some of each
@@ -63,6 +63,22 @@ def _expands_an_xcom(value: Any, context: Context) -> bool:
     return not isinstance(value[context["ti"].map_index], Mapping)
 
 
+def _default_args(operator: Any) -> dict[str, Any]:
+    """Return the default arguments of the DAG and of the task groups around a task, the innermost last."""
+    found = [operator.dag.default_args]
+    group = operator.task_group
+    inner = []
+    while group is not None:
+        inner.append(getattr(group, "default_args", None))
+        group = group.task_group
+    return {name: value for args in (*found, *reversed(inner)) for name, value in (args or {}).items()}
+
+
 def _others(values: Mapping[str, Any], partial: Mapping[str, Any]) -> Iterator[Any]:
     missing = object()
-    return (value for name, value in values.items() if partial.get(name, missing) is not value)
+    return (value for name, value in values.items() if not _is(partial.get(name, missing), value))
+
+
+def _is(one: Any, other: Any) -> bool:
+    """Whether it is the very value, or a text like it, which a DAG's default arguments are copied with."""
+    return one is other or (type(one) is type(other) and bool(one == other))

@@ -17,13 +17,15 @@ an intent only         nobody knows whether it was accepted: ``on_ambiguous_subm
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 from airflow_provider_veo.journal import Submission
+from airflow_provider_veo.operators.signals import postponed_while
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoError,
     VeoJournalError,
+    VeoJournalRecordError,
     VeoNotFoundError,
     VideoTask,
 )
@@ -82,9 +84,11 @@ class Submitter:
         if recorded is not None and (found := self._recorded(recorded, self._submission(body))):
             return found
         intent = self.journal.intend(self._submission(body), instead_of=recorded)
-        video = self._send(body, intent)
+        with postponed_while(lambda: self.hook.is_answered):
+            video = self._send(body, intent)
+            accepted = self.journal.accept(intent, video.id)
         self.log.info("Accepted: video %s, status %s", video.id, video.status)
-        return Submitted(video, self.journal.accept(intent, video.id).submitted)
+        return Submitted(video, accepted.submitted)
 
     def attach(self, veo_task_id: str, body: Mapping[str, Any]) -> Submitted:
         """
@@ -100,10 +104,12 @@ class Submitter:
 
     def _submission(self, body: Mapping[str, Any]) -> Submission:
         settings = self.hook.settings
-        return Submission.of(body, conn_id=settings.conn_id, base_url=settings.base_url, try_number=self.try_number)
+        return Submission.of(body, account=settings.billed.name, try_number=self.try_number)
 
     def _recorded(self, recorded: Submission, wanted: Submission) -> Submitted | None:
         """Return the video on record where the task is to go on with it; ``None`` where it is to submit."""
+        if not self.hook.settings.billed.is_recorded_as(recorded.account):
+            self._refuse_another_account(recorded, wanted)
         if recorded.veo_task_id is None:
             self._settle_the_unknown(recorded)
             return None
@@ -118,6 +124,17 @@ class Submitter:
             )
             return None
         return self._accepted(recorded, recorded.veo_task_id)
+
+    def _refuse_another_account(self, recorded: Submission, wanted: Submission) -> NoReturn:
+        what = f"video {recorded.veo_task_id}" if recorded.veo_task_id else "a request that may have been accepted"
+        where = self.journal.where if recorded.veo_task_id else self.journal.where_intent
+        raise VeoJournalRecordError(
+            f"This task instance has submitted {what} with the account {recorded.account!r}, and uses "
+            f"{wanted.account!r} now. Nothing was sent: it would be paid for twice.\n"
+            "  - To go on with it: set veo_conn_id back; or, if both connections bill the same account, say so by the "
+            "same extra field account in both.\n"
+            f"  - To pay for a new one: remove the record ({where}).\nThen clear this task."
+        )
 
     def _accepted(self, recorded: Submission, veo_task_id: str) -> Submitted | None:
         self.log.info(
@@ -182,8 +199,9 @@ class Submitter:
                 next_try = "on_ambiguous_submit is 'resubmit': the next try submits it again, and may pay for it twice."
                 raise error.adding(next_try, final=False) from error.__cause__
             raise error.adding(self._ways_on(intent)) from error.__cause__
-        except VeoError:
-            self._forget(intent)
+        except BaseException:
+            if self.hook.nothing_sent:  # a signal may have ended the wait between two attempts
+                self._forget(intent)
             raise
 
     def _forget(self, intent: Submission) -> None:
@@ -217,7 +235,8 @@ class Submitter:
         if self.journal.survives:
             again = f"remove the record that it was sent ({self.journal.where_intent}), or {again},"
         return (
-            f"It was sent at about {intent.intended_at}, if at all:\n{intent.describe()}\n"
+            f"It was sent to {self.hook.settings.base_url} at about {intent.intended_at}, if at all:\n"
+            f"{intent.describe()}\n"
             "  - If it is there: set existing_veo_task_id to its id, and clear this task. It goes on with that video, "
             "and pays nothing.\n"
             f"  - If it isn't: {again} and clear this task. It is submitted again, and paid for twice if it was there "

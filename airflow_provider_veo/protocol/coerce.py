@@ -15,8 +15,12 @@ _BOOLEANS = {
     **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
 }
 _NOTHING = ("", "none", "null")
-PYTHON_LITERAL_CHARACTERS = 4 << 20
-"""The longest text that is parsed as Python, which takes sixty times its size in memory. JSON has no such limit."""
+PYTHON_LITERAL_CHARACTERS = 512 << 10
+"""
+The longest text that is parsed as Python, which takes up to five hundred times its size in memory.
+
+JSON has no such limit: a template that pulls a long list ends in ``| tojson``.
+"""
 
 
 def is_nothing(value: Any) -> bool:

@@ -226,7 +226,8 @@ def _inner_codes(message: str) -> list[str]:
     for _ in range(_MAX_INNER_ENVELOPES):
         begin, end = message.find("{"), message.rfind("}")
         content, _problem = _json_object(message[begin : end + 1].encode("utf-8", "replace"), _MAX_INNER_BYTES)
-        inner = content.get("error") if isinstance(content.get("error"), dict) else content
+        nested = content.get("error")
+        inner = nested if isinstance(nested, dict) else content
         codes += [code for name in ("code", "type") if (code := scalar(inner.get(name))) and not code.isdecimal()]
         message = scalar(inner.get("message"))
     return codes

@@ -121,6 +121,12 @@ class VeoUnavailableError(VeoError):
     transient = True
 
 
+class VeoNotSentError(VeoError):
+    """Nothing was sent: it turned out to be wrong just before the first byte."""
+
+    final = False
+
+
 class VeoWrongHostError(VeoUnavailableError):
     """Not the relay's application answered: a redirect, a status page, another host (3xx, 404 or 405 without JSON)."""
 

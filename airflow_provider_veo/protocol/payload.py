@@ -86,6 +86,8 @@ def check(body: Mapping[str, Any], *, catalog: Mapping[str, VeoModel] = CATALOG,
     :param mistakes: what was found wrong before, to be reported together with the rest.
     :raises VeoValidationError: naming every mistake at once.
     """
+    if hostile := _unreadable_images(body.get("images")):
+        raise VeoValidationError(_NOTHING_SENT, [*mistakes, hostile])
     name = body.get("model")
     model = catalog.get(name) if isinstance(name, str) else None
     broken = [
@@ -98,6 +100,17 @@ def check(body: Mapping[str, Any], *, catalog: Mapping[str, VeoModel] = CATALOG,
     if found:
         raise VeoValidationError(_NOTHING_SENT, found)
     _warn_of_a_prompt_that_is_not_english(body)
+
+
+def _unreadable_images(images: Any) -> str | None:
+    """Refuse what would take the validator long: it compares objects with each other, one by one."""
+    if not isinstance(images, (list, tuple)):
+        return None
+    if len(images) > _MAX_IMAGES:
+        return f"images: got {len(images):,}, and no model takes more than {_MAX_IMAGES}"
+    if any(isinstance(image, (dict, list, tuple)) for image in images):
+        return "images: expected URLs or data URIs, got objects or lists"
+    return None
 
 
 def request_schema(model: VeoModel | None) -> dict[str, Any]:
@@ -137,6 +150,7 @@ def literal_mistakes(literals: Mapping[str, Any]) -> list[str]:
     return found
 
 
+_MAX_IMAGES = 100
 _COERCIONS: Mapping[str, Callable[[Any], Any]] = {
     "prompt": coerce.text,
     "model": coerce.text,

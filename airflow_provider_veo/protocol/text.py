@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 REDACTED = "***"
 _SHORTEST_SECRET = 4
 """Shorter ones are parts of ordinary words: replacing them would leave nothing to read."""
-_SHORTEST_SECRET_IN_IDENTIFIER = 8
+_SHORTEST_SECRET_IN_IDENTIFIER = 16
 """An id or a URL is not usable if it reveals a secret. A short password may be a part of one by chance."""
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -55,7 +55,7 @@ def cleaned(text: str, secrets: Collection[str], characters: int) -> str:
 
 
 def reveals(identifier: str, secrets: Collection[str]) -> bool:
-    """Whether an id or a URL contains a secret of eight characters or more, in any form of :func:`redacted`."""
+    """Whether an id or a URL contains a secret of sixteen characters or more, in any form of :func:`redacted`."""
     return any(
         _any_form_of(secret).search(identifier) for secret in secrets if len(secret) >= _SHORTEST_SECRET_IN_IDENTIFIER
     )

@@ -131,15 +131,17 @@ def read_video(content: Mapping[str, Any], *, veo_task_id: str = "", secrets: Co
     """
     record = _unwrapped(content)
     own_id = _id(record)
-    status = record.get("status")
-    status = cleaned(status, secrets, _WORD_CHARACTERS) if isinstance(status, str) and status.strip() else None
+    given = record.get("status")
+    # What it means is decided by the word itself: a secret may be a part of it by chance.
+    word = _normal(given) if isinstance(given, str) else ""
+    status = cleaned(given, secrets, _WORD_CHARACTERS) if isinstance(given, str) and word else None
     if own_id is None and status is None:
         return None
     url = _url(record, secrets)
     left_out = None if url else _left_out(record, secrets)
-    state = STATES.get(_normal(status or ""), "running")
+    state = STATES.get(word, "running")
     detail = _mapping(record.get("detail"))
-    if _normal(status or "") == _UPSAMPLING_FAILED:
+    if word == _UPSAMPLING_FAILED:
         # The paid, plain video may exist nevertheless: it is delivered.
         url = url or _url(detail, secrets)
         left_out = None if url else left_out or _left_out(detail, secrets)

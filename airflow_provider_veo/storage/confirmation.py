@@ -23,8 +23,6 @@ class Evidence(enum.Enum):
     COMPLETE = enum.auto()
     MORE = enum.auto()
     """The file is longer."""
-    SHORTER = enum.auto()
-    """The file has fewer bytes than came: it is another one."""
     NONE = enum.auto()
     """It does not say."""
 
@@ -46,7 +44,8 @@ def evidence(answer: Answer, size: int) -> Evidence:
             return Evidence.MORE if _is_longer(answer, size) else Evidence.NONE
     if total is None:
         return Evidence.NONE
-    return Evidence.COMPLETE if total == size else Evidence.MORE if total > size else Evidence.SHORTER
+    # One that is shorter says nothing: it is that of an error page, or of another file.
+    return Evidence.COMPLETE if total == size else Evidence.MORE if total > size else Evidence.NONE
 
 
 def announced(headers: Mapping[str, str]) -> int | None:

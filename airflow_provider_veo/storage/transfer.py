@@ -291,9 +291,6 @@ class Transfer:
         came = f"got {self._size} bytes without a length, and the host then said that the file has"
         if found is Evidence.MORE:
             self._fail(f"{came} more.", "The transfer was cut off.")
-        if found is Evidence.SHORTER:
-            self._start_over()
-            self._fail(f"{came} fewer.", "The file has changed.")
         return found is Evidence.COMPLETE
 
     def _refuse_content(self, error: NotVideoError) -> NoReturn:

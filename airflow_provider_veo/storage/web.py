@@ -33,6 +33,10 @@ CHUNK_BYTES = 1024 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MASKED_CHARACTERS = 16
+_MASKED_VALUES = 24
+"""Of one URL; a signature has a handful. Airflow's masker takes longer with each of them, also for all later lines."""
+_MASKED_VALUES_IN_ALL = 100
+_URL_CHARACTERS = 8192
 """A query that is shorter holds no signature, and would be masked in texts that have nothing to do with it."""
 _PRIVATE_HINT = "If videos do come from such addresses, set allow_private_media in the connection's extra."
 _LOOKUP_HINT = (
@@ -150,14 +154,13 @@ class Web:
         :raises UrlRefusedError: the URL or where it leads to.
         :raises requests.RequestException: and the others of ``TRANSPORT_ERRORS``: there is no answer.
         """
-        own_host = own_origin = True
+        own_origin = True
         for _ in range(MAX_REDIRECTS + 1):
             self._remember(url)
             _check_form(url)
-            # Another host may name any port and any path of the relay's. From then on it is a host like all others.
-            own_host = own_host and same_host(_host(url), _host(self._settings.base_url))
+            # A relay could else reach what is private by its own name, and another host by the relay's.
             own_origin = own_origin and _origin(url) == _origin(self._settings.base_url)
-            self._policy = Policy(self._settings.allow_private_media, _host(url) if own_host else None)
+            self._policy = Policy(self._settings.allow_private_media, _host(url) if own_origin else None)
             response = self._send(url, headers, seconds, with_key=own_origin)
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not location:
@@ -222,7 +225,12 @@ class Web:
             parts = urlsplit(url)
         except ValueError:
             return
-        values = [parts.query, *(value for _, value in parse_qsl(parts.query))]
+        try:
+            values = [parts.query, *(value for _, value in parse_qsl(parts.query, max_num_fields=_MASKED_VALUES))]
+        except ValueError:  # more than any signature has, and each of them would make Airflow's masker slower
+            values = [parts.query]
+        if len(self._secrets) > _MASKED_VALUES_IN_ALL:
+            return
         for secret in (each for value in values for each in (value, unquote(value))):
             is_signature = len(secret) >= _MASKED_CHARACTERS and secret != self._veo_task_id
             if is_signature and secret not in self._secrets:
@@ -253,6 +261,8 @@ def _check_form(url: str) -> None:
         host, user, _ = parts.hostname, parts.username, parts.port
     except ValueError:
         raise UrlRefusedError("it is no valid URL") from None
+    if len(url) > _URL_CHARACTERS:
+        raise UrlRefusedError(f"{shown(url)} goes on for {len(url):,} characters")
     if parts.scheme not in ("http", "https"):
         raise UrlRefusedError(f"{shown(url)} is neither http nor https")
     if not host or ("%" in host and ":" not in host) or re.search(r"[\s\\\x00-\x1f\x7f]", url):

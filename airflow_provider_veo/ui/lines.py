@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 1024 * 1024
 MAX_PAGE_BYTES = 32 * 1024 * 1024
 """At most this much is read for one page. A page that finds fewer rows by then says where to continue."""
+MAX_PAGE_LINES = 20_000
+"""The same for lines."""
+MAX_PAGE_SECONDS = 3.0
+"""The same for seconds: a viewer who is told where to continue has waited less than for a timeout."""
 _PIECE_BYTES = 256 * 1024
 
 
@@ -111,12 +117,16 @@ def page_of(file: Readable, cursor: LineCursor, limit: int, is_wanted: Callable[
     """
     found: list[Line] = []
     edge = cursor.offset
-    for line in _backwards(file, cursor.offset) if cursor.before else _forwards(file, cursor.offset):
+    until = time.monotonic() + MAX_PAGE_SECONDS
+    lines = _backwards(file, cursor.offset) if cursor.before else _forwards(file, cursor.offset)
+    for line in islice(lines, MAX_PAGE_LINES):
         if is_wanted(line):
             if len(found) == limit:
                 break
             found.append(line)
         edge = line.begin if cursor.before else line.end
+        if time.monotonic() > until:
+            break
     if cursor.before:
         newer = str(LineCursor(True, edge)) if edge > 0 else None
         return LinePage(found[::-1], str(LineCursor(False, cursor.offset)), newer)
@@ -137,7 +147,8 @@ def _forwards(file: Readable, begin: int) -> Iterator[Line]:
         position += len(piece)
         *ended, buffer = (buffer + piece).split(b"\n")
         for content in ended:
-            yield Line(start, start + len(content) + 1, _row(content))
+            if content.strip():
+                yield Line(start, start + len(content) + 1, _row(content))
             start += len(content) + 1
         if len(buffer) > MAX_LINE_BYTES:
             yield _too_long(file, start, position)
@@ -167,10 +178,11 @@ def _backwards(file: Readable, end: int) -> Iterator[Line]:
         if not piece:
             return
         position -= len(piece)
-        buffer = piece + buffer
-        while (index := buffer.rfind(b"\n", 0, max(0, len(buffer) - 1))) >= 0:
-            content, buffer = buffer[index + 1 :], buffer[: index + 1]
-            yield Line(end - len(content), end, _row(content))
+        *with_end, tail = (piece + buffer).split(b"\n")
+        buffer, *ended = [*(each + b"\n" for each in with_end), *([tail] if tail else [])]
+        for content in reversed(ended):
+            if content.strip():
+                yield Line(end - len(content), end, _row(content))
             end -= len(content)
         if len(buffer) > MAX_LINE_BYTES:
             yield Line(position, end, None)

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from airflow.models.xcom import XComModel
-from sqlalchemy import Boolean, Text, case, cast
+from sqlalchemy import Boolean, Text, case, cast, func
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 _VALUES = ("value", "result")
-_MAX_CHARACTERS = 4 * 1024 * 1024
+_MAX_CHARACTERS = 512 * 1024
 _NOT_TEXT_IN_POSTGRESQL = (
     # PostgreSQL keeps these in JSON, and fails to return them as text: NUL, and halves of a surrogate pair.
     r"\\u0000|\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f]"
@@ -53,7 +53,8 @@ def field(name: str, of: Any = XComModel) -> Any:
 
 def raw(of: Any = XComModel) -> Any:
     """Return the SQL expression of a value as text; :func:`read` parses it."""
-    return cast(of.value, Text)
+    text = cast(of.value, Text)
+    return case((func.length(text) <= _MAX_CHARACTERS, text))
 
 
 def read(row: Any) -> Any:

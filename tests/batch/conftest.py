@@ -17,11 +17,13 @@ from fsspec.implementations.memory import MemoryFileSystem
 from airflow_provider_veo import pace
 from airflow_provider_veo.batch import entry as record
 from airflow_provider_veo.batch.budget import Budget
+from airflow_provider_veo.batch.checkpoint import BatchCheckpoint
 from airflow_provider_veo.batch.jobs import Job
 from airflow_provider_veo.batch.ledger import Ledger
 from airflow_provider_veo.batch.options import Options
 from airflow_provider_veo.batch.results import Results
 from airflow_provider_veo.batch.run import Run
+from airflow_provider_veo.connection import Account
 from airflow_provider_veo.hooks import VeoHook
 from airflow_provider_veo.protocol import VideoTask, payload
 from airflow_provider_veo.storage import store_video
@@ -30,7 +32,7 @@ from tests.airflow_lines import attach
 OWNER = {"dag_id": "nightly", "run_id": "scheduled__2026-11-22T01:00:00+00:00", "task_id": "make", "map_index": -1}
 LOG = logging.getLogger("tests.batch")
 PLACES = ("file", "memory", "s3")
-ACCOUNT = "veo_default at https://relay.example.com"
+ACCOUNT = Account("veo_default", "https://relay.example.com")
 
 
 class Storage(MemoryFileSystem):
@@ -131,12 +133,12 @@ def video(veo_task_id="veo3:1", state="succeeded", **fields):
     return VideoTask(id=veo_task_id, state=state, status=state, **fields)
 
 
-def intended(key="cow", before=None, account=ACCOUNT, **fields):
-    return record.Entry.intend(job(key, **fields), account, before)
+def intended(key="cow", before=None, account=ACCOUNT, price=None, **fields):
+    return record.Entry.intend(job(key, **fields), account, before, price)
 
 
 def accepted(key="cow", veo_task_id="veo3:1", price=0.4, **fields):
-    return intended(key, **fields).accepted(video(veo_task_id, "running"), price)
+    return intended(key, price=price, **fields).accepted(video(veo_task_id, "running"))
 
 
 def at_once(count, act):
@@ -200,12 +202,13 @@ def a_try(relay, impatient, ledger_of, tmp_path):
         destination = ObjectStoragePath(f"file://{tmp_path}/videos/{each.key}.mp4")
         return store_video(entry.video["video_url"], destination, settings=hook.settings, log=LOG, timeout=5).to_dict()
 
-    def go(batch, outcomes=None, begun=lambda run: None, publish=lambda progress: None, **options):
+    def go(batch, outcomes=None, begun=lambda run: None, publish=lambda progress: None, checkpoint=None, **options):
         numbers[0] += outcomes is None
-        options = Options(**{"poll_interval": 0.04, "download": False, "try_number": numbers[0], **options})
+        checkpoint = checkpoint or BatchCheckpoint(try_id=str(numbers[0]))
+        options = Options(**{"poll_interval": 0.04, "download": False, "try_id": checkpoint.try_id, **options})
         hooks.append(hook := VeoHook())
         ledger, budget = ledger_of(), Budget(hook.settings, options.max_cost)
-        entries = {key: each.of_try(options.try_number) for key, each in ledger.begin().items()}
+        entries = {key: each.of_try(options.try_id) for key, each in ledger.begin().items()}
         budget.begin(batch, entries.values())
         run = Run(
             batch,
@@ -214,6 +217,7 @@ def a_try(relay, impatient, ledger_of, tmp_path):
             hook=hook,
             ledger=ledger,
             budget=budget,
+            checkpoint=checkpoint,
             store=lambda each, entry: store(hook, each, entry),
             publish=publish,
             log=LOG,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_veo.batch.budget import Budget
-from airflow_provider_veo.connection import VeoConnection
-from airflow_provider_veo.protocol import VeoError
+from airflow_provider_veo.connection import Account, VeoConnection
+from airflow_provider_veo.protocol import VeoError, VeoValidationError
 from tests.batch.conftest import accepted, intended, job, video
 
 PRICES = {"veo3-fast": 0.4, "veo3": 2.0}
@@ -28,8 +30,32 @@ def room(budget, model="veo3-fast"):
     return None
 
 
-def test_the_account_is_the_connection_and_its_relay_not_the_key():
-    assert budget().account == "veo_default at https://relay.example.com"
+def test_the_account_is_the_connection_whatever_its_url_and_key():
+    assert budget().account.name == "veo_default"
+    shared = VeoConnection("veo_b", "https://relay.example.com", "key", account="studio")
+    assert Budget(shared).account.name == "studio"
+
+
+@pytest.mark.parametrize("entry", [intended(account=Account("veo_b")), accepted(account=Account("veo_b"))])
+def test_what_is_on_the_way_with_another_account_stops_the_task(entry):
+    with pytest.raises(VeoValidationError, match=r"'veo_b'.*'veo_default'"):
+        budget().refuse_another_account([job()], {"cow": entry})
+    budget().refuse_another_account([job("other")], {"cow": entry})
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        accepted(),
+        intended(),
+        accepted(account=Account("veo_b")).ended(video()),
+        accepted(account=Account("veo_b")).ended(video(state="failed")),
+        dataclasses.replace(intended(account=Account("veo_b")), state="unsent"),
+        dataclasses.replace(accepted(), account=None),
+    ],
+)
+def test_what_has_ended_may_be_of_any_account(entry):
+    budget().refuse_another_account([job()], {"cow": entry})
 
 
 @pytest.mark.parametrize(("max_cost", "count"), [(None, None), (0.0, 0), (0.39, 0), (0.4, 1), (4.0, 10), (4.39, 10)])
@@ -51,7 +77,7 @@ def test_sums_of_decimals_are_not_off_by_a_rounding(count, price):
 
 def test_what_was_accepted_in_earlier_tries_is_counted():
     failed = accepted().ended(video(state="failed"))
-    again = intended(before=failed).accepted(video("veo3:2"), 0.4)
+    again = intended(before=failed, price=0.4).accepted(video("veo3:2"))
     begun = budget(4.0)
     begun.begin([job()], [again, accepted("gone", "veo3:3")])
     assert room(begun) == 7
@@ -65,7 +91,7 @@ def test_what_may_have_been_accepted_is_counted():
 
 def test_what_was_not_accepted_is_not_counted():
     begun = budget(4.0)
-    begun.begin([job()], [intended().not_accepted("unsent", VeoError("x"), 1)])
+    begun.begin([job()], [intended().not_accepted("unsent", VeoError("x"), "1")])
     assert room(begun) == 10
     spent = budget(0.8)
     spent.commit(job())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import http.server
+import json
 import os
 import random
 import signal
@@ -12,9 +15,10 @@ import warnings
 
 import pytest
 
+from airflow_provider_veo.batch import engine
 from airflow_provider_veo.batch.ledger import SupersededError
 from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
-from tests.batch.conftest import at_once, creates, ids_at, jobs
+from tests.batch.conftest import at_once, creates, ids_at, job, jobs
 
 LOST = ["drop-after", "reset-after", "bare-after=502", "cut-off", "empty", "no-json", "no-id", "bare=504"]
 
@@ -50,11 +54,107 @@ def test_a_lost_answer_is_reported_and_never_paid_for_again(relay, a_try, fault)
     assert relay.stats()["paid_twice"] == {}
 
 
-def test_all_answers_lost_is_all_reported(relay, a_try):
+@pytest.mark.parametrize("fault", ["bare=502", "drop-after", "bare=404", "redirect", "drop-before", "bare=503"])
+def test_an_outage_of_a_second_does_not_take_the_night(relay, a_try, fault):
+    """Each create that is sent into it may be billed, and nobody would know."""
+    relay.set_faults("slow=0.01@1-3", f"{fault}@4+")
+    with contextlib.ExitStack() as ends:
+
+        def begun(run):
+            timer = threading.Timer(1.0, relay.set_faults)
+            ends.callback(timer.join)
+            timer.start()
+
+        done = a_try(jobs(200), begun=begun, max_in_flight=200)
+    counts = {"unknown": 0, **done.counts}
+    assert counts.keys() == {"succeeded", "unknown"}
+    assert counts["unknown"] <= 8
+    assert counts["succeeded"] >= 190
+    assert relay.stats()["accepted"] <= 200
+
+
+def test_a_relay_that_never_answers_is_asked_ever_more_rarely(relay, a_try):
     relay.set_faults("drop-after")
-    assert a_try(jobs(20), max_in_flight=7).counts == {"unknown": 20}
-    assert a_try(jobs(20), max_in_flight=7).counts == {"unknown": 20}
-    assert creates(relay) == 20
+
+    def begun(run):
+        timer = threading.Timer(8.0, lambda: run.kill(RuntimeError("enough")))
+        timer.start()
+
+    done = a_try(jobs(200), begun=begun, max_in_flight=200)
+    assert str(done.error) == "enough"
+    # Five at once; a probe after two seconds, and one four seconds later.
+    assert 5 <= creates(relay) <= 7
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.3])
+def test_a_killed_batch_sends_nothing_more(relay, a_try, wait):
+    relay.set_faults("slow=0.5")
+    sent = []
+
+    def begun(run):
+        def kill():
+            sent.append(creates(relay))
+            run.kill(RuntimeError("killed"))
+
+        threading.Timer(0.5 + wait, kill).start()
+
+    done = a_try(jobs(200), begun=begun, max_in_flight=200)
+    assert str(done.error) == "killed"
+    assert creates(relay) <= sent[0] + engine.CREATES_AT_ONCE
+    on_record = done.run.engine.entries.values()
+    assert sum(entry.state == "intended" for entry in on_record) == 0
+    assert (
+        sum(entry.state == "accepted" for entry in on_record) + sum(entry.state == "succeeded" for entry in on_record)
+        == relay.stats()["accepted"]
+    )
+
+
+def test_a_key_that_is_refused_stops_those_that_wait_for_their_turn(relay, a_try):
+    relay.set_faults("status=401@3+")
+    done = a_try(jobs(100), max_in_flight=100)
+    assert done.counts["not_submitted"] == 98
+    assert creates(relay) <= 2 + 2 * engine.CREATES_AT_ONCE
+
+
+def test_a_model_that_the_connection_lacks_is_no_refusal_of_the_relay(relay, a_try):
+    batch = [job("a"), job("b")]
+    batch[1].body["model"] = "veo9"
+    done = a_try(batch)
+    assert done.states == {"a": "succeeded", "b": "not_submitted"}
+    assert "veo9" in done.errors["b"]
+    batch[1].body["model"] = "veo3"
+    assert a_try(batch).counts == {"succeeded": 2}
+
+
+class EarlyUrl(http.server.BaseHTTPRequestHandler):
+    """A relay that names a URL with its first answer, and fails the video later."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.reply({"id": "veo3:1", "status": "pending", "video_url": "https://media.example.com/early.mp4"})
+
+    def do_GET(self):
+        self.reply({"id": "veo3:1", "status": "failed", "error": "blocked"})
+
+    def reply(self, answer):
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_only_the_status_of_a_create_says_that_a_video_is_there(a_try, monkeypatch):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), EarlyUrl) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"veo://:sk-key@127.0.0.1:{server.server_port}/http"
+        monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", uri)
+        done = a_try(jobs(1))
+        server.shutdown()
+    assert (done.counts, done.errors) == ({"failed": 1}, {"k000": "blocked"})
 
 
 def test_a_video_that_was_found_at_the_relay_is_adopted(relay, a_try):

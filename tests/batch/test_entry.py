@@ -20,7 +20,9 @@ from airflow_provider_veo.batch.entry import (
     UNSENT,
     Entry,
     digest_of,
+    earlier_digest_of,
 )
+from airflow_provider_veo.connection import Account
 from airflow_provider_veo.protocol import VeoQuotaError, VeoTimeoutError
 from tests.batch.conftest import ACCOUNT, accepted, intended, job, video
 
@@ -42,8 +44,8 @@ def fold(entries):
     return held
 
 
-def test_the_digest_is_the_same_in_every_version():
-    """Made once by version 0.1.0. If this fails, every batch is paid for again after an upgrade."""
+def test_the_digests_are_the_same_in_every_version():
+    """Made once. If this fails, every batch is paid for again after an upgrade."""
     body = {
         "prompt": "牛飞上天了",
         "model": "veo3.1-components",
@@ -53,12 +55,9 @@ def test_the_digest_is_the_same_in_every_version():
         "enable_upsample": False,
         "seed": 7,
     }
-    one = dataclasses.replace(job(), body=body)
-    assert digest_of(one, ACCOUNT) == "474f9c8c7acecfabf76634038c9f6dc3"
-    assert (
-        digest_of(dataclasses.replace(one, body=dict(reversed(body.items()))), ACCOUNT)
-        == "474f9c8c7acecfabf76634038c9f6dc3"
-    )
+    for each in body, dict(reversed(body.items())):
+        assert digest_of(each) == "59cc8bd04ce003c7c176547251bca5cd"
+        assert earlier_digest_of(each, ACCOUNT.earlier, None) == "474f9c8c7acecfabf76634038c9f6dc3"
 
 
 @pytest.mark.parametrize(
@@ -67,24 +66,38 @@ def test_the_digest_is_the_same_in_every_version():
         job(prompt="other"),
         job(model="veo3"),
         job(aspect_ratio="9:16"),
-        job(existing="veo3:9"),
         job(extra_body={"s": 1}),
     ],
 )
 def test_what_is_asked_for_otherwise_has_another_digest(other):
-    assert digest_of(other, ACCOUNT) != digest_of(job(), ACCOUNT)
-    assert digest_of(job(), "veo_team at https://relay.example.com") != digest_of(job(), ACCOUNT)
+    assert digest_of(other.body) != digest_of(job().body)
+    assert not intended().asks_for(other, ACCOUNT)
+
+
+def test_a_request_is_the_same_whoever_is_billed_and_whatever_video_was_named():
+    for account in ACCOUNT, Account("veo_team"):
+        assert intended().asks_for(job(), account)
+        assert intended().asks_for(job(existing="veo3:9"), account)
+
+
+@pytest.mark.parametrize("named", [None, "veo3:9"])
+def test_records_of_an_earlier_version_are_compared_by_its_digest(named):
+    old = dataclasses.replace(intended(), account=None, digest=earlier_digest_of(job().body, ACCOUNT.earlier, named))
+    old = dataclasses.replace(old, state=ACCEPTED, veo_task_id=named or "veo3:1", accepted_at=old.intended_at)
+    assert old.asks_for(job(), ACCOUNT)
+    assert old.has_adopted(job(existing="veo3:9"), ACCOUNT) is (named is not None)
+    assert not old.asks_for(job(prompt="other"), ACCOUNT)
 
 
 def test_a_submission_counts_itself_and_what_it_cost():
-    first = intended().accepted(video("veo3:1", "running"), 0.4)
+    first = intended(price=0.4).accepted(video("veo3:1", "running"))
     assert (first.state, first.attempt, first.cost, first.earlier) == (ACCEPTED, 1, 0.4, ())
-    second = Entry.intend(job(), ACCOUNT, first.ended(video("veo3:1", "failed", error="blocked")))
+    second = Entry.intend(job(), ACCOUNT, first.ended(video("veo3:1", "failed", error="blocked")), 0.4)
     assert (second.state, second.attempt, second.cost, second.earlier) == (INTENDED, 2, 0.4, ("veo3:1",))
     assert second.token != first.token
-    again = Entry.intend(job(), ACCOUNT, second.not_accepted(UNSENT, VeoQuotaError("no money"), 1))
+    again = Entry.intend(job(), ACCOUNT, second.not_accepted(UNSENT, VeoQuotaError("no money"), "1"), 0.4)
     assert (again.attempt, again.cost, again.earlier) == (2, 0.4, ("veo3:1",))
-    done = again.accepted(video("veo3:2", "running"), 0.4)
+    done = again.accepted(video("veo3:2", "running"))
     assert (done.attempt, done.cost, done.earlier, done.trouble) == (2, 0.8, ("veo3:1",), None)
 
 
@@ -94,9 +107,26 @@ def test_another_request_begins_to_count_anew_and_keeps_what_was_paid():
 
 
 def test_a_price_that_nobody_knows_makes_the_cost_unknown():
-    first = intended().accepted(video(), None)
+    first = intended().accepted(video())
     assert first.cost is None
-    assert Entry.intend(job(), ACCOUNT, first).accepted(video("veo3:2"), 0.4).cost is None
+    assert Entry.intend(job(), ACCOUNT, first, 0.4).accepted(video("veo3:2")).cost is None
+
+
+def test_what_may_have_been_billed_stays_on_record():
+    unknown = intended(price=0.4)
+    assert (unknown.cost, unknown.may_have_cost) == (0.0, 0.4)
+    again = Entry.intend(job(), ACCOUNT, unknown, 0.5)
+    assert (again.cost, again.may_have_cost) == (0.0, 0.9)
+    done = again.accepted(video())
+    assert (done.cost, done.may_have_cost) == (0.5, 0.4)
+    assert Entry.from_dict(json.loads(json.dumps(done.to_dict()))).may_have_cost == 0.4
+
+
+def test_an_adopted_video_that_this_batch_may_have_paid_for_has_its_price():
+    found = Entry.adopt(job(existing="veo3:1"), ACCOUNT, intended(price=0.4))
+    assert (found.cost, found.may_have_cost) == (0.4, 0.0)
+    other = Entry.adopt(job(existing="veo3:1"), ACCOUNT, intended(price=0.4, prompt="other"))
+    assert (other.cost, other.may_have_cost) == (0.0, 0.4)
 
 
 def test_a_video_that_is_adopted_costs_nothing():
@@ -109,23 +139,21 @@ def test_a_video_that_is_adopted_costs_nothing():
 
 
 def test_the_prompt_that_only_the_first_answer_told_is_kept():
-    first = intended().accepted(video("veo3:1", "running", enhanced_prompt="A cow, cinematic"), 0.4)
+    first = intended().accepted(video("veo3:1", "running", enhanced_prompt="A cow, cinematic"))
     assert first.ended(video("other-id")).video["enhanced_prompt"] == "A cow, cinematic"
     assert first.ended(video(enhanced_prompt="later")).video["enhanced_prompt"] == "later"
     assert first.ended(video("other-id")).veo_task_id == "veo3:1"
 
 
 def test_what_a_try_has_given_up_the_next_one_takes_up():
-    entry = accepted().troubled(VeoTimeoutError("too late", veo_task_id="veo3:1"), 2)
-    assert entry.of_try(2) is entry
-    assert entry.of_try(3).trouble is None
-    refused = intended().not_accepted(REFUSED, VeoQuotaError("x"), 1)
-    assert refused.of_try(2) is refused
+    entry = accepted().troubled(VeoTimeoutError("too late", veo_task_id="veo3:1"), "b")
+    assert entry.of_try("b") is entry
+    assert entry.of_try("c").trouble is None
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_record_comes_back_as_it_was(state):
-    entry = at(state).troubled(VeoTimeoutError("too late", status_code=504, retry_after=3.5), 2)
+    entry = at(state).troubled(VeoTimeoutError("too late", status_code=504, retry_after=3.5), "b")
     assert Entry.from_dict(json.loads(json.dumps(entry.to_dict()))) == entry
     unknown = dataclasses.replace(entry, cost=None, earlier=("a", "b"))
     assert Entry.from_dict(json.loads(json.dumps(unknown.to_dict()))) == unknown

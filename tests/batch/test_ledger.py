@@ -25,7 +25,7 @@ def test_what_was_written_is_found_by_the_next_process(ledger_of):
     assert first.begin() == {}
     intents = [intended(f"k{index}") for index in range(3)]
     first.intend(intents)
-    first.write([intents[0].accepted(video(), 0.4)])
+    first.write([intents[0].accepted(video())])
     found = ledger_of().begin()
     assert list(found) == ["k0", "k1", "k2"]
     assert [each.state for each in found.values()] == ["accepted", "intended", "intended"]
@@ -56,7 +56,7 @@ def test_a_newer_process_makes_the_older_one_give_way_before_it_sends(ledger_of)
     assert not caught.value.final
     newer.intend([intended("own")])
     # What the older one has learned of what it had sent before is recorded, and believed.
-    older.write([known.accepted(video("veo3:7"), 0.4)])
+    older.write([known.accepted(video("veo3:7"))])
     found = ledger_of().begin()
     assert found["known"].veo_task_id == "veo3:7"
     assert found.keys() == {"known", "late", "own"}
@@ -65,7 +65,7 @@ def test_a_newer_process_makes_the_older_one_give_way_before_it_sends(ledger_of)
 def test_what_a_newer_process_knows_better_is_not_undone_by_an_older_one(ledger_of):
     older, newer = ledger_of(), ledger_of()
     older.begin()
-    known = intended().accepted(video("veo3:7", "running"), 0.4)
+    known = intended().accepted(video("veo3:7", "running"))
     older.write([known])
     newer.begin()
     newer.write([known.ended(video("veo3:7"))])
@@ -254,7 +254,7 @@ def test_what_an_older_process_learns_while_others_tidy_is_not_lost(ledger_of, m
 
     def learn(_):
         for number, intent in enumerate(intents):
-            older.write([intent.accepted(video(f"veo3:{number}"), 0.4)])
+            older.write([intent.accepted(video(f"veo3:{number}"))])
             time.sleep(0.001)
         ended.set()
 
@@ -353,4 +353,4 @@ def test_what_can_not_be_written_as_json_is_not_sent(ledger_of):
     ledger = ledger_of()
     ledger.begin()
     with pytest.raises(VeoJournalError, match="could not"):
-        ledger.intend([intended().accepted(video(), float("nan"))])
+        ledger.intend([intended(price=float("nan")).accepted(video())])

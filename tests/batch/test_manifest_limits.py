@@ -6,8 +6,11 @@ import tracemalloc
 
 import pytest
 
-from airflow_provider_veo.batch import manifest
-from airflow_provider_veo.protocol import coerce
+from airflow_provider_veo.batch import jobs, manifest
+from airflow_provider_veo.connection import VeoConnection
+from airflow_provider_veo.protocol import VeoValidationError, coerce, payload
+
+SETTINGS = VeoConnection("veo_default", "https://relay.example.com", "sk-key", default_model="veo3-fast")
 
 
 @pytest.fixture
@@ -53,7 +56,34 @@ def test_a_table_is_held_once_while_its_delimiter_is_found():
 
 def test_a_long_text_is_read_as_json_only():
     text = "[" + ",".join(['"a"'] * (coerce.PYTHON_LITERAL_CHARACTERS // 4 + 2)) + "]"
-    assert len(coerce.literal(text)) > 1_000_000
+    assert len(coerce.literal(text)) > 100_000
     python = text.replace('"', "'")
     assert coerce.literal(python) == python
     assert set(coerce.literal(python[:4000].rpartition(",")[0] + "]")) == {"a"}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "images",
+    [[f"http://{'a' * 130_000} b"], [{"a": number} for number in range(20_000)], ["http://a.example/x"] * 20_000],
+    ids=["a URL with a blank at its end", "objects", "many"],
+)
+def test_images_that_are_made_to_take_long_are_refused_at_once(images):
+    """Each took minutes to hours: by a pattern that tries all ways to cut a text, and by comparing each with each."""
+    with pytest.raises(VeoValidationError, match="images"):
+        payload.build("a cow", "veo3.1-components", images=images)
+
+
+@pytest.mark.timeout(60)
+def test_nothing_is_rendered_of_a_manifest_with_too_many_rows():
+    rows = manifest.read(b"prompt\n" + b"a {{ ds }}\n" * 50, "many.csv")
+    rendered = []
+    with pytest.raises(VeoValidationError, match="max_videos: expected at most 10 jobs, got 50"):
+        jobs.make(rows, defaults={}, settings=SETTINGS, max_videos=10, render=rendered.append)
+    assert rendered == []
+
+
+def test_a_long_python_list_is_told_to_be_json():
+    text = "[" + "'a'," * (coerce.PYTHON_LITERAL_CHARACTERS // 4 + 2) + "]"
+    (mistake,) = manifest.of_jobs(text).mistakes
+    assert "| tojson" in mistake.text

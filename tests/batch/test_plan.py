@@ -15,10 +15,10 @@ from airflow_provider_veo.batch.entry import (
     SUCCEEDED,
     UNSENT,
     Entry,
-    digest_of,
 )
 from airflow_provider_veo.batch.options import Options
 from airflow_provider_veo.batch.plan import Step, next_step
+from airflow_provider_veo.connection import Account
 from airflow_provider_veo.protocol import VeoTimeoutError
 from tests.batch.conftest import ACCOUNT, intended, job, video
 
@@ -28,7 +28,7 @@ PAID = (ACCEPTED, FAILED, SUCCEEDED, STORED)
 def on_record(state, attempt=1, prompt=None, trouble=False):
     entry = dataclasses.replace(intended(prompt=prompt), state=state, attempt=attempt)
     entry = dataclasses.replace(entry, veo_task_id="veo3:1") if state in PAID else entry
-    return entry.troubled(VeoTimeoutError("too late"), 1) if trouble else entry
+    return entry.troubled(VeoTimeoutError("too late"), "1") if trouble else entry
 
 
 def step(entry, asked=None, **options):
@@ -42,8 +42,8 @@ TABLE = [
     (on_record(UNSENT), {}, Step.SUBMIT, Step.SUBMIT),
     (on_record(INTENDED), {}, Step.NOTHING, Step.NOTHING),
     (on_record(INTENDED), RESUBMIT, Step.SUBMIT, Step.SUBMIT),
-    (on_record(REFUSED), {}, Step.NOTHING, Step.SUBMIT),
-    (on_record(REFUSED, trouble=True), {}, Step.NOTHING, Step.SUBMIT),
+    (on_record(REFUSED), {}, Step.SUBMIT, Step.SUBMIT),
+    (on_record(REFUSED, trouble=True), {}, Step.NOTHING, Step.NOTHING),
     (on_record(ACCEPTED), {}, Step.WAIT, Step.SUBMIT),
     (on_record(FAILED), {}, Step.NOTHING, Step.SUBMIT),
     (on_record(FAILED), {"attempts_per_video": 2}, Step.SUBMIT, Step.SUBMIT),
@@ -69,7 +69,18 @@ def test_the_record_decides(entry, options, same, other):
 @pytest.mark.parametrize("entry", [row[0] for row in TABLE])
 def test_a_video_that_the_job_names_is_adopted_whatever_is_on_record(entry):
     assert step(entry, job(existing="veo3:9")) is Step.ADOPT
-    assert step(entry, job(existing="veo3:1")) is Step.ADOPT
+
+
+@pytest.mark.parametrize(("entry", "options", "same", "other"), [row for row in TABLE if row[0] and row[0].veo_task_id])
+def test_a_video_that_is_on_record_goes_on_by_whatever_name(entry, options, same, other):
+    assert step(entry, job(existing="veo3:1"), **options) is same
+    assert step(entry, job(existing="veo3:1", prompt="other"), **options) is same
+
+
+def test_a_job_that_no_longer_names_its_video_is_not_paid_for_again():
+    adopted = Entry.adopt(job(existing="veo3:9"), ACCOUNT, None)
+    assert step(adopted, job()) is Step.WAIT
+    assert step(adopted.ended(video("veo3:9")), job()) is Step.STORE
 
 
 def test_a_video_is_adopted_once():
@@ -82,15 +93,15 @@ def test_a_video_is_adopted_once():
     assert step(failed, asked, attempts_per_video=2) is Step.SUBMIT
     again = Entry.intend(asked, ACCOUNT, failed)
     assert step(again, asked, attempts_per_video=2) is Step.NOTHING
-    paid = again.accepted(video("veo3:10", "running"), 0.4)
+    paid = again.accepted(video("veo3:10", "running"))
     assert step(paid, asked, attempts_per_video=2) is Step.WAIT
-    assert paid.digest == digest_of(asked, ACCOUNT)
 
 
 def test_a_job_that_names_a_video_is_not_paid_for_when_its_prompt_is_changed():
     adopted = Entry.adopt(job(existing="veo3:9"), ACCOUNT, None).ended(video("veo3:9"))
-    assert step(adopted, job(existing="veo3:9", prompt="other")) is Step.ADOPT
+    assert step(adopted, job(existing="veo3:9", prompt="other")) is Step.STORE
 
 
-def test_another_account_is_another_bill():
-    assert next_step(job(), on_record(STORED), "veo_team at https://relay.example.com", Options()) is Step.SUBMIT
+def test_a_finished_job_is_not_submitted_again_to_another_account():
+    for state in SUCCEEDED, STORED:
+        assert next_step(job(), on_record(state), Account("veo_team"), Options(download=False)) is Step.NOTHING

@@ -185,3 +185,9 @@ def test_params_that_are_too_large_or_no_json_are_an_error_only_where_they_are_u
     render = PromptRenderer(rendering.template_values(context(params=params)))
     assert render("{{ dag_id }}") == "d"
     assert "'params' is undefined: the run's params are not JSON, or longer than" in error(render, "{{ params.a }}")
+
+
+def test_params_can_not_be_joined_to_something_huge():
+    renderer = PromptRenderer({"params": {"a": "x" * 99_000}})
+    with pytest.raises(PromptTemplateError, match="names 300 times"):
+        renderer("{{ " + "~".join(["params.a"] * 300) + " }}")

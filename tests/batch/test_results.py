@@ -16,32 +16,33 @@ from tests.batch.conftest import ACCOUNT, accepted, intended, job, video
 FILE = {"uri": "s3://bucket/videos/x.mp4", "bytes": 7, "sha256": "ab", "content_type": "video/mp4"}
 URL = "https://media.example.com/x.mp4"
 FAILED = video("veo3:1", "failed", error="blocked by the safety filter")
-OTHER = intended("other", prompt="what was asked for before").accepted(video("veo3:8"), 0.4).ended(video("veo3:8"))
+BEFORE = intended("other", prompt="what was asked for before", price=0.4)
+OTHER = BEFORE.accepted(video("veo3:8")).ended(video("veo3:8"))
 
 RECORDS = {
     "stored": ("succeeded", accepted("stored").ended(video(video_url=URL)).stored(FILE), None),
     "not_stored": (
         "not_stored",
-        accepted("not_stored").ended(video(video_url=URL)).troubled(VeoDownloadError("disk full"), 1),
+        accepted("not_stored").ended(video(video_url=URL)).troubled(VeoDownloadError("disk full"), "1"),
         "disk full",
     ),
     "failed": ("failed", accepted("failed").ended(FAILED), "blocked by the safety filter"),
     "no_money_for_another": (
         "failed",
-        accepted("no_money_for_another").ended(FAILED).troubled(VeoError("It costs 0.4"), 1),
+        accepted("no_money_for_another").ended(FAILED).troubled(VeoError("It costs 0.4"), "1"),
         "blocked by the safety filter\nIt costs 0.4",
     ),
-    "refused": ("refused", intended("refused").not_accepted(REFUSED, VeoError("bad image"), 1), "bad image"),
+    "refused": ("refused", intended("refused").not_accepted(REFUSED, VeoError("bad image"), "1"), "bad image"),
     "unknown": ("unknown", intended("unknown"), "what became of it is not on record"),
     "answer_lost": (
         "unknown",
-        intended("answer_lost").troubled(VeoAmbiguousSubmitError("cut off"), 1),
+        intended("answer_lost").troubled(VeoAmbiguousSubmitError("cut off"), "1"),
         "this job its id as existing_veo_task_id; if it isn't, set on_ambiguous_submit='resubmit'. Then clear this task"
         ".\ncut off",
     ),
     "unknown_of_before": ("unknown", intended("unknown_of_before", prompt="before"), "Look for it at the relay"),
-    "timed_out": ("timed_out", accepted("timed_out").troubled(VeoTimeoutError("too late"), 1), "too late"),
-    "unsent": ("not_submitted", intended("unsent").not_accepted(UNSENT, VeoError("busy"), 1), "busy"),
+    "timed_out": ("timed_out", accepted("timed_out").troubled(VeoTimeoutError("too late"), "1"), "too late"),
+    "unsent": ("not_submitted", intended("unsent").not_accepted(UNSENT, VeoError("busy"), "1"), "busy"),
     "nothing": ("not_submitted", None, "out of money"),
     "other": ("not_submitted", OTHER, "out of money"),
 }
@@ -135,8 +136,8 @@ def test_attempts_are_those_that_may_be_billed():
     for entry, attempts in (
         (failed, 1),
         (again, 2),
-        (again.not_accepted(UNSENT, VeoError("busy"), 1), 1),
-        (again.accepted(video("veo3:2"), 0.4), 2),
+        (again.not_accepted(UNSENT, VeoError("busy"), "1"), 1),
+        (again.accepted(video("veo3:2")), 2),
     ):
         (row,) = results({"a": (None, entry, None)}).rows()
         assert row["attempts"] == attempts
@@ -160,7 +161,7 @@ def test_what_is_no_longer_asked_for_is_not_forgotten(tmp_path):
 def test_the_reasons_are_told_the_most_frequent_first():
     records = {f"k{number}": ("failed", accepted(f"k{number}").ended(FAILED), "") for number in range(3)}
     for number in range(6):
-        entry = intended(f"r{number}").not_accepted(REFUSED, VeoError(f"bad image {number}\nmore"), 1)
+        entry = intended(f"r{number}").not_accepted(REFUSED, VeoError(f"bad image {number}\nmore"), "1")
         records[f"r{number}"] = ("refused", entry, "")
     reasons = results(records).reasons()
     assert reasons[0] == "3 failed: blocked by the safety filter"

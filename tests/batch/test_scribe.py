@@ -104,7 +104,7 @@ def test_what_can_wait_waits_and_goes_along_with_what_can_not(written, files):
 
 def test_an_intent_takes_along_what_was_noted_before_in_that_order(written, ledger_of):
     async def work(scribe):
-        before = intended("cow").not_accepted("unsent", VeoJournalError("x"), 1)
+        before = intended("cow").not_accepted("unsent", VeoJournalError("x"), "1")
         scribe.note(before, LATER)
         await scribe.intend([intended("cow")])
 
@@ -221,7 +221,7 @@ def test_who_is_superseded_may_not_send_and_goes_on_recording(written, ledger_of
                 await scribe.intend([intended(key)])
         assert scribe.superseded
         assert scribe.broken is None
-        scribe.note(known.accepted(video("veo3:7"), 0.4), LATER)
+        scribe.note(known.accepted(video("veo3:7")), LATER)
 
     written(work)
     found = ledger_of().begin()

@@ -100,7 +100,7 @@ def plans(engine, filters: dict) -> list[str]:
 
     with Session(engine) as session:
         found = videos.page(session, PermittedXComFilter({DAG_ID}), videos.Filters(**filters), None, 24)
-        assert len(videos.cards(session, found.rows)) == 24
+        assert len(videos.cards_of(session, found.rows)) == 24
     event.remove(engine, "before_cursor_execute", note)
     with engine.connect() as connection:
         answers = [

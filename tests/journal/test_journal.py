@@ -17,9 +17,7 @@ STEPS = 5
 
 
 def submission(number=0):
-    return Submission.of(
-        {"prompt": "a cow"}, conn_id="veo_default", base_url="https://a.example.com", try_number=number
-    )
+    return Submission.of({"prompt": "a cow"}, account="veo_default", try_number=number)
 
 
 class TakingTurns:

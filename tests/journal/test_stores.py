@@ -17,7 +17,7 @@ from airflow_provider_veo.journal.stores import ObjectStorage
 from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
 from tests.journal.conftest import TASK_INSTANCE
 
-WANTED = Submission.of({"prompt": "a cow"}, conn_id="veo_default", base_url="https://relay.example.com")
+WANTED = Submission.of({"prompt": "a cow"}, account="veo_default")
 
 
 def test_a_record_is_found_by_the_next_try(journal_of):

@@ -120,14 +120,18 @@ def test_second_request_shows_that_there_is_more(fragmented, store, target, seco
     assert target.read_bytes() == FRAGMENTED
 
 
-def test_file_that_became_shorter_is_downloaded_again(fragmented, store, target):
-    fragmented.script = [
-        Reply(headers=BARE),
+@pytest.mark.parametrize(
+    "second",
+    [
         Reply(status=416, body=b"", headers={"Content-Range": f"bytes */{CUT}"}),
-        Reply(body=FRAGMENTED[:CUT]),
-    ]
-    assert store().verified
-    assert target.read_bytes() == FRAGMENTED[:CUT]
+        Reply(status=416, body=b"", headers={"Content-Range": "bytes */0"}),
+        Reply(body=b'{"error": "no ranges here"}', headers={"Content-Type": "application/json"}),
+    ],
+)
+def test_a_second_answer_with_fewer_bytes_confirms_nothing_and_loses_nothing(fragmented, store, target, second):
+    fragmented.script = [Reply(headers=BARE), second]
+    assert not store().verified
+    assert target.read_bytes() == FRAGMENTED
 
 
 # --- files that need no second request -------------------------------------------------------------------------------

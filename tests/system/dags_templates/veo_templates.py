@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import datetime, timezone
 
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, TaskGroup, task
 
 from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoDownloadVideoOperator, VeoVideoBatchOperator
 from airflow_provider_veo.sensors import VeoVideoSensor
@@ -74,6 +74,10 @@ with DAG("veo_templates", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=
     batch.partial(task_id="batch_kwargs", **waits).expand_kwargs(
         batches.override(task_id="batch_kwargs_in")("batch_kwargs")
     )
+    with TaskGroup("group", default_args={"result_path": f"{FOLDER}/in_group/{{{{ ds }}}}"}):
+        batch.partial(task_id="defaults", **waits).expand_kwargs(
+            batches.override(task_id="defaults_in")("defaults").map(lambda row: {"jobs": row["jobs"]})
+        )
     batch(task_id="batch_literal", jobs=["batch_literal {{ ds }}"], result_path=f"{FOLDER}/batch_literal", **waits)
 
     @task.veo_video

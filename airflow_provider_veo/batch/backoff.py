@@ -1,0 +1,121 @@
+"""
+What a relay's answers to creates say about sending more of them.
+
+A refusal for now slows everything down (see :class:`~airflow_provider_veo.pace.Pace`). An answer that leaves it open
+whether a video was accepted, and a fault of the connection, are worse: behind a proxy that has lost its relay each
+create would end so, and each may be billed. After :data:`FAULTS` of them without an acceptance between, nothing new is
+sent but one probe at a time, each later than the one before. When one is accepted, all goes on at full speed.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from airflow_provider_veo.protocol import VeoError, VeoUnavailableError, VeoWrongHostError
+from airflow_provider_veo.protocol.waiting import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from airflow_provider_veo.pace import Pace
+
+FAULTS = 3
+FIRST_PROBE_SECONDS = 2.0
+_SLOWEST_PROBE_SECONDS = 120.0
+PATIENCE_IN_A_WORKER = 60.0
+"""So long a worker waits for a relay that takes nothing, where it can wait without one."""
+
+
+class RelayBackoff:
+    """
+    Decides how many creates may be sent, by what became of those before.
+
+    :param pace: of all requests.
+    :param refused_since: epoch seconds since when the relay has taken nothing, as another process has seen it.
+    :param faults: creates of other processes, since the last one that was accepted, that :meth:`fault` was told of.
+    """
+
+    def __init__(self, pace: Pace, refused_since: float | None = None, faults: int = 0) -> None:
+        self.refused_since = refused_since
+        """Epoch seconds since when the relay has taken nothing, for reasons that may pass."""
+        self.last_error: VeoError = VeoUnavailableError("The relay has taken no video for half an hour.")
+        """Why it took nothing last."""
+        self._pace = pace
+        self._refused_here_since: float | None = None
+        self.faults = faults
+        """Creates since the last one that was accepted of which nobody knows what became, or that got no answer."""
+        self._probe_at = 0.0
+        self._probe_seconds = FIRST_PROBE_SECONDS
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing but probes may be sent."""
+        return self.faults >= FAULTS
+
+    def room(self, on_the_way: int) -> int | None:
+        """
+        Say how many more creates may be sent now; ``None``: as many as there is room for.
+
+        :param on_the_way: creates that are being sent.
+        """
+        if not self.faults:
+            return None
+        if not self.is_open:
+            return max(0, FAULTS - self.faults - on_the_way)
+        return 1 if not on_the_way and time.monotonic() >= self._probe_at else 0
+
+    @property
+    def seconds_to_probe(self) -> float | None:
+        """Seconds until a probe may be sent; ``None``: there is no need for one."""
+        return max(0.0, self._probe_at - time.monotonic()) if self.is_open else None
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether the relay has taken nothing for so long that no more is submitted in this try."""
+        return self.refused_since is not None and time.time() - self.refused_since > PATIENCE_SECONDS
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the relay wants nothing for longer than a worker should wait."""
+        refused_for = time.monotonic() - self._refused_here_since if self._refused_here_since else 0.0
+        return max(self._pace.seconds_held, refused_for, self.seconds_to_probe or 0.0) > PATIENCE_IN_A_WORKER
+
+    @property
+    def held_until(self) -> float | None:
+        """Epoch seconds before which nothing is to be sent; ``None``: nobody has said so."""
+        held = max(self._pace.seconds_held, self.seconds_to_probe or 0.0)
+        return time.time() + held if held else None
+
+    def accepted(self, sent_at: float) -> None:
+        """Take in that a create was accepted. ``sent_at`` is of the monotonic clock."""
+        self._pace.went_well(sent_at)
+        self.refused_since = self._refused_here_since = None
+        self.faults, self._probe_seconds = 0, FIRST_PROBE_SECONDS
+
+    def refused(self, error: VeoError, sent_at: float) -> bool:
+        """
+        Take in that the relay takes nothing for now, or was not reached. Say whether that is news.
+
+        :param error: which of both.
+        :param sent_at: when the create was sent, on the monotonic clock.
+        """
+        if error.status_code is None or isinstance(error, VeoWrongHostError):
+            return self.fault(error)
+        self._pace.slow_down(sent_at, error.retry_after)
+        return self._nothing_taken(error)
+
+    def fault(self, error: VeoError) -> bool:
+        """Take in an answer that leaves it open what became of a create, or that none came. Say whether it is news."""
+        was_open = self.is_open
+        self.faults += 1
+        if self.is_open:
+            if was_open:
+                self._probe_seconds = min(2 * self._probe_seconds, _SLOWEST_PROBE_SECONDS)
+            self._probe_at = time.monotonic() + self._probe_seconds
+        return self._nothing_taken(error)
+
+    def _nothing_taken(self, error: VeoError) -> bool:
+        is_news = self._refused_here_since is None
+        self._refused_here_since = self._refused_here_since or time.monotonic()
+        self.refused_since = self.refused_since or time.time()
+        self.last_error = error
+        return is_news
