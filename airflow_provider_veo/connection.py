@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -75,7 +76,7 @@ class VeoConnection:
     :param read_timeout: seconds without an answer, or until it is there in full.
     :param proxy: URL of a proxy for both schemes, with its user info. Clients get it through
         :class:`airflow_provider_veo.net.proxies.Proxy`, which takes the user info out.
-    :param ca_bundle: path of a CA bundle.
+    :param ca_bundle: path of a CA bundle, a file or a folder; ``None``: the one that requests comes with.
     :param allow_insecure_http: send the key over plain http to a public address.
     :param allow_private_media: fetch video files from private addresses.
     """
@@ -128,7 +129,7 @@ def read(connection: Connection) -> VeoConnection:
         connect_timeout=extra.get("connect_timeout", _seconds, 10.0),
         read_timeout=extra.get("read_timeout", _seconds, 60.0),
         proxy=extra.get("proxy", _proxy, None),
-        ca_bundle=extra.get("ca_bundle", _text, None),
+        ca_bundle=extra.get("ca_bundle", _ca_bundle, None) or _ca_bundle_of_the_environment(),
         allow_insecure_http=extra.get("allow_insecure_http", _boolean, False),
         allow_private_media=extra.get("allow_private_media", _boolean, False),
     )
@@ -242,6 +243,18 @@ def _prices(value: Any) -> dict[str, float]:
         if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price < math.inf:
             raise ValueError(f"{model}: expected the price of one video as a number, got {price!r}")
     return {model: float(price) for model, price in prices.items()}
+
+
+def _ca_bundle(value: Any) -> str:
+    path = _text(value)
+    if not os.path.exists(path):
+        raise ValueError(f"there is no file {path!r} on this machine")
+    return path
+
+
+def _ca_bundle_of_the_environment() -> str | None:
+    """Return what requests takes from the environment, for the other client to take, too."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None
 
 
 def _proxy(value: Any) -> str:

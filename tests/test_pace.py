@@ -250,3 +250,30 @@ def test_what_the_relay_has_told_another_process_holds_here(clock):
         assert pace.held_until is None
 
     clock.run(scenario())
+
+
+@pytest.mark.parametrize(("has_creates", "creates", "questions"), [(True, 30, 30), (False, 0, 60)])
+def test_questions_take_half_of_the_pace_while_there_is_something_to_submit(clock, has_creates, creates, questions):
+    """At 60 requests a minute and 100 videos in flight, 3.3 of them were creates."""
+
+    async def asks(pace, asked):
+        while True:
+            await pace.turn_to_ask()
+            asked.append(clock.now)
+
+    async def submits(pace, sent):
+        while True:
+            sent += [clock.now] * await pace.turn(5)
+
+    async def scenario():
+        pace, sent, asked = Pace(60), [], []
+        pace.has_creates = has_creates
+        tasks = [asyncio.ensure_future(asks(pace, asked)) for _ in range(100)]
+        tasks += [asyncio.ensure_future(submits(pace, sent))] if has_creates else []
+        await asyncio.sleep(600)
+        for task in tasks:
+            task.cancel()
+        assert len(sent) / 10 >= creates - 1
+        assert len(asked) / 10 == pytest.approx(questions, abs=1)
+
+    clock.run(scenario())

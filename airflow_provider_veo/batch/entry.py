@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
@@ -255,7 +256,8 @@ class Entry:
             datetime.fromisoformat(record[name])
         if (_RANK[record["state"]] >= _RANK[ACCEPTED]) != bool(record.get("veo_task_id")):
             raise ValueError(f"it is a record of a submission whose id and state don't go together: {record!r:.200}")
-        return cls(**{**record, "earlier": tuple(record.get("earlier", ()))})
+        key = unicodedata.normalize("NFC", record["key"])
+        return cls(**{**record, "key": key, "earlier": tuple(record.get("earlier", ()))})
 
 
 def digest_of(body: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, fields
 from decimal import Decimal
@@ -58,7 +59,7 @@ class Job:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Job:
         """Make the job again that :meth:`to_dict` was asked of."""
-        return cls(**{field.name: record[field.name] for field in fields(cls)})
+        return cls(**{**{field.name: record[field.name] for field in fields(cls)}, "key": one_spelling(record["key"])})
 
 
 def make(
@@ -181,12 +182,17 @@ def _key(value: Any) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(f"expected a text or a number, got {short(value)}")
-    key = str(coerce.text(value))
+    key = one_spelling(str(coerce.text(value)))
     if len(key) > _KEY_CHARACTERS or not key.isprintable():
         raise ValueError(f"expected 1 to {_KEY_CHARACTERS} printable characters, got {short(key)} ({len(key)})")
     if key.startswith(_DERIVED):
         raise ValueError(f"{_DERIVED}… is what the keys of rows without one begin with; choose another")
     return key
+
+
+def one_spelling(key: str) -> str:
+    """Return a key as all its spellings are written: macOS and Windows differ in how they compose letters."""
+    return unicodedata.normalize("NFC", key)
 
 
 def _id(value: Any) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -54,13 +55,9 @@ class Exchange:
         """
         connection.refuse_plain_http_to_the_public(settings)
         # Not with each request: it reads all of the environment, twice.
-        if settings.proxy:
-            proxy: proxies.Proxy | None = proxies.Proxy.parse(settings.proxy)
-        else:
-            proxy = _proxy_of_the_environment(settings.base_url)
-        _refuse_all_but_http(proxy, settings)
+        proxy = usable_proxy(settings)
         self._checked[_host(settings.base_url)] = settings
-        self._ssl = _ssl_context(settings.ca_bundle) if settings.ca_bundle else True
+        self._ssl = _ssl_context(settings.ca_bundle) if settings.base_url.startswith("https:") else True
         self._proxy = proxy
 
     async def close(self) -> None:
@@ -165,10 +162,15 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
+def _ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
+    """Trust whom requests trusts: a video that is submitted by one client must be found by the other."""
     import ssl
 
-    return ssl.create_default_context(cafile=ca_bundle)
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+    path = ca_bundle or str(DEFAULT_CA_BUNDLE_PATH)
+    is_folder = os.path.isdir(path)
+    return ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
 
 
 def _host(url: str) -> str:
@@ -183,6 +185,20 @@ def _proxy_of_the_environment(url: str) -> proxies.Proxy | None:
         return None
     for_all = known.get("all")
     return known.get(parts.scheme) or (for_all if for_all and for_all.is_http else None)
+
+
+def usable_proxy(settings: connection.VeoConnection) -> proxies.Proxy | None:
+    """
+    Return the proxy that requests from an event loop go through.
+
+    :raises VeoValidationError: it can't be used from there.
+    """
+    if settings.proxy:
+        proxy: proxies.Proxy | None = proxies.Proxy.parse(settings.proxy)
+    else:
+        proxy = _proxy_of_the_environment(settings.base_url)
+    _refuse_all_but_http(proxy, settings)
+    return proxy
 
 
 def _refuse_all_but_http(proxy: proxies.Proxy | None, settings: connection.VeoConnection) -> None:

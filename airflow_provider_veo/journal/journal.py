@@ -21,7 +21,7 @@ from airflow_provider_veo.journal.submission import Submission
 from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -34,6 +34,9 @@ INTENT = "veo_submission_intent"
 CLAIM = "veo_submission_claim"
 """Who is about to submit. It matters only while two processes are at it."""
 
+PLACE = "veo_submission_place"
+"""In the task state store: the ``[veo] journal_path`` that was set when this task instance submitted last."""
+
 _MAX_ATTEMPTS = 6
 _MAX_SECONDS = 60.0
 """How often, and for how long, a record is written that must not be lost."""
@@ -45,10 +48,20 @@ class Journal:
     What one task instance has submitted.
 
     :param store: where it is remembered.
+    :param elsewhere: returns where it was remembered before ``[veo] journal_path`` was set or removed, or ``None``.
+    :param mark: leaves a mark there of where it is remembered now.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self,
+        store: Store,
+        elsewhere: Callable[[], Store | None] = lambda: None,
+        mark: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
+        self._elsewhere = elsewhere
+        self._mark = mark
+        self._found_in = store
 
     @property
     def survives(self) -> bool:
@@ -58,12 +71,12 @@ class Journal:
     @property
     def where(self) -> str:
         """Where a person finds the record of an accepted video, to remove it."""
-        return self._store.where(RECORD)
+        return self._found_in.where(RECORD)
 
     @property
     def where_intent(self) -> str:
         """Where a person finds the record of a request that nobody knows of, to remove it."""
-        return self._store.where(INTENT)
+        return self._found_in.where(INTENT)
 
     def read(self) -> Submission | None:
         """
@@ -75,8 +88,16 @@ class Journal:
         :raises VeoJournalError: the store can't be read.
         :raises VeoJournalRecordError: there is a record, and it can't be understood.
         """
-        intent = self._read(INTENT)  # the first: accept writes the record before it removes the intent
-        accepted = self._read(RECORD)
+        stores = [self._store, *([other] if (other := self._try("read", self._elsewhere)) else [])]
+        found = [(submission, store) for store in stores if (submission := self._read_in(store)) is not None]
+        if not found:
+            return None
+        newest, self._found_in = max(found, key=lambda each: each[0].submitted)
+        return newest
+
+    def _read_in(self, store: Store) -> Submission | None:
+        intent = self._read(INTENT, store)  # the first: accept writes the record before it removes the intent
+        accepted = self._read(RECORD, store)
         if intent is None or (accepted is not None and intent.replaces != accepted.token):
             return accepted
         return intent
@@ -96,6 +117,7 @@ class Journal:
         :raises VeoJournalError: another process is at it, or the store can't be read or written.
         """
         intent = replace(submission, replaces=instead_of.token if instead_of else None)
+        self._try("write", self._mark)
         self._write(CLAIM, {"token": intent.token, "try_number": intent.try_number})
         if self.read() != instead_of:
             self._give_way()
@@ -145,15 +167,15 @@ class Journal:
             self._try("remove", lambda: self._store.delete(INTENT))
         return accepted
 
-    def _read(self, name: str) -> Submission | None:
+    def _read(self, name: str, store: Store) -> Submission | None:
         try:
-            record = self._get(name)
+            record = self._try("read", lambda: store.get(name))
             return None if record is None else Submission.from_dict(record)
         except (NotOurs, ValueError) as error:
             raise VeoJournalRecordError(
                 f"Tried to read what this task instance submitted before, and can't understand the record: {error}.\n"
                 "Nothing was sent, for a video may be paid for already. The record is "
-                f"{self._store.where(name)}. Look up at the relay what was submitted. If there is a video, set "
+                f"{store.where(name)}. Look up at the relay what was submitted. If there is a video, set "
                 "existing_veo_task_id to its id; if there is none, remove the record. Then clear this task."
             ) from error
 
@@ -227,11 +249,23 @@ def open_journal(context: Context, *, durable: bool) -> Journal:
     """
     if not durable:
         return Journal(ThisTry())
+    ti = context["ti"]
+    map_index = -1 if ti.map_index is None else ti.map_index
+    of = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": map_index}
+    accessor = context.get("task_state_store")
+    state = None if accessor is None else TaskStateStore(accessor)
     if root := (conf.get("veo", "journal_path", fallback="") or "").strip():
-        ti = context["ti"]
-        map_index = -1 if ti.map_index is None else ti.map_index
-        of = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": map_index}
-        return Journal(ObjectStorage(root, of))
-    if (accessor := context.get("task_state_store")) is not None:
-        return Journal(TaskStateStore(accessor))
+        return Journal(ObjectStorage(root, of), lambda: state, lambda: _leave_a_mark(state, root))
+    if state is not None:
+        return Journal(state, lambda: _marked(state, of))
     return Journal(ThisTry())
+
+
+def _leave_a_mark(state: TaskStateStore | None, root: str) -> None:
+    if state is not None and state.get(PLACE) != {"journal_path": root}:
+        state.set(PLACE, {"journal_path": root})
+
+
+def _marked(state: TaskStateStore, of: Mapping[str, Any]) -> Store | None:
+    mark = state.get(PLACE)
+    return ObjectStorage(str(mark["journal_path"]), of) if isinstance(mark, dict) and "journal_path" in mark else None

@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import threading
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.connection import create_connection
 
 from airflow_provider_veo.net.proxies import Proxy, raise_if_refused
+from airflow_provider_veo.protocol import VeoValidationError
 from airflow_provider_veo.transport import TRANSPORT_ERRORS
 
 if TYPE_CHECKING:
@@ -88,6 +90,11 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
         named = select_proxy(url, dict(proxies or {}))
         proxy = Proxy.parse(named) if named else None
         bare = {"http": proxy.url, "https": proxy.url} if proxy else {}
+        if proxy and not proxy.is_http and find_spec("socks") is None:
+            raise VeoValidationError(
+                "The proxy can't be used. Nothing was sent.",
+                [f"proxy: one for {proxy.scheme} needs PySocks: pip install 'requests[socks]'"],
+            )
         if proxy:
             self._check_proxied(url)
             self._remember(proxy)

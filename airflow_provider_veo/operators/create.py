@@ -222,6 +222,10 @@ class VeoCreateVideoOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOp
         """Return what was asked for, and the video: a new one, the one on record, or the one that is given."""
         if mistakes := self._download_mistakes():
             raise VeoValidationError("Nothing was sent, nothing is paid.", mistakes)
+        if self.wait_for_completion and self.deferrable:
+            from airflow_provider_veo.hooks.exchange import usable_proxy
+
+            usable_proxy(self.hook.settings)  # else the video would be paid for, and could not be waited for
         try_number = context["ti"].try_number
         submitter = Submitter(self.hook, journal, self.on_ambiguous_submit, self.log, try_number)
         if not self._is_attaching:

@@ -147,7 +147,9 @@ class Wait:
 
         :param spread: a random number from 0 to 1. Waits that begin together, or are restarted together, so spread out.
         """
-        wanted = max(0.0, self.due - now) + spread * self.poll_interval
+        # Clocks differ: by one that is an hour behind, a video would be due in an hour.
+        longest = FIRST_LOOK_INTERVALS * self.poll_interval
+        wanted = min(max(0.0, self.due - now), longest) + spread * self.poll_interval
         return max(0.0, min(wanted, self._left(now)))
 
     def seconds_to_next(self, now: float, spread: float = 0.5) -> float:

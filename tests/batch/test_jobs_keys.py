@@ -93,3 +93,8 @@ def test_rows_that_are_put_anywhere_between_two_tries_leave_the_keys_of_the_othe
     before, after = keys(first), keys(second)
     assert set(before) <= set(after)
     assert len(set(after)) == len(after)
+
+
+def test_two_spellings_of_a_key_are_one_key():
+    given = [{"prompt": "a", "key": "caf\u00e9"}, {"prompt": "b", "key": "cafe\u0301"}]
+    assert mistake(given).startswith("key: 2 rows have the key")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import threading
@@ -354,3 +355,25 @@ def test_what_can_not_be_written_as_json_is_not_sent(ledger_of):
     ledger.begin()
     with pytest.raises(VeoJournalError, match="could not"):
         ledger.intend([intended(price=float("nan")).accepted(video())])
+
+
+@everywhere
+def test_another_task_instance_writes_nothing_among_the_records(ledger_of, files):
+    """Else the first one could not read its own any more, and its paid videos would be out of reach."""
+    first = ledger_of()
+    first.begin()
+    first.write([accepted()])
+    before = files()
+    with pytest.raises(VeoJournalRecordError, match="another task instance"):
+        ledger_of(task_id="other").begin()
+    assert files() == before
+    assert ledger_of().begin()["cow"].veo_task_id == "veo3:1"
+
+
+def test_a_key_has_one_spelling(ledger_of):
+    """macOS decomposes the letters of file names, and of what is copied from them."""
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    first = ledger_of()
+    first.begin()
+    first.write([dataclasses.replace(accepted(), key=decomposed)])
+    assert list(ledger_of().begin()) == [composed]

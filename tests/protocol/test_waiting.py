@@ -104,6 +104,12 @@ def test_a_deadline_that_passed_while_nobody_waited_still_allows_a_question():
     assert wait().seconds_to_first(9999.0, spread=1.0) == 0.0
 
 
+def test_a_clock_that_is_an_hour_behind_does_not_put_the_first_question_off():
+    """The worker's clock said when the video is due; the triggerer's is another one."""
+    waiting = wait(due=1000.0 + 4 * 15)
+    assert waiting.seconds_to_first(1000.0 - 3600, spread=0.0) == 60.0
+
+
 def test_a_wait_asks_more_rarely_as_it_grows_old():
     waiting = wait(timeout=100_000.0)
     ages = [0.0, 299.0, 450.0, 600.0, 1200.0, 50_000.0]
