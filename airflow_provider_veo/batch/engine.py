@@ -33,6 +33,7 @@ from airflow_provider_veo.asking import TICK_SECONDS, at_pace, until_ready
 from airflow_provider_veo.batch.entry import REFUSED, SUCCEEDED, UNSENT, Entry
 from airflow_provider_veo.batch.plan import Step, next_step
 from airflow_provider_veo.batch.scribe import LATER, SOON
+from airflow_provider_veo.batch.slots import Slots
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoAuthenticationError,
@@ -60,8 +61,6 @@ if TYPE_CHECKING:
     from airflow_provider_veo.hooks.batch import VeoBatchHook
     from airflow_provider_veo.pace import Pace
 
-CREATES_AT_ONCE = 5
-"""At most so many creates are on the way. Should the process die, or the relay, so many at most may be unknown."""
 DOWNLOADS = 4
 """So many files are stored at a time."""
 RESUBMISSIONS = 2
@@ -114,6 +113,7 @@ class Engine:
         self._scribe = scribe
         self._pace = pace
         self._backoff = backoff
+        self._slots = Slots(options, backoff)
         self._ask = at_pace(pace, hook.get_video)
         self._budget = budget
         self._store_file = store
@@ -123,7 +123,6 @@ class Engine:
         self._changed = asyncio.Event()
         self.killed: BaseException | None = None
         """What has ended the work."""
-        self._waiting_for_slots_since: float | None = None
         self._resubmissions: dict[str, int] = {}
         self._downloads = asyncio.Semaphore(DOWNLOADS)
         self._threads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="veo-download")
@@ -173,7 +172,7 @@ class Engine:
             if room := self._room():
                 await self._submit(room)
                 continue
-            seconds = self._seconds_to_room()
+            seconds = self._slots.seconds_to_room(self._queued, len(self.in_flight))
             if not self._tasks and seconds is None:
                 return
             self._changed.clear()
@@ -215,44 +214,14 @@ class Engine:
         self._pace.has_creates = self.has_more
         if self.has_more and self._backoff.is_out_of_patience:
             self.stop(self._backoff.last_error)
-        free = self._free()
-        if not free or self._is_paused():
-            self._waiting_for_slots_since = None
-            return 0
-        on_the_way = len(self._creates)
-        allowed = self._backoff.room(on_the_way)
-        room = min(free, len(self.queue), CREATES_AT_ONCE - on_the_way)
-        if allowed is not None:
-            return min(room, allowed)
-        if room >= min(self._enough(), len(self.queue)):
-            return room
-        # A slot alone is not worth a write: others become free soon.
-        now = time.monotonic()
-        self._waiting_for_slots_since = self._waiting_for_slots_since or now
-        return room if now - self._waiting_for_slots_since >= self._options.poll_interval else 0
+        return self._slots.room(self._queued, len(self.in_flight), len(self._creates))
 
-    def _free(self) -> int:
-        """Return how many more videos may be generated at a time."""
-        return max(0, self._options.max_in_flight - len(self.in_flight)) if self.has_more else 0
-
-    def _is_paused(self) -> bool:
-        """Whether the relay wants nothing for longer than a worker should wait."""
-        return self._options.deferrable and self._backoff.is_long
-
-    def _enough(self) -> int:
-        """Return how many creates are worth a write."""
-        return 1 if self._options.deferrable else min(self._options.enough_slots, (CREATES_AT_ONCE + 1) // 2)
-
-    def _seconds_to_room(self) -> float | None:
-        """Return the seconds until there may be room though nothing happens; ``None``: there won't be."""
-        if not self._free() or self._is_paused():
-            return None
-        since = self._waiting_for_slots_since
-        slots = None if since is None else max(0.0, since + self._options.poll_interval - time.monotonic())
-        return slots if self._backoff.seconds_to_probe is None else self._backoff.seconds_to_probe
+    @property
+    def _queued(self) -> int:
+        return len(self.queue) if self.stopped is None else 0
 
     async def _submit(self, room: int) -> None:
-        self._waiting_for_slots_since = None
+        self._slots.taken()
         count = await self._turn(room)
         is_probe = self._backoff.is_open  # perhaps only since a moment ago
         if (allowed := self._backoff.room(len(self._creates))) is not None:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_veo.asking import AT_ONCE
 from airflow_provider_veo.batch.backoff import RelayBackoff
-from airflow_provider_veo.batch.engine import CREATES_AT_ONCE, Engine
+from airflow_provider_veo.batch.engine import Engine
 from airflow_provider_veo.batch.progress import SECONDS_BETWEEN, Progress
 from airflow_provider_veo.batch.scribe import Scribe
+from airflow_provider_veo.batch.slots import CREATES_AT_ONCE
 from airflow_provider_veo.hooks.batch import VeoBatchHook
 from airflow_provider_veo.pace import Pace
 from airflow_provider_veo.protocol import VeoJournalRecordError

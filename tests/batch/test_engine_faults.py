@@ -15,7 +15,7 @@ import warnings
 
 import pytest
 
-from airflow_provider_veo.batch import engine
+from airflow_provider_veo.batch import slots
 from airflow_provider_veo.batch.ledger import SupersededError
 from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
 from tests.batch.conftest import at_once, creates, ids_at, job, jobs
@@ -100,7 +100,7 @@ def test_a_killed_batch_sends_nothing_more(relay, a_try, wait):
 
     done = a_try(jobs(200), begun=begun, max_in_flight=200)
     assert str(done.error) == "killed"
-    assert creates(relay) <= sent[0] + engine.CREATES_AT_ONCE
+    assert creates(relay) <= sent[0] + slots.CREATES_AT_ONCE
     on_record = done.run.engine.entries.values()
     assert sum(entry.state == "intended" for entry in on_record) == 0
     assert (
@@ -113,7 +113,7 @@ def test_a_key_that_is_refused_stops_those_that_wait_for_their_turn(relay, a_try
     relay.set_faults("status=401@3+")
     done = a_try(jobs(100), max_in_flight=100)
     assert done.counts["not_submitted"] == 98
-    assert creates(relay) <= 2 + 2 * engine.CREATES_AT_ONCE
+    assert creates(relay) <= 2 + 2 * slots.CREATES_AT_ONCE
 
 
 def test_a_model_that_the_connection_lacks_is_no_refusal_of_the_relay(relay, a_try):

@@ -1,0 +1,74 @@
+"""How many creates may be sent now, by what is under way and by what the relay takes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_veo.batch.backoff import RelayBackoff
+    from airflow_provider_veo.batch.options import Options
+
+CREATES_AT_ONCE = 5
+"""At most so many creates are on the way. Should the process die, or the relay, so many at most may be unknown."""
+
+
+class Slots:
+    """
+    Counts free slots.
+
+    :param options: how many videos may be generated at a time, and whether a worker waits for that.
+    :param backoff: decides by what became of the creates before.
+    """
+
+    def __init__(self, options: Options, backoff: RelayBackoff) -> None:
+        self._options = options
+        self._backoff = backoff
+        self._waiting_since: float | None = None
+
+    def room(self, queued: int, in_flight: int, on_the_way: int) -> int:
+        """
+        Say how many creates may be sent now.
+
+        :param queued: jobs to submit; 0 where nothing more is submitted.
+        :param in_flight: videos that are generated, or are being submitted.
+        :param on_the_way: creates that are being sent.
+        """
+        free = self._free(queued, in_flight)
+        if not free or self._is_paused:
+            self._waiting_since = None
+            return 0
+        room = min(free, queued, CREATES_AT_ONCE - on_the_way)
+        if (allowed := self._backoff.room(on_the_way)) is not None:
+            return min(room, allowed)
+        if room >= min(self._worth_a_write, queued):
+            return room
+        # A slot alone is not worth a write: others become free soon.
+        now = time.monotonic()
+        self._waiting_since = self._waiting_since or now
+        return room if now - self._waiting_since >= self._options.poll_interval else 0
+
+    def seconds_to_room(self, queued: int, in_flight: int) -> float | None:
+        """Say in how many seconds there may be room though nothing happens; ``None``: there won't be."""
+        if not self._free(queued, in_flight) or self._is_paused:
+            return None
+        if self._backoff.seconds_to_probe is not None:
+            return self._backoff.seconds_to_probe
+        since = self._waiting_since
+        return None if since is None else max(0.0, since + self._options.poll_interval - time.monotonic())
+
+    def taken(self) -> None:
+        """Take in that some are being used."""
+        self._waiting_since = None
+
+    def _free(self, queued: int, in_flight: int) -> int:
+        return max(0, self._options.max_in_flight - in_flight) if queued else 0
+
+    @property
+    def _is_paused(self) -> bool:
+        """Whether the relay wants nothing for longer than a worker should wait."""
+        return self._options.deferrable and self._backoff.is_long
+
+    @property
+    def _worth_a_write(self) -> int:
+        return 1 if self._options.deferrable else min(self._options.enough_slots, (CREATES_AT_ONCE + 1) // 2)
