@@ -95,7 +95,10 @@ class Progress:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON knows it."""
-        return asdict(self)
+        known = asdict(self)
+        if not self.ended_before:
+            del known["ended_before"]
+        return known
 
 
 def cost_of(entries: Iterable[Entry]) -> float | None:

@@ -73,7 +73,8 @@ class VeoVideoBatchOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOpe
     ``videos/``, and ``_journal/``, which must stay until nobody clears the task any more.
 
     XComs: ``return_value``, a dict: ``results`` and ``summary`` (URIs), ``total``, the number of jobs in each state
-    (``succeeded``, ``not_stored``, ``failed``, ``refused``, ``unknown``, ``timed_out``, ``not_submitted``), ``cost``;
+    (``succeeded``, ``not_stored``, ``failed``, ``refused``, ``unknown``, ``timed_out``, ``not_submitted``), ``cost``,
+    ``possible_cost`` (what may have been billed besides);
     ``progress``, at most every 30 s: ``total``, ``done``, ``failed``, ``generating``, ``to_submit``, ``since``,
     ``cost``, ``folder``.
 

@@ -146,6 +146,7 @@ def test_what_it_returns_and_sums_up(ran, task_id):
         "succeeded": 6,
         **dict.fromkeys(("not_stored", "failed", "refused", "unknown", "timed_out", "not_submitted"), 0),
         "cost": pytest.approx(5 * 0.4 + 1),
+        "possible_cost": 0.0,
     }
     said = summary(ran, f"{task_id}/2026-11-22")
     assert {name: said[name] for name in returned} == returned
