@@ -55,10 +55,6 @@ class Account:
         """What earlier versions recorded."""
         return f"{self.name} at {self.base_url}"
 
-    def is_recorded_as(self, recorded: str) -> bool:
-        """Whether a record is of this account, also one that an earlier version wrote for any URL of the relay."""
-        return recorded == self.name or recorded.startswith((f"{self.name} at http://", f"{self.name} at https://"))
-
 
 @dataclass(frozen=True)
 class VeoConnection:

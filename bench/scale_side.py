@@ -22,7 +22,7 @@ from airflow_provider_veo.batch.entry import Entry
 from airflow_provider_veo.batch.ledger import Ledger
 from airflow_provider_veo.batch.options import Options
 from airflow_provider_veo.batch.results import Results
-from airflow_provider_veo.connection import VeoConnection
+from airflow_provider_veo.connection import Account, VeoConnection
 from airflow_provider_veo.protocol import VideoTask
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.batch.jobs import Job
 
 GROUP = Options().enough_slots
-ACCOUNT = "veo_default at https://relay.example.com"
+ACCOUNT = Account("veo_default", "https://relay.example.com")
 PRICE = 0.4
 _OWNER = {"dag_id": "bench", "run_id": "measured", "task_id": "make", "map_index": -1}
 _SETTINGS = VeoConnection("veo_default", "https://relay.example.com", "key")
@@ -85,9 +85,9 @@ def _write(ledger: Ledger, jobs: list[Job]) -> None:
     accepted: list[Entry] = []
     ended: list[Entry] = []
     for group in _groups(jobs):
-        intents = [Entry.intend(job, ACCOUNT, None) for job in group]
+        intents = [Entry.intend(job, ACCOUNT, None, PRICE) for job in group]
         ledger.intend([*ended, *intents])
-        accepted = [intent.accepted(_video(job, "running"), PRICE) for job, intent in zip(group, intents, strict=True)]
+        accepted = [intent.accepted(_video(job, "running")) for job, intent in zip(group, intents, strict=True)]
         ledger.write(accepted)
         ended = [entry.ended(_video(job, "succeeded")) for job, entry in zip(group, accepted, strict=True)]
     ledger.write(ended)

@@ -149,14 +149,19 @@ def test_a_changed_request_is_submitted_and_the_log_says_what_changed(relay, a_t
     assert a_try(3).submit(OTHER).video.id == second.video.id
 
 
-def test_another_account_pays_for_nothing_unseen(relay, a_try, monkeypatch):
+def test_a_changed_account_is_billed_anew(relay, a_try, caplog, monkeypatch):
     a_try().submit(BODY)
     monkeypatch.setenv("AIRFLOW_CONN_VEO_TEAM", os.environ["AIRFLOW_CONN_VEO_DEFAULT"])
-    with pytest.raises(VeoJournalRecordError, match="account 'veo_default', and uses 'veo_team' now"):
-        a_try(2, conn_id="veo_team").submit(BODY)
+    a_try(2, conn_id="veo_team").submit(BODY)
+    assert paid(relay) == 2
+    assert "account: was 'veo_default', is 'veo_team'" in caplog.text
+
+
+def test_two_connections_may_share_an_account(relay, a_try, monkeypatch):
+    first = a_try().submit(BODY)
     shared = {**json.loads(os.environ["AIRFLOW_CONN_VEO_DEFAULT"]), "extra": {"account": "veo_default"}}
     monkeypatch.setenv("AIRFLOW_CONN_VEO_TEAM", json.dumps(shared))
-    a_try(3, conn_id="veo_team").submit(BODY)
+    assert a_try(2, conn_id="veo_team").submit(BODY).video.id == first.video.id
     assert paid(relay) == 1
 
 

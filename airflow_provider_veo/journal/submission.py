@@ -81,7 +81,10 @@ class Submission:
 
     def changes_to(self, other: Submission) -> list[str]:
         """Say in which fields another request differs from this one; an empty list where it is the same."""
-        return [
+        # Earlier versions recorded the URL, too: another one of the same relay is no other account.
+        is_same = self.account == other.account or self.account.startswith(f"{other.account} at http")
+        account = [] if is_same else [f"account: was {self.account!r}, is {other.account!r}"]
+        return account + [
             f"{name}: was {self._told(name)}, is {other._told(name)}"
             for name in sorted({*self.digests, *other.digests})
             if self.digests.get(name) != other.digests.get(name)

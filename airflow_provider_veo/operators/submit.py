@@ -17,7 +17,7 @@ an intent only         nobody knows whether it was accepted: ``on_ambiguous_subm
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from airflow_provider_veo.journal import Submission
 from airflow_provider_veo.operators.signals import postponed_while
@@ -25,7 +25,6 @@ from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoError,
     VeoJournalError,
-    VeoJournalRecordError,
     VeoNotFoundError,
     VideoTask,
 )
@@ -108,8 +107,6 @@ class Submitter:
 
     def _recorded(self, recorded: Submission, wanted: Submission) -> Submitted | None:
         """Return the video on record where the task is to go on with it; ``None`` where it is to submit."""
-        if not self.hook.settings.billed.is_recorded_as(recorded.account):
-            self._refuse_another_account(recorded, wanted)
         if recorded.veo_task_id is None:
             self._settle_the_unknown(recorded)
             return None
@@ -124,17 +121,6 @@ class Submitter:
             )
             return None
         return self._accepted(recorded, recorded.veo_task_id)
-
-    def _refuse_another_account(self, recorded: Submission, wanted: Submission) -> NoReturn:
-        what = f"video {recorded.veo_task_id}" if recorded.veo_task_id else "a request that may have been accepted"
-        where = self.journal.where if recorded.veo_task_id else self.journal.where_intent
-        raise VeoJournalRecordError(
-            f"This task instance has submitted {what} with the account {recorded.account!r}, and uses "
-            f"{wanted.account!r} now. Nothing was sent: it would be paid for twice.\n"
-            "  - To go on with it: set veo_conn_id back; or, if both connections bill the same account, say so by the "
-            "same extra field account in both.\n"
-            f"  - To pay for a new one: remove the record ({where}).\nThen clear this task."
-        )
 
     def _accepted(self, recorded: Submission, veo_task_id: str) -> Submitted | None:
         self.log.info(

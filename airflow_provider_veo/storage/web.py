@@ -154,13 +154,14 @@ class Web:
         :raises UrlRefusedError: the URL or where it leads to.
         :raises requests.RequestException: and the others of ``TRANSPORT_ERRORS``: there is no answer.
         """
-        own_origin = True
+        own_host = own_origin = True
         for _ in range(MAX_REDIRECTS + 1):
             self._remember(url)
             _check_form(url)
-            # A relay could else reach what is private by its own name, and another host by the relay's.
+            # Another host may name any port and any path of the relay's. From then on it is a host like all others.
             own_origin = own_origin and _origin(url) == _origin(self._settings.base_url)
-            self._policy = Policy(self._settings.allow_private_media, _host(url) if own_origin else None)
+            own_host = own_host and (own_origin or _is_at(url, self._settings.base_url))
+            self._policy = Policy(self._settings.allow_private_media, _host(url) if own_host else None)
             response = self._send(url, headers, seconds, with_key=own_origin)
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not location:
@@ -275,6 +276,13 @@ def _origin(url: str) -> tuple[str, str, int]:
     parts = urlsplit(url)
     port = parts.port if parts.port is not None else _DEFAULT_PORTS.get(parts.scheme, 0)
     return parts.scheme, _host(url), port
+
+
+def _is_at(url: str, base_url: str) -> bool:
+    """Whether it is the address that a base URL names itself. A name, its owner may lead to any address at any time."""
+    host = _host(base_url)
+    is_address = host == "localhost" or ":" in host or host.replace(".", "").isdecimal()
+    return is_address and same_host(_host(url), host)
 
 
 def _host(url: str) -> str:

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from airflow_provider_veo.connection import Account
 from airflow_provider_veo.journal import Submission
 from airflow_provider_veo.journal.submission import FORMAT
 from airflow_provider_veo.protocol import payload
@@ -64,8 +63,8 @@ def test_a_video_that_an_older_version_submitted_is_recognized():
     today = Submission.of(body, account="veo_default")
     recorded = Submission.from_dict(written)
     assert recorded.changes_to(today) == []
-    assert Account("veo_default").is_recorded_as(recorded.account)
-    assert not Account("veo").is_recorded_as(recorded.account)
+    other = Submission.of(body, account="veo")
+    assert recorded.changes_to(other) == ["account: was 'veo_default at https://az.gptplus5.com', is 'veo'"]
     assert recorded.submitted == 1795309201.0
 
 

@@ -260,18 +260,20 @@ def test_a_socket_that_is_connected_elsewhere_after_all_is_not_used(host, store,
     assert host.asked == []
 
 
-def test_the_relays_own_origin_may_be_private(host, store, strict, target):
-    own = dataclasses.replace(strict, base_url=f"http://127.0.0.1:{host.server_port}", api_key="its-own-key-0123")
+@pytest.mark.parametrize("base_url", ["http://127.0.0.1:1", "http://127.0.0.1:{port}"])
+def test_the_relays_own_address_may_be_private(host, store, strict, target, base_url):
+    own = dataclasses.replace(strict, base_url=base_url.format(port=host.server_port), api_key="its-own-key-0123")
     store(settings=own)
     assert target.read_bytes() == host.content
 
 
-@pytest.mark.parametrize("base_url", ["http://127.0.0.1:1", "https://127.0.0.1:{port}", "http://localhost:{port}"])
-def test_a_relay_reaches_nothing_else_by_its_own_name(host, store, strict, target, base_url):
+@pytest.mark.parametrize("base_url", ["https://relay.example.com", "http://relay.example.com:1"])
+def test_a_relay_reaches_nothing_else_by_its_own_name(host, store, strict, target, monkeypatch, base_url):
     """Its DNS may lead its name to this network, and its answer may name any port."""
-    own = dataclasses.replace(strict, base_url=base_url.format(port=host.server_port))
+    look_up(monkeypatch, {"relay.example.com": ["127.0.0.1"]})
+    own = dataclasses.replace(strict, base_url=base_url)
     with pytest.raises(VeoDownloadRefusedError, match="did not ask"):
-        store(settings=own)
+        store(f"http://relay.example.com:{host.server_port}/x.mp4", settings=own)
     assert host.asked == []
 
 

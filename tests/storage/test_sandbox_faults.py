@@ -118,7 +118,7 @@ def test_what_the_sandbox_does_for_good_is_told(relay, store_made, held, target,
 def test_the_key_of_the_relay_goes_to_the_relays_files_and_no_further(relay, made, target, log, host):
     hook, of_sandbox = made
     relay.set_faults(f"file:redirect={host.url}")
-    settings = dataclasses.replace(hook.settings, allow_private_media=True)
+    settings = dataclasses.replace(hook.settings, allow_private_media=False)
     store_video(of_sandbox.video_url, ObjectStoragePath(str(target)), settings=settings, log=log)
     assert target.read_bytes() == host.content
     assert [headers.get("Authorization") for _, headers in host.asked] == [None]

@@ -179,7 +179,7 @@ def test_what_is_changed_before_clearing_is_submitted_and_the_log_names_the_old_
     [
         ("prompt_changed", "prompt: was 'prompt_changed: a paper boat drifts down a canal', is 'prompt_changed: a pap"),
         ("images_changed", "images: was '1 with sha256 "),
-        ("account_changed", "account: was 'veo_default at http://127.0.0.1:"),
+        ("account_changed", "account: was 'veo_default', is 'veo_second'"),
     ],
     ids=CHANGED_TASKS,
 )
@@ -194,8 +194,9 @@ def test_a_lost_answer_fails_the_task_for_good_and_the_message_says_all_that_hel
     assert (lost.state, lost.sent, len(lost.accepted), lost.xcoms) == ("failed", 1, 1, {})
     assert (lost.record["state"], lost.record["veo_task_id"]) == ("intended", None)
     for detail in (
-        f"sent at about {lost.record['intended_at']}",
-        "connection: veo_default at http://127.0.0.1:",
+        f" at about {lost.record['intended_at']}",
+        "It was sent to http://127.0.0.1:",
+        "connection: veo_default",
         "model: veo3.1-components",
         "prompt: answer_lost: a paper boat drifts down a canal",
         "images: 1 with sha256 ",
