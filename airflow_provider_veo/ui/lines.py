@@ -153,7 +153,7 @@ def _forwards(file: Readable, begin: int) -> Iterator[Line]:
         if len(buffer) > MAX_LINE_BYTES:
             yield _too_long(file, start, position)
             return
-    if buffer and position >= file.size:
+    if buffer.strip() and position >= file.size:
         yield Line(start, file.size, _row(buffer))
 
 
@@ -187,7 +187,7 @@ def _backwards(file: Readable, end: int) -> Iterator[Line]:
         if len(buffer) > MAX_LINE_BYTES:
             yield Line(position, end, None)
             end, buffer = position, b""
-    if buffer and position == 0:
+    if buffer.strip() and position == 0:
         yield Line(0, end, _row(buffer))
 
 
