@@ -172,7 +172,7 @@ class Engine:
             if room := self._room():
                 await self._submit(room)
                 continue
-            seconds = self._slots.seconds_to_room(self._queued, len(self.in_flight))
+            seconds = self._slots.seconds_to_room(self._queued, len(self.in_flight), len(self._creates))
             if not self._tasks and seconds is None:
                 return
             self._changed.clear()

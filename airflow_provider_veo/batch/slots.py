@@ -48,12 +48,12 @@ class Slots:
         self._waiting_since = self._waiting_since or now
         return room if now - self._waiting_since >= self._options.poll_interval else 0
 
-    def seconds_to_room(self, queued: int, in_flight: int) -> float | None:
+    def seconds_to_room(self, queued: int, in_flight: int, on_the_way: int) -> float | None:
         """Say in how many seconds there may be room though nothing happens; ``None``: there won't be."""
         if not self._free(queued, in_flight) or self._is_paused:
             return None
         if self._backoff.seconds_to_probe is not None:
-            return self._backoff.seconds_to_probe
+            return None if on_the_way else self._backoff.seconds_to_probe
         since = self._waiting_since
         return None if since is None else max(0.0, since + self._options.poll_interval - time.monotonic())
 
