@@ -31,13 +31,6 @@ def test_so_many_are_on_the_way_at_once(backoff):
     free = slots(backoff)
     found = [free.room(50, on_the_way, on_the_way) for on_the_way in range(CREATES_AT_ONCE + 1)]
     assert found == [5, 4, 3, 2, 1, 0]
-        5,
-        4,
-        3,
-        2,
-        1,
-        0,
-    ]
     assert free.room(2, 0, 0) == 2
     assert free.room(0, 0, 0) == 0
     assert slots(backoff, max_in_flight=3).room(50, 2, 0) == 1
