@@ -29,14 +29,16 @@ LOWEST = "lowest"
 LINES = ("2.11", "3.0", "3.1", "3.2", "3.3", LOWEST)
 """Lines of Airflow, and the oldest one with the lowest versions of everything that ``pyproject.toml`` admits."""
 EXTRAS = {"3.0": "dev,fab", "3.1": "dev,ui", "3.2": "dev,ui", LOWEST: "test"}
-ONLY_WITH_ALL = ("announcements", "batch", "create_operator", "lineage", "package", "waits")
+ONLY_WITH_ALL = (
+    *("announcements", "batch", "create_operator", "hostile_relay", "lineage", "package", "templates", "waits"),
+)
 """System tests that run on each line only where that is asked for."""
 NOT_WHEN_QUICK = (
     *("protocol", "sandbox", "storage", "system/test_files.py", "system/test_ui.py"),
     *("batch/test_jobs*.py", "batch/test_manifest*.py", "batch/test_watched.py"),
 )
 """Tests of what is the same everywhere; the examples store files, too, and a browser looks at the page on 3.1."""
-WHEN_QUICK_ONLY_ON_LOWEST = ("hooks/test_batch*.py", "batch/test_engine*.py")
+WHEN_QUICK_ONLY_ON_LOWEST = ("hooks/test_batch*.py", "batch/test_engine*.py", "net")
 """Tests of what libraries do that have the same versions on all other lines."""
 COPIED = ("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests", "README.md", "pyproject.toml")
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

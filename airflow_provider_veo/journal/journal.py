@@ -21,7 +21,7 @@ from airflow_provider_veo.journal.submission import Submission
 from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -249,16 +249,19 @@ def open_journal(context: Context, *, durable: bool) -> Journal:
     """
     if not durable:
         return Journal(ThisTry())
-    ti = context["ti"]
-    map_index = -1 if ti.map_index is None else ti.map_index
-    of = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": map_index}
     accessor = context.get("task_state_store")
     state = None if accessor is None else TaskStateStore(accessor)
     if root := (conf.get("veo", "journal_path", fallback="") or "").strip():
-        return Journal(ObjectStorage(root, of), lambda: state, lambda: _leave_a_mark(state, root))
+        return Journal(ObjectStorage(root, _task_instance(context)), lambda: state, lambda: _leave_a_mark(state, root))
     if state is not None:
-        return Journal(state, lambda: _marked(state, of))
+        return Journal(state, lambda: _marked(state, context))
     return Journal(ThisTry())
+
+
+def _task_instance(context: Context) -> dict[str, Any]:
+    ti = context["ti"]
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": map_index}
 
 
 def _leave_a_mark(state: TaskStateStore | None, root: str) -> None:
@@ -266,6 +269,8 @@ def _leave_a_mark(state: TaskStateStore | None, root: str) -> None:
         state.set(PLACE, {"journal_path": root})
 
 
-def _marked(state: TaskStateStore, of: Mapping[str, Any]) -> Store | None:
+def _marked(state: TaskStateStore, context: Context) -> Store | None:
     mark = state.get(PLACE)
-    return ObjectStorage(str(mark["journal_path"]), of) if isinstance(mark, dict) and "journal_path" in mark else None
+    if not isinstance(mark, dict) or "journal_path" not in mark:
+        return None
+    return ObjectStorage(str(mark["journal_path"]), _task_instance(context))

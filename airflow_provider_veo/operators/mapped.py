@@ -38,7 +38,7 @@ def _values_from_xcom(operator: Any, fields: Iterable[str], context: Context) ->
     mapped = _mapped(operator)
     if mapped is None or not _expands_an_xcom(mapped._get_specified_expand_input().value, context):
         return
-    partial = {**_default_args(operator), **mapped.partial_kwargs}
+    partial = {**_default_args(mapped), **mapped.partial_kwargs}
     for name in fields:
         value = getattr(operator, name, None)
         if name == "op_kwargs" and isinstance(value, Mapping):  # a decorated function's: some of each
@@ -63,10 +63,10 @@ def _expands_an_xcom(value: Any, context: Context) -> bool:
     return not isinstance(value[context["ti"].map_index], Mapping)
 
 
-def _default_args(operator: Any) -> dict[str, Any]:
+def _default_args(mapped: Any) -> dict[str, Any]:
     """Return the default arguments of the DAG and of the task groups around a task, the innermost last."""
-    found = [operator.dag.default_args]
-    group = operator.task_group
+    found = [mapped.dag.default_args]
+    group = mapped.task_group
     inner = []
     while group is not None:
         inner.append(getattr(group, "default_args", None))
