@@ -125,7 +125,7 @@ def read(connection: Connection) -> VeoConnection:
         connect_timeout=extra.get("connect_timeout", _seconds, 10.0),
         read_timeout=extra.get("read_timeout", _seconds, 60.0),
         proxy=extra.get("proxy", _proxy, None),
-        ca_bundle=extra.get("ca_bundle", _ca_bundle, None) or _ca_bundle_of_the_environment(),
+        ca_bundle=extra.get("ca_bundle", _text, None) or _ca_bundle_of_the_environment(),
         allow_insecure_http=extra.get("allow_insecure_http", _boolean, False),
         allow_private_media=extra.get("allow_private_media", _boolean, False),
     )
@@ -239,13 +239,6 @@ def _prices(value: Any) -> dict[str, float]:
         if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price < math.inf:
             raise ValueError(f"{model}: expected the price of one video as a number, got {price!r}")
     return {model: float(price) for model, price in prices.items()}
-
-
-def _ca_bundle(value: Any) -> str:
-    path = _text(value)
-    if not os.path.exists(path):
-        raise ValueError(f"there is no file {path!r} on this machine")
-    return path
 
 
 def _ca_bundle_of_the_environment() -> str | None:

@@ -57,7 +57,8 @@ class Exchange:
         # Not with each request: it reads all of the environment, twice.
         proxy = usable_proxy(settings)
         self._checked[_host(settings.base_url)] = settings
-        self._ssl = _ssl_context(settings.ca_bundle) if settings.base_url.startswith("https:") else True
+        needs_tls = settings.ca_bundle or settings.base_url.startswith("https:")
+        self._ssl = _ssl_context(settings.ca_bundle) if needs_tls else True
         self._proxy = proxy
 
     async def close(self) -> None:

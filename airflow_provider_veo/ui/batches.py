@@ -137,7 +137,9 @@ def _progress(value: Any) -> Progress:
     :raises ValueError: it does not say that.
     """
     fields = {name: value.get(name) for name in Progress.__dataclass_fields__}
-    for name in _COUNTS:
+    if fields["ended_before"] is None:  # nothing had ended, or an earlier version has left it
+        fields["ended_before"] = 0
+    for name in (*_COUNTS, "ended_before"):
         if type(fields[name]) is not int or not 0 <= fields[name] < _LARGEST_COUNT:
             raise ValueError(f"{name}: expected a count")
     since = number(fields["since"])
