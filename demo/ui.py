@@ -32,7 +32,7 @@ RUNS = ("veo_nightly", "veo_reference_images", "veo_wait_with_sensor", "veo_deco
 GENERATION_SECONDS = 8
 FAULTS = ("failed=the prompt names a person@9",)
 """One of the night's videos fails, as in every night: why is on its card."""
-START_SECONDS, NIGHT_SECONDS, STOP_SECONDS = 180, 600, 30
+START_SECONDS, NIGHT_SECONDS, STOP_SECONDS = 180, 1200, 30
 
 
 class Airflow:

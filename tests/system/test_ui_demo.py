@@ -19,7 +19,7 @@ FOLDER = PROJECT / ".ui-demo"
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc"),
 ]
 
