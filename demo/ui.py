@@ -30,7 +30,7 @@ LOG = FOLDER / "airflow.log"
 USER = "admin"
 RUNS = ("veo_nightly", "veo_reference_images", "veo_wait_with_sensor", "veo_decorator")
 GENERATION_SECONDS = 8
-FAULTS = ("failed=the prompt names a person@9",)
+FAULTS = ("failed=the prompt names a person@prompt=pours tea",)
 """One of the night's videos fails, as in every night: why is on its card."""
 START_SECONDS, NIGHT_SECONDS, STOP_SECONDS = 180, 1200, 30
 
