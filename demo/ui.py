@@ -29,7 +29,8 @@ HOME = FOLDER / "airflow"
 LOG = FOLDER / "airflow.log"
 USER = "admin"
 RUNS = ("veo_nightly", "veo_reference_images", "veo_wait_with_sensor", "veo_decorator")
-GENERATION_SECONDS = 8
+GENERATION_SECONDS = 20
+"""Waits that are over in a moment are what Airflow may take for the end of their task, on a busy machine."""
 FAULTS = ("failed=the prompt names a person@prompt=pours tea",)
 """One of the night's videos fails, as in every night: why is on its card."""
 START_SECONDS, NIGHT_SECONDS, STOP_SECONDS = 180, 1200, 30
