@@ -40,10 +40,15 @@ GENERATION_SECONDS = 5
 VIDEO_SECONDS = 2
 PRICES = {"veo3-fast": 0.4, "veo3.1-fast": 0.4, "veo3.1-components": 0.6, "veo3-pro-frames": 2, "veo2-fast-frames": 0.3}
 POLICY = """
+from datetime import timedelta
+
 # The sandbox's videos take seconds, and those of a relay minutes: a cluster policy has it asked more often.
+# A wait that is over in a moment Airflow may take for the end of its task, and tries that again: soon, here.
 def task_policy(task):
     if hasattr(task, "poll_interval"):
         task.poll_interval = 1
+        task.retry_delay = timedelta(seconds=2)
+        task.retries = max(task.retries or 0, 6)
 """
 
 STARTING = re.compile(r"\[DAG TEST\] starting task_id=(\S+) map_index=(-?\d+)")
