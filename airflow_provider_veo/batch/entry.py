@@ -256,8 +256,13 @@ class Entry:
             datetime.fromisoformat(record[name])
         if (_RANK[record["state"]] >= _RANK[ACCEPTED]) != bool(record.get("veo_task_id")):
             raise ValueError(f"it is a record of a submission whose id and state don't go together: {record!r:.200}")
-        key = unicodedata.normalize("NFC", record["key"])
+        key = one_spelling(record["key"])
         return cls(**{**record, "key": key, "earlier": tuple(record.get("earlier", ()))})
+
+
+def one_spelling(key: str) -> str:
+    """Return a key as all its spellings are written: macOS and Windows differ in how they compose letters."""
+    return unicodedata.normalize("NFC", key)
 
 
 def digest_of(body: Mapping[str, Any]) -> str:

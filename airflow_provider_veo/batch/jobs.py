@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_veo.batch.entry import one_spelling
 from airflow_provider_veo.batch.manifest import REQUEST_FIELDS, Mistake, short
 from airflow_provider_veo.batch.rendering import PromptTemplateError, looks_like_template
 from airflow_provider_veo.protocol import VeoValidationError, coerce, payload
@@ -188,11 +188,6 @@ def _key(value: Any) -> str | None:
     if key.startswith(_DERIVED):
         raise ValueError(f"{_DERIVED}… is what the keys of rows without one begin with; choose another")
     return key
-
-
-def one_spelling(key: str) -> str:
-    """Return a key as all its spellings are written: macOS and Windows differ in how they compose letters."""
-    return unicodedata.normalize("NFC", key)
 
 
 def _id(value: Any) -> str | None:

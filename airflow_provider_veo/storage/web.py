@@ -33,11 +33,11 @@ CHUNK_BYTES = 1024 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MASKED_CHARACTERS = 16
+"""A query that is shorter holds no signature, and would be masked in texts that have nothing to do with it."""
 _MASKED_VALUES = 24
 """Of one URL; a signature has a handful. Airflow's masker takes longer with each of them, also for all later lines."""
 _MASKED_VALUES_IN_ALL = 100
 _URL_CHARACTERS = 8192
-"""A query that is shorter holds no signature, and would be masked in texts that have nothing to do with it."""
 _PRIVATE_HINT = "If videos do come from such addresses, set allow_private_media in the connection's extra."
 _LOOKUP_HINT = (
     "If workers have no DNS and reach media hosts through the proxy only, set allow_private_media in the "

@@ -147,13 +147,9 @@ class EarlyUrl(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_only_the_status_of_a_create_says_that_a_video_is_there(a_try, monkeypatch):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), EarlyUrl) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        uri = f"veo://:sk-key@127.0.0.1:{server.server_port}/http"
-        monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", uri)
-        done = a_try(jobs(1))
-        server.shutdown()
+def test_only_the_status_of_a_create_says_that_a_video_is_there(a_try, serve, connect):
+    connect(host=f"http://127.0.0.1:{serve(EarlyUrl).server_port}")
+    done = a_try(jobs(1))
     assert (done.counts, done.errors) == ({"failed": 1}, {"k000": "blocked"})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
-import threading
 import time
 
 import pytest
@@ -42,15 +41,11 @@ class Relay(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Relay) as server:
-        server.daemon_threads = True
-        server.sockets = []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        connection = {"conn_type": "veo", "host": f"http://127.0.0.1:{server.server_port}", "password": "sk-key"}
-        monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", json.dumps(connection))
-        yield server
-        server.shutdown()
+def server(serve, connect):
+    server = serve(Relay)
+    server.sockets = []
+    connect(host=f"http://127.0.0.1:{server.server_port}")
+    return server
 
 
 def test_a_create_takes_no_socket_that_was_idle(server):
