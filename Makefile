@@ -16,6 +16,7 @@ LINES := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow-*.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 # Most tests wait for something most of the time.
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
+ON_EACH_LINE := not long and not chaos and not distributed and not browser
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -62,14 +63,14 @@ test: $(READY) ## run the tests, with coverage
 	@$(BIN)/coverage report --include='airflow_provider_veo/protocol/*' --fail-under=95 --format=total \
 	    | sed 's/^/protocol, lines and branches covered: /; s/$$/ %/'
 
-test-system: $(READY) ## run the tests that take minutes: hundreds of waits, crashes, outages
-	@$(BIN)/python -m pytest -m long --durations=8 $(SIDE_BY_SIDE)
+test-system: $(READY) ## run the tests in a real Airflow: schedulers and triggerers, crashes, outages
+	@$(BIN)/python -m pytest -m "system or long" --durations=12 $(SIDE_BY_SIDE)
 
 test-chaos: $(READY) ## kill tasks and services at every point, and count what was paid for twice
 	@$(BIN)/python -m pytest -m chaos
 
 test-matrix: $(READY) ## run the tests on every line of Airflow, with the wheel that a user installs
-	@$(BIN)/python scripts/matrix.py $(MATRIX) $(if $(ALL),--all) $(if $(QUICK),--quick) --python "$(PYTHON)" --pytest="-q --durations=15 $(SIDE_BY_SIDE)"
+	@$(BIN)/python scripts/matrix.py $(MATRIX) $(if $(ALL),--all) $(if $(QUICK),--quick) --python "$(PYTHON)" --pytest="-q --durations=15 -m '$(ON_EACH_LINE)' $(SIDE_BY_SIDE)"
 
 test-distributed: $(SERVERS) ## PostgreSQL, Redis, Celery and MariaDB: a night in which every part dies
 	@$(BIN)/python -m pytest -m distributed

@@ -29,6 +29,9 @@ from airflow_provider_veo import sandbox
 settings.register_profile("veo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("veo")
 
+SUITES = ("system", "chaos", "distributed", "browser")
+"""Folders of tests that ``make test`` leaves out: each is a marker, too."""
+
 CANARY = "sk-canary-7f3b9c21e8d64a05"
 """The key of every relay in the tests. It must turn up nowhere but in its connection."""
 
@@ -42,6 +45,8 @@ def pytest_collection_modifyitems(items):
     # What takes longest begins first: the others fill the time in which it waits.
     items.sort(key=lambda item: not item.nodeid.startswith("tests/system/"))
     for item in items:
+        if (folder := item.nodeid.split("/")[1]) in SUITES:
+            item.add_marker(folder)
         if reason := airflow_lines.why_skipped(item.nodeid.removeprefix("tests/")):
             item.add_marker(pytest.mark.skip(reason=reason))
 

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import CANARY
 from tests.test_provider import FIELDS
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

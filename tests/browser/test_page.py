@@ -9,7 +9,7 @@ import pytest
 
 from tests.system.gallery import HIDDEN, RUN
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 BRIGHTNESS = """body => {

@@ -12,7 +12,7 @@ import pytest
 from tests.browser.test_page import card
 from tests.system.gallery import HIDDEN
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 KITE = "A red kite over a harbour"
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.system.gallery import RUN
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 RUN_PATH = f"/dags/veo_gallery/runs/{quote(RUN, safe='')}"
 

@@ -25,7 +25,7 @@ from tests.chaos.points import WHILE_DEFERRED
 from tests.chaos.verdict import show
 from tests.conftest import CANARY
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
 DAG_ID = "veo_chaos_batch"
 BATCHES = int(os.environ.get("VEO_CHAOS_BATCHES", "50"))

@@ -21,7 +21,7 @@ from tests.chaos.points import IN_THE_STORE, POINTS, WHILE_DEFERRED
 from tests.chaos.verdict import REPORTED, SUCCEEDED, Run, show, table
 from tests.conftest import CANARY
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
 
 DAG_ID = "veo_chaos"
 IN_FILES = int(os.environ.get("VEO_CHAOS_RUNS_IN_FILES", "60"))

@@ -22,7 +22,7 @@ from tests.chaos.contenders import (
 from tests.chaos.plans import prompt
 from tests.chaos.verdict import SAID_WHEN_UNKNOWN, show
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
 EACH = int(os.environ.get("VEO_CHAOS_EACH", "5"))
 IN_FLIGHT = f"slow=60@prompt=<compare-{CONTENDERS.index(DEFERRABLE)}-,1-{EACH}"

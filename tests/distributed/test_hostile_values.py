@@ -8,7 +8,6 @@ from tests.airflow_lines import LINE
 from tests.distributed.servers import PostgreSQL
 
 pytestmark = [
-    pytest.mark.distributed,
     pytest.mark.skipif(LINE < (3, 1), reason="Airflow shows pages of providers from 3.1 on"),
 ]
 

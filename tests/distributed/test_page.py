@@ -18,7 +18,7 @@ from tests.distributed.report import tell
 from tests.system.conftest import PROJECT, make_airflow
 from tests.system.services import Services
 
-pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 DAG_ID = "veo_create_video"
 DATE = datetime(2026, 1, 1, tzinfo=timezone.utc)

@@ -15,7 +15,7 @@ from tests.conftest import CANARY
 from tests.distributed.report import tell
 from tests.system.conftest import make_airflow
 
-pytestmark = [pytest.mark.distributed, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 DAGS = Path(__file__).parent / "dags_secrets"
 DAG_ID = "veo_secrets"

@@ -86,7 +86,8 @@ class Services:
     :param parallelism: worker slots of the ``LocalExecutor``, each a process, forked when the scheduler starts; with
         the ``CeleryExecutor``, the tasks that a scheduler has queued or running at a time.
     :param capacity: triggers that a triggerer runs at a time.
-    :param keeps_up: start a service again that ends by itself, as systemd and Kubernetes do.
+    :param keeps_up: start a service again that ends by itself, as systemd and Kubernetes do. One that SQLite locked out
+        is started again in any case.
     :param users: who may log in, with their names for passwords, and the role of each; ``admin`` must be among them.
         Everybody is an admin where none is given.
     :param variables: more of the environment, e.g. ``AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT="10"``.
@@ -279,10 +280,9 @@ class Services:
             if time.monotonic() > deadline:
                 raise ServicesError(f"Waited {timeout} s for {what}.\n{self._account()}")
             ended = [name for name, process in self._running.items() if not process.main.is_running()]
-            if ended and self._keeps_up:
-                self._start_again(ended)
-            elif ended:
-                raise ServicesError(f"Waiting for {what}, but {', '.join(ended)} ended.\n{self._account()}")
+            if unexpected := [name for name in ended if not self._may_start_again(name)]:
+                raise ServicesError(f"Waiting for {what}, but {', '.join(unexpected)} ended.\n{self._account()}")
+            self._start_again(ended)
             time.sleep(0.1)
 
     def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
@@ -315,6 +315,13 @@ class Services:
         self._launched.append(process)
         self._running[name] = process
 
+    def _may_start_again(self, name: str) -> bool:
+        """Whether a service that ended is one to keep running: Airflow's own end when SQLite is locked for too long."""
+        return self._keeps_up or _LOCKED in self._log_since_start(name)
+
+    def _log_since_start(self, name: str) -> str:
+        return self.log(name).encode()[self._log_sizes[name] :].decode("utf-8", "replace")
+
     def _start_again(self, names: Iterable[str]) -> None:
         for name in names:
             self._running.pop(name).end()
@@ -330,7 +337,7 @@ class Services:
                 return self._send("GET", "/execution/health").ok
             return False
         if kind == "celery-worker":
-            return f"{name} ready." in self.log(name).encode()[self._log_sizes[name] :].decode("utf-8", "replace")
+            return f"{name} ready." in self._log_since_start(name)
         started = (
             "SELECT id FROM job WHERE job_type = ? AND id > ? AND latest_heartbeat > start_date "
             "AND hostname = coalesce(?, hostname)"
