@@ -64,7 +64,7 @@ class _Described(DecoratedOperator):
         )
 
     def execute(self, context: Context) -> Any:
-        """Ask the function what to make, and make it."""
+        """Poll the function what to make, and make it."""
         context_merge(context, self.op_kwargs)
         kwargs = determine_kwargs(self.python_callable, self.op_args, context)
         self._set(self.python_callable(*self.op_args, **kwargs))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_veo import __version__, form
+from airflow_provider_veo import __version__
+from airflow_provider_veo.connection import form
 
 _INTEGRATION = "Veo"
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
-    AirflowFailException,
     AirflowSensorTimeout,
     BaseSensorOperator,
     PokeReturnValue,
@@ -20,9 +18,10 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_veo.compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_veo.links import VideoLink, failure_pushed
-from airflow_provider_veo.operators.mapped import RendersNoXComs
+from airflow_provider_veo.operators.task import VeoTask
 from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoTimeoutError
 from airflow_provider_veo.protocol.errors import from_dict
+from airflow_provider_veo.protocol.video import veo_task_id_of
 from airflow_provider_veo.protocol.waiting import Wait
 
 if TYPE_CHECKING:
@@ -30,10 +29,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_veo.hooks import VeoHook
 
-
-class VeoVideoSensor(RendersNoXComs, BaseSensorOperator):
+class VeoVideoSensor(VeoTask, BaseSensorOperator):
     """
     Wait for a submitted video. The result, ``return_value`` and ``veo_video``, is a dict of the
     :class:`~airflow_provider_veo.protocol.VideoTask`.
@@ -60,6 +57,7 @@ class VeoVideoSensor(RendersNoXComs, BaseSensorOperator):
     template_fields: Sequence[str] = ("veo_task_id", "veo_conn_id")
     operator_extra_links = (VideoLink(),)
     ui_color = "#e8eaf6"
+    final_errors = (VeoGenerationFailedError,)
 
     def __init__(
         self,
@@ -85,33 +83,24 @@ class VeoVideoSensor(RendersNoXComs, BaseSensorOperator):
             self.start_trigger_args = self._start_trigger_args()
         self._wait: Wait | None = None
 
-    @cached_property
-    def hook(self) -> VeoHook:
-        """The hook to the relay."""
-        from airflow_provider_veo.hooks import VeoHook
-
-        return VeoHook(self.veo_conn_id)
-
     def execute(self, context: Context) -> Any:
-        """Ask until the video is there; when deferrable, ask once and leave the rest to a trigger."""
+        """Poll until the video is there; when deferrable, ask once and leave the rest to a trigger."""
         if self._why_not_from_trigger:
             self.log.info("start_from_trigger is not possible: %s. Began in a worker.", self._why_not_from_trigger)
-        try:
+        with self.talking_to_the_relay():
             return self._there(context, super().execute(context))
-        finally:
-            self.hook.close()
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask once. Where the sensor is deferrable, and the video not there yet, this ends in a deferral."""
+        """Poll once. Where the sensor is deferrable, and the video not there yet, this ends in a deferral."""
         try:
             if self._wait is None or self.reschedule:
                 self._wait = self._begin(context)
             with failure_pushed(context, {}):
-                video = self.hook.ask(self._wait)
+                video = self.hook.poll(self._wait)
                 if video is None:
                     self._wait.seconds_to_next(time.time())  # raises when the deadline has passed
         except VeoError as error:
-            raise _for_airflow(error) from error
+            raise self.for_airflow(error) from error
         if video is None and self.deferrable:
             self._defer(self._wait)
         return PokeReturnValue(is_done=video is not None, xcom_value=video and video.to_dict())
@@ -122,8 +111,15 @@ class VeoVideoSensor(RendersNoXComs, BaseSensorOperator):
             error = from_dict(event["error"])
             with suppress(VeoError), failure_pushed(context, {}):
                 raise error
-            raise _for_airflow(error)
+            raise self.for_airflow(error)
         return self._there(context, event["video"])
+
+    def for_airflow(self, error: VeoError) -> Exception:
+        """Return the exception for Airflow: sensors know ``soft_fail`` and its like by the class."""
+        if isinstance(error, VeoTimeoutError):
+            return AirflowSensorTimeout(str(error))
+        meant = super().for_airflow(error)
+        return AirflowException(str(error)) if meant is error else meant
 
     def _there(self, context: Context, video: dict[str, Any]) -> dict[str, Any]:
         context["ti"].xcom_push(key="veo_video", value=video)
@@ -154,9 +150,7 @@ class VeoVideoSensor(RendersNoXComs, BaseSensorOperator):
         }
 
     def _begin(self, context: Context) -> Wait:
-        from airflow_provider_veo.triggers import the_id
-
-        wait = Wait(the_id(self.veo_task_id), time.time(), self.timeout, self.poke_interval)
+        wait = Wait(veo_task_id_of(self.veo_task_id), time.time(), self.timeout, self.poke_interval)
         first = getattr(context["ti"], "get_first_reschedule_date", None) if self.reschedule else None
         if first and (began := first(context)):
             # Each poke is a process of its own, and Airflow remembers no more than when the first one was.
@@ -170,7 +164,7 @@ class VeoVideoSensor(RendersNoXComs, BaseSensorOperator):
             return "it needs Airflow 3.3"
         if not self.deferrable:
             return "the sensor is not deferrable"
-        if getattr(self, "_BaseOperator__from_mapped", False):
+        if self.is_from_mapped:
             return "the sensor is mapped"
         if isinstance(given, XComArg):
             plain = _reference(given) is not None
@@ -203,12 +197,3 @@ def _reference(given: Any) -> dict[str, str] | None:
     if operator is None or key is None or operator.is_mapped or list(operator.iter_mapped_task_groups()):
         return None
     return {"task_id": operator.task_id, "key": key}
-
-
-def _for_airflow(error: VeoError) -> AirflowException:
-    """Return the error that makes Airflow do what is right: sensors know ``soft_fail`` and its like by the class."""
-    if isinstance(error, VeoTimeoutError):
-        return AirflowSensorTimeout(str(error))
-    if error.final or isinstance(error, VeoGenerationFailedError):
-        return AirflowFailException(str(error))
-    return AirflowException(str(error))

@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.providers.common.compat.sdk import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_veo.asking import at_pace, until_ready
 from airflow_provider_veo.batch.progress import SECONDS_BETWEEN, Progress
+from airflow_provider_veo.journal.identity import identity_of
 from airflow_provider_veo.links import VideoLink
-from airflow_provider_veo.pace import Pace
+from airflow_provider_veo.polling.poller import poll_until_ready, rate_limited
+from airflow_provider_veo.polling.rate_limiter import RateLimiter
 from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoValidationError
-from airflow_provider_veo.protocol.coerce import is_nothing, mapping
+from airflow_provider_veo.protocol.video import veo_task_id_of
 from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from airflow_provider_veo.asking import Ask
+    from airflow_provider_veo.polling.poller import Poll
     from airflow_provider_veo.protocol import VideoTask
 
 
@@ -95,7 +96,7 @@ class VeoVideoTrigger(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask until there is something to tell, and tell it once."""
+        """Poll until there is something to tell, and tell it once."""
         try:
             self._watched = await self._id()
             video = await self._wait(self._watched)
@@ -118,7 +119,7 @@ class VeoVideoTrigger(BaseTrigger):
 
         wait = Wait(veo_task_id, self._started(time.time()), self.timeout, self.poll_interval, self.due)
         async with VeoAsyncHook(self.veo_conn_id) as hook:
-            return await until_ready(wait, hook.get_video, self.log)
+            return await poll_until_ready(wait, hook.get_video, self.log)
 
     def _started(self, now: float) -> float:
         if self.started is not None:
@@ -142,7 +143,7 @@ class VeoVideoTrigger(BaseTrigger):
                 # Without it the whole sequence of a mapped task is asked for, which a triggerer may not.
                 map_index=-1,
             )
-        return the_id(given)
+        return veo_task_id_of(given)
 
     async def _success(self, video: VideoTask) -> TriggerEvent:
         from airflow.triggers.base import TaskSuccessEvent
@@ -151,14 +152,7 @@ class VeoVideoTrigger(BaseTrigger):
         # Pushed here, for XComs that are given to the event arrive as texts of JSON.
         found = video.to_dict()
         for key, value in {"return_value": found, "veo_video": found, VideoLink().xcom_key: video.video_url}.items():
-            await XCom.aset(
-                key=key,
-                value=value,
-                dag_id=ti.dag_id,
-                task_id=ti.task_id,
-                run_id=ti.run_id,
-                map_index=-1 if ti.map_index is None else ti.map_index,
-            )
+            await XCom.aset(key=key, value=value, **identity_of(ti))
         return TaskSuccessEvent()
 
     def _runtime_task_instance(self) -> Any:
@@ -222,8 +216,8 @@ class VeoVideoBatchTrigger(BaseTrigger):
         self.progress = progress
         self.told_at = told_at
         self.handed_on = handed_on
-        self._pace = Pace(requests_per_minute)
-        self._pace.hold(held_until)
+        self._limiter = RateLimiter(requests_per_minute)
+        self._limiter.hold(held_until)
         self._outcomes: dict[str, dict[str, Any]] = {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -232,12 +226,12 @@ class VeoVideoBatchTrigger(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask until there is enough to tell, and tell it once."""
+        """Poll until there is enough to tell, and tell it once."""
         from airflow_provider_veo.hooks import VeoAsyncHook
 
         async with VeoAsyncHook(self.veo_conn_id) as hook:
-            ask = at_pace(self._pace, hook.get_video)
-            waits = {asyncio.ensure_future(self._watch(ask, *video)) for video in self.videos.items()}
+            poll = rate_limited(self._limiter, hook.get_video)
+            waits = {asyncio.ensure_future(self._watch(poll, *video)) for video in self.videos.items()}
             telling = asyncio.ensure_future(self._tell())
             try:
                 await self._until_enough(waits)
@@ -247,7 +241,7 @@ class VeoVideoBatchTrigger(BaseTrigger):
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
         handed_on = {**(self.handed_on or {}), "refused_since": self.refused_since, "told_at": self.told_at}
-        yield TriggerEvent({"outcomes": self._outcomes, **handed_on, "held_until": self._pace.held_until})
+        yield TriggerEvent({"outcomes": self._outcomes, **handed_on, "held_until": self._limiter.held_until})
 
     async def on_kill(self) -> None:
         """Say what goes on being billed: the API has no way to cancel a video."""
@@ -271,11 +265,11 @@ class VeoVideoBatchTrigger(BaseTrigger):
             if self._outcomes and self.linger is not None:
                 wake_at = min(wake_at, time.time() + self.linger)
 
-    async def _watch(self, ask: Ask, veo_task_id: str, submitted: float) -> None:
+    async def _watch(self, poll: Poll, veo_task_id: str, submitted: float) -> None:
         due = submitted + FIRST_LOOK_INTERVALS * self.poll_interval
         wait = Wait(veo_task_id, submitted, self.timeout, self.poll_interval, due)
         try:
-            self._outcomes[veo_task_id] = {"video": (await until_ready(wait, ask)).to_dict()}
+            self._outcomes[veo_task_id] = {"video": (await poll_until_ready(wait, poll)).to_dict()}
         except VeoGenerationFailedError:
             self._outcomes[veo_task_id] = {"video": cast("VideoTask", wait.last).to_dict()}
         except VeoError as error:
@@ -300,29 +294,6 @@ class VeoVideoBatchTrigger(BaseTrigger):
         if ti is None or not hasattr(XCom, "aset"):
             return
         try:
-            await XCom.aset(
-                key="progress",
-                value=progress.to_dict(),
-                dag_id=ti.dag_id,
-                task_id=ti.task_id,
-                run_id=ti.run_id,
-                map_index=-1 if ti.map_index is None else ti.map_index,
-            )
+            await XCom.aset(key="progress", value=progress.to_dict(), **identity_of(ti))
         except Exception as error:  # nothing that a night of paid videos may end for
             self.log.debug("The progress could not be pushed: %s", error)
-
-
-def the_id(given: Any) -> str:
-    """
-    Return the id in what an upstream task pushed: the id itself, or a ``veo_video`` dict.
-
-    :raises VeoValidationError: there is none.
-    """
-    given = mapping(given)
-    found = given.get("id") if isinstance(given, dict) else given
-    if is_nothing(found) or not isinstance(found, (str, int)):
-        raise VeoValidationError(
-            "There is no video to wait for.",
-            [f"veo_task_id: expected the id that create returned, or its veo_video, got {given!r:.200}"],
-        )
-    return str(found)

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_veo.batch import given
-from airflow_provider_veo.batch.entry import Entry
-from airflow_provider_veo.batch.ledger import Ledger
+from airflow_provider_veo.batch import inputs
 from airflow_provider_veo.batch.options import Options
 from airflow_provider_veo.batch.results import Results
 from airflow_provider_veo.connection import Account, VeoConnection
+from airflow_provider_veo.journal.batch_journal import BatchJournal
+from airflow_provider_veo.journal.submission import Submission
 from airflow_provider_veo.protocol import VideoTask
 
 if TYPE_CHECKING:
@@ -44,24 +44,24 @@ def main() -> None:
     seconds: dict[str, float] = {}
     clock = _clock(seconds)
 
-    first = Ledger(journal, _OWNER, log)
-    asked = given.Given(None, f"file://{manifest}", {"aspect_ratio": "16:9"}, render=str)
+    first = BatchJournal(journal, _OWNER, log)
+    asked = inputs.BatchInput(None, f"file://{manifest}", {"aspect_ratio": "16:9"}, render=str)
     jobs, same = asked.read(first, _SETTINGS, log)
     clock("validation")
 
     first.begin()
-    given.settled(first, jobs, same)
+    inputs.settled(first, jobs, same)
     _write(first, jobs)
     clock("writing")
     size = [path.stat().st_size for path in (folder / "_journal").iterdir()]
 
     del jobs  # it is another process that reads
-    time_to_read = Ledger(journal, _OWNER, log)
+    time_to_read = BatchJournal(journal, _OWNER, log)
     clock("")
-    jobs, entries = given.recorded(time_to_read), time_to_read.begin()
+    jobs, records = inputs.recorded(time_to_read), time_to_read.begin()
     clock("reading")
 
-    short = Results(jobs, entries, ACCOUNT, download=False).write(ObjectStoragePath(f"file://{folder}"), {})
+    short = Results(jobs, records, ACCOUNT, download=False).write(ObjectStoragePath(f"file://{folder}"), {})
     clock("results")
     if short["succeeded"] != len(jobs):
         raise RuntimeError(f"not all were on record: {short}")
@@ -80,17 +80,17 @@ def _clock(seconds: dict[str, float]):
     return stop
 
 
-def _write(ledger: Ledger, jobs: list[Job]) -> None:
-    """Write as the scribe does: what has come since the last intents goes with the next ones."""
-    accepted: list[Entry] = []
-    ended: list[Entry] = []
+def _write(journal: BatchJournal, jobs: list[Job]) -> None:
+    """Write as the writer does: what has come since the last intents goes with the next ones."""
+    accepted: list[Submission] = []
+    ended: list[Submission] = []
     for group in _groups(jobs):
-        intents = [Entry.intend(job, ACCOUNT, None, PRICE) for job in group]
-        ledger.intend([*ended, *intents])
+        intents = [Submission.intend(job, ACCOUNT, None, PRICE) for job in group]
+        journal.intend([*ended, *intents])
         accepted = [intent.accepted(_video(job, "running")) for job, intent in zip(group, intents, strict=True)]
-        ledger.write(accepted)
-        ended = [entry.ended(_video(job, "succeeded")) for job, entry in zip(group, accepted, strict=True)]
-    ledger.write(ended)
+        journal.write(accepted)
+        ended = [record.ended(_video(job, "succeeded")) for job, record in zip(group, accepted, strict=True)]
+    journal.write(ended)
 
 
 def _groups(jobs: list[Job]) -> Iterator[list[Job]]:

@@ -34,11 +34,11 @@ ONLY_WITH_ALL = (
 )
 """System tests that run on each line only where that is asked for."""
 NOT_WHEN_QUICK = (
-    *("protocol", "sandbox", "storage", "system/test_files.py", "system/test_ui.py"),
-    *("batch/test_jobs*.py", "batch/test_manifest*.py", "batch/test_watched.py"),
+    *("unit/protocol", "unit/sandbox", "unit/storage", "system/test_files.py", "system/test_ui.py"),
+    *("unit/batch/test_jobs*.py", "unit/batch/test_manifest*.py", "unit/batch/test_watched.py"),
 )
 """Tests of what is the same everywhere; the examples store files, too, and a browser looks at the page on 3.1."""
-WHEN_QUICK_ONLY_ON_LOWEST = ("hooks/test_batch*.py", "batch/test_engine*.py", "net")
+WHEN_QUICK_ONLY_ON_LOWEST = ("unit/hooks/test_batch*.py", "unit/batch/test_engine*.py", "unit/net")
 """Tests of what libraries do that have the same versions on all other lines."""
 COPIED = ("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests", "README.md", "pyproject.toml")
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

@@ -58,9 +58,11 @@ def _skips(lines: Callable[[tuple[int, ...]], bool], reason: str, *tests: str) -
 
 
 SKIPS: tuple[Skip, ...] = (
-    Skip("test_provider.py::test_the_form_h*", lambda line: line < (3, 0), "Airflow 2.11 makes the form of widgets"),
     Skip(
-        "test_provider.py::test_the_form_of_widgets*",
+        "unit/test_provider.py::test_the_form_h*", lambda line: line < (3, 0), "Airflow 2.11 makes the form of widgets"
+    ),
+    Skip(
+        "unit/test_provider.py::test_the_form_of_widgets*",
         lambda line: line > (3, 0),
         "widgets are the form of Airflow 2.11 and 3.0; newer lines read it from the provider info",
     ),
@@ -70,7 +72,7 @@ SKIPS: tuple[Skip, ...] = (
         "the task state store came with Airflow 3.3; for the records that are files see test_file_journal.py",
     ),
     Skip(
-        "journal/test_moved.py*",
+        "unit/journal/test_moved.py*",
         lambda line: line < (3, 3),
         "the task state store came with Airflow 3.3: there is one place only",
     ),
@@ -101,7 +103,7 @@ SKIPS: tuple[Skip, ...] = (
     ),
     Skip("system/test_ui.py*", lambda line: line < (3, 1), "Airflow shows pages of providers from 3.1 on"),
     Skip("system/test_demo.py*", lambda line: line < (3, 3), "the demo runs Airflow 3.3"),
-    Skip("test_retry_policy.py*", lambda line: line < (3, 3), "retry policies came with Airflow 3.3"),
+    Skip("unit/test_retry_policy.py*", lambda line: line < (3, 3), "retry policies came with Airflow 3.3"),
 )
 
 

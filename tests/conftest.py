@@ -180,7 +180,7 @@ def tls_server(tmp_path):
 @pytest.fixture(scope="session")
 def s3_server():
     """One for all: what Airflow has attached under a connection's name stays."""
-    from tests.storage import s3
+    from tests.unit.storage import s3
 
     with s3.serving() as server:
         yield server

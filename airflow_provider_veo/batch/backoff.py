@@ -1,10 +1,11 @@
 """
 What a relay's answers to creates say about sending more of them.
 
-A refusal for now slows everything down (see :class:`~airflow_provider_veo.pace.Pace`). An answer that leaves it open
-whether a video was accepted, and a fault of the connection, are worse: behind a proxy that has lost its relay each
-create would end so, and each may be billed. After :data:`FAULTS` of them without an acceptance between, nothing new is
-sent but one probe at a time, each later than the one before. When one is accepted, all goes on at full speed.
+A refusal for now slows everything down, see the :class:`~airflow_provider_veo.polling.rate_limiter.RateLimiter`. An
+answer that leaves it unknown whether a video was accepted, and a fault of the connection, are worse: behind a proxy
+that has lost its relay each create would end so, and each may be billed. After :data:`FAULTS` of them without an
+acceptance in between, nothing new is sent but one probe at a time, each later than the one before. When one is
+accepted, all continues at full speed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from airflow_provider_veo.protocol import VeoError, VeoUnavailableError, VeoWron
 from airflow_provider_veo.protocol.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from airflow_provider_veo.pace import Pace
+    from airflow_provider_veo.polling.rate_limiter import RateLimiter
 
 FAULTS = 3
 FIRST_PROBE_SECONDS = 2.0
@@ -29,17 +30,17 @@ class RelayBackoff:
     """
     Decides how many creates may be sent, by what became of those before.
 
-    :param pace: of all requests.
+    :param limiter: of all requests.
     :param refused_since: epoch seconds since when the relay has taken nothing, as another process has seen it.
     :param faults: creates of other processes, since the last one that was accepted, that :meth:`fault` was told of.
     """
 
-    def __init__(self, pace: Pace, refused_since: float | None = None, faults: int = 0) -> None:
+    def __init__(self, limiter: RateLimiter, refused_since: float | None = None, faults: int = 0) -> None:
         self.refused_since = refused_since
         """Epoch seconds since when the relay has taken nothing, for reasons that may pass."""
         self.last_error: VeoError = VeoUnavailableError("The relay has taken no video for half an hour.")
         """Why it took nothing last."""
-        self._pace = pace
+        self._limiter = limiter
         self._refused_here_since: float | None = None
         self.faults = faults
         """Creates since the last one that was accepted of which nobody knows what became, or that got no answer."""
@@ -77,17 +78,17 @@ class RelayBackoff:
     def is_long(self) -> bool:
         """Whether the relay wants nothing for longer than a worker should wait."""
         refused_for = time.monotonic() - self._refused_here_since if self._refused_here_since else 0.0
-        return max(self._pace.seconds_held, refused_for, self.seconds_to_probe or 0.0) > PATIENCE_IN_A_WORKER
+        return max(self._limiter.seconds_held, refused_for, self.seconds_to_probe or 0.0) > PATIENCE_IN_A_WORKER
 
     @property
     def held_until(self) -> float | None:
         """Epoch seconds before which nothing is to be sent; ``None``: nobody has said so."""
-        held = max(self._pace.seconds_held, self.seconds_to_probe or 0.0)
+        held = max(self._limiter.seconds_held, self.seconds_to_probe or 0.0)
         return time.time() + held if held else None
 
     def accepted(self, sent_at: float) -> None:
         """Take in that a create was accepted. ``sent_at`` is of the monotonic clock."""
-        self._pace.went_well(sent_at)
+        self._limiter.went_well(sent_at)
         self.refused_since = self._refused_here_since = None
         self.faults, self._probe_seconds = 0, FIRST_PROBE_SECONDS
 
@@ -100,7 +101,7 @@ class RelayBackoff:
         """
         if error.status_code is None or isinstance(error, VeoWrongHostError):
             return self.fault(error)
-        self._pace.slow_down(sent_at, error.retry_after)
+        self._limiter.slow_down(sent_at, error.retry_after)
         return self._nothing_taken(error)
 
     def fault(self, error: VeoError) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_veo.batch.entry import ACCEPTED, INTENDED
-from airflow_provider_veo.protocol import VeoError, VeoValidationError
+from airflow_provider_veo.journal.submission import INTENDED
+from airflow_provider_veo.protocol import VeoError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-    from airflow_provider_veo.batch.entry import Entry
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.connection import VeoConnection
+    from airflow_provider_veo.journal.submission import Submission
 
 _ROUNDING = 1e-9
 
@@ -32,38 +32,13 @@ class Budget:
         self._max_cost = max_cost
         self._committed = 0.0
 
-    def begin(self, jobs: Iterable[Job], entries: Iterable[Entry]) -> None:
+    def begin(self, jobs: Iterable[Job], records: Iterable[Submission]) -> None:
         """Count what is on record."""
         prices = {job.key: self.price(job) or 0.0 for job in jobs}
-        for entry in entries:
-            self._committed += (entry.cost or 0.0) + entry.may_have_cost
-            if entry.state == INTENDED and entry.price is None:  # recorded by an earlier version
-                self._committed += prices.get(entry.key, 0.0)
-
-    def refuse_another_account(self, jobs: Iterable[Job], entries: Mapping[str, Entry]) -> None:
-        """
-        Make sure that what is on the way was submitted with this account.
-
-        :raises VeoValidationError: it was not. Asking here for it is no use, and submitting it here pays twice.
-        """
-        known = (entries[job.key] for job in jobs if job.key in entries)
-        others = [
-            entry
-            for entry in known
-            if entry.state in (INTENDED, ACCEPTED) and entry.account not in (None, self.account.name)
-        ]
-        if not others:
-            return
-        names = ", ".join(sorted({repr(entry.account) for entry in others}))
-        raise VeoValidationError(
-            "What this batch has on the way was submitted with another account. Nothing was sent.",
-            [
-                f"{len(others)} jobs are on the way with the account {names}, and this task uses "
-                f"{self.account.name!r}: set veo_conn_id back until they have ended; or, if both connections bill the "
-                "same account, say so by the same extra field account in both; or choose another result_path to pay "
-                "for them again"
-            ],
-        )
+        for record in records:
+            self._committed += (record.cost or 0.0) + record.may_have_cost
+            if record.state == INTENDED and record.price is None:  # recorded by an earlier version
+                self._committed += prices.get(record.key, 0.0)
 
     def price(self, job: Job) -> float | None:
         """Return what a job costs; ``None`` where nobody has said."""

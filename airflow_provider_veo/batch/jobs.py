@@ -15,16 +15,17 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_veo.batch.entry import one_spelling
-from airflow_provider_veo.batch.manifest import REQUEST_FIELDS, Mistake, short
+from airflow_provider_veo.batch.manifest import Mistake, short
 from airflow_provider_veo.batch.rendering import PromptTemplateError, looks_like_template
-from airflow_provider_veo.protocol import VeoValidationError, coerce, payload
+from airflow_provider_veo.journal.submission import Wanted, one_spelling
+from airflow_provider_veo.protocol import VeoValidationError, coerce
+from airflow_provider_veo.protocol.payload import REQUEST_FIELDS, VideoRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_veo.batch.manifest import Row, Rows
-    from airflow_provider_veo.connection import VeoConnection
+    from airflow_provider_veo.connection import Account, VeoConnection
 
 _DERIVED = "auto-"
 _KEY_CHARACTERS = 200
@@ -51,6 +52,10 @@ class Job:
     source: str
     named: bool
     existing_veo_task_id: str | None = None
+
+    def wanted(self, account: Account) -> Wanted:
+        """Return what is asked for, of this account."""
+        return Wanted(self.body, account, self.key, self.existing_veo_task_id)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the job as JSON knows it. See :meth:`from_dict`."""
@@ -158,7 +163,7 @@ class _Draft:
 
 
 def _body(row: Mapping[str, Any], defaults: Mapping[str, Any], settings: VeoConnection) -> dict[str, Any]:
-    body = payload.build(**{**defaults, **_given(row)}, catalog=settings.catalog)
+    body = VideoRequest(**{**defaults, **_given(row)}).body(settings.catalog)
     if _NO_TEXT.search(body["prompt"]):
         text = "prompt: it holds a NUL, or half of a character (a lone surrogate): that is no text"
         raise VeoValidationError("The prompt is not valid.", [text])

@@ -21,12 +21,10 @@ from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_veo.protocol import coerce
+from airflow_provider_veo.protocol.payload import REQUEST_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-REQUEST_FIELDS = ("prompt", "model", "images", "aspect_ratio", "enhance_prompt", "enable_upsample", "extra_body")
-"""The fields of a row that make the request, called as the arguments of ``VeoCreateVideoOperator``."""
 
 FIELDS = (*REQUEST_FIELDS, "key", "existing_veo_task_id")
 """All fields of a row."""

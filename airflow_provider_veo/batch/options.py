@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from airflow_provider_veo.journal.decision import Policy
+
 
 @dataclass(frozen=True)
 class Options:
@@ -33,6 +35,11 @@ class Options:
     download: bool = True
     max_cost: float | None = None
     try_id: str = ""
+
+    @property
+    def policy(self) -> Policy:
+        """What decides about submissions that are on record."""
+        return Policy(self.on_ambiguous_submit, self.attempts_per_video, self.download, keeps_account=True)
 
     @property
     def enough_slots(self) -> int:

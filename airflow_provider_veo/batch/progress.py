@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_veo.batch.entry import STORED, SUCCEEDED
+from airflow_provider_veo.journal.submission import STORED, SUCCEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from airflow_provider_veo.batch.entry import Entry
+    from airflow_provider_veo.journal.submission import Submission
 
 SECONDS_BETWEEN = 30.0
 """Between two lines in a log."""
@@ -46,7 +46,7 @@ class Progress:
     def of(
         cls,
         total: int,
-        entries: Mapping[str, Entry],
+        records: Mapping[str, Submission],
         generating: Collection[str],
         to_submit: Collection[str],
         began: float | None = None,
@@ -56,18 +56,18 @@ class Progress:
         Count what is on record.
 
         :param total: jobs.
-        :param entries: what is on record of them, by key.
+        :param records: what is on record of them, by key.
         :param generating: keys of the jobs whose videos are being generated.
         :param to_submit: keys of the jobs that are to be submitted, for the first time or again.
         :param began: epoch seconds when this try began.
         :param ended_before: jobs that had ended by then.
         """
-        ended = [entry for key, entry in entries.items() if key not in generating and key not in to_submit]
-        done = sum(entry.state in (SUCCEEDED, STORED) for entry in ended)
-        submitted = (entry.submitted for entry in entries.values())
+        ended = [record for key, record in records.items() if key not in generating and key not in to_submit]
+        done = sum(record.state in (SUCCEEDED, STORED) for record in ended)
+        submitted = (record.submitted for record in records.values())
         since = min((each for each in submitted if began is None or each >= began), default=began)
         failed = max(0, total - done - len(generating) - len(to_submit))
-        cost = cost_of(entries.values())
+        cost = cost_of(records.values())
         return cls(total, done, failed, len(generating), len(to_submit), since, cost, ended_before)
 
     def with_ended(self, done: int, failed: int) -> Progress:
@@ -101,8 +101,8 @@ class Progress:
         return known
 
 
-def cost_of(entries: Iterable[Entry]) -> float | None:
+def cost_of(records: Iterable[Submission]) -> float | None:
     """Return the price of everything that was accepted, in all tries; ``None`` where some of it has no price."""
-    costs = [entry.cost for entry in entries]
+    costs = [record.cost for record in records]
     known = [cost for cost in costs if cost is not None]
     return round(sum(known), 6) if len(known) == len(costs) else None

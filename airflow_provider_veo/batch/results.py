@@ -8,19 +8,19 @@ from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_veo.batch import entry as record
 from airflow_provider_veo.batch.progress import cost_of
+from airflow_provider_veo.files import atomic
+from airflow_provider_veo.journal.submission import SubmissionState, now
 from airflow_provider_veo.protocol.text import first_line, shortened
-from airflow_provider_veo.storage import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    from airflow_provider_veo.batch.entry import Entry
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.connection import Account
+    from airflow_provider_veo.journal.submission import Submission, Wanted
 
 SUCCEEDED, NOT_STORED, FAILED, REFUSED, UNKNOWN, TIMED_OUT, NOT_SUBMITTED = STATES = (
     "succeeded",
@@ -65,7 +65,7 @@ class Results:
     The rows of a batch.
 
     :param jobs: in their order.
-    :param entries: what is on record, by key.
+    :param records: what is on record, by key.
     :param account: who is billed; ``None``: what is on record is taken to be what the jobs ask for.
     :param download: whether files were to be stored.
     :param stopped: why not everything was submitted.
@@ -74,14 +74,14 @@ class Results:
     def __init__(
         self,
         jobs: Sequence[Job],
-        entries: Mapping[str, Entry],
+        records: Mapping[str, Submission],
         account: Account | None,
         *,
         download: bool,
         stopped: str | None = None,
     ) -> None:
         self._jobs = jobs
-        self._entries = entries
+        self._records = records
         self._download = download
         self._stopped = stopped
         self._states = [self._state(job, account) for job in jobs]
@@ -95,23 +95,23 @@ class Results:
     @property
     def cost(self) -> float | None:
         """Price of everything that was accepted, in all tries; ``None`` where some of it has no price."""
-        return cost_of(self._entries.values())
+        return cost_of(self._records.values())
 
     @property
     def possible_cost(self) -> float:
         """Price of what may have been billed besides, as far as prices are known."""
-        return round(sum(entry.may_have_cost for entry in self._entries.values()), 6)
+        return round(sum(record.may_have_cost for record in self._records.values()), 6)
 
     @property
     def stored(self) -> list[tuple[Job, Mapping[str, Any]]]:
         """The jobs whose files are stored, with what is known of the files."""
-        return [(job, entry.file) for job in self._jobs if (entry := self._entries.get(job.key)) and entry.file]
+        return [(job, record.file) for job in self._jobs if (record := self._records.get(job.key)) and record.file]
 
     @property
-    def orphans(self) -> list[Entry]:
+    def orphans(self) -> list[Submission]:
         """What was accepted for jobs that are no longer asked for."""
         wanted = {job.key for job in self._jobs}
-        return [entry for key, entry in self._entries.items() if key not in wanted and entry.veo_task_id]
+        return [record for key, record in self._records.items() if key not in wanted and record.veo_task_id]
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Return a row for each job, in their order."""
@@ -138,11 +138,11 @@ class Results:
         :param make_sure: is called before each of them. What it raises keeps a process that was thought dead from
             writing over what a newer one has written.
         """
-        from airflow_provider_veo.storage.remote import uri
+        from airflow_provider_veo.files.remote import uri
 
         rows = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in self.rows())
         make_sure()
-        whole.write(folder / RESULTS, _encoded(rows))
+        atomic.write(folder / RESULTS, _encoded(rows))
         short = {
             "results": uri(folder / RESULTS),
             "summary": uri(folder / SUMMARY),
@@ -155,26 +155,26 @@ class Results:
         if self.orphans:
             summary["no_longer_asked_for"] = [{"key": each.key, "id": each.veo_task_id} for each in self.orphans]
         make_sure()
-        whole.write(folder / SUMMARY, _encoded(json.dumps(summary, ensure_ascii=False, indent=1)))
+        atomic.write(folder / SUMMARY, _encoded(json.dumps(summary, ensure_ascii=False, indent=1)))
         return short
 
     def _state(self, job: Job, account: Account | None) -> str:
-        entry = self._entries.get(job.key)
-        if entry is None:
+        record = self._records.get(job.key)
+        if record is None:
             return NOT_SUBMITTED
-        if entry.state == record.INTENDED:
+        if record.state == SubmissionState.INTENDED:
             return UNKNOWN
-        is_other = account is not None and not (entry.has_adopted(job, account) or entry.asks_for(job, account))
-        if is_other or entry.state == record.UNSENT:
+        is_other = account is not None and not _is_what_is_asked_for(record, job.wanted(account))
+        if is_other or record.state == SubmissionState.UNSENT:
             return NOT_SUBMITTED
-        ends = {record.REFUSED: REFUSED, record.ACCEPTED: TIMED_OUT, record.FAILED: FAILED}
-        if entry.state in ends:
-            return ends[entry.state]
-        return SUCCEEDED if entry.file or not self._download else NOT_STORED
+        ends = {SubmissionState.REFUSED: REFUSED, SubmissionState.ACCEPTED: TIMED_OUT, SubmissionState.FAILED: FAILED}
+        if record.state in ends:
+            return ends[record.state]
+        return SUCCEEDED if record.file or not self._download else NOT_STORED
 
     def _row(self, job: Job, state: str) -> dict[str, Any]:
-        entry = self._entries.get(job.key)
-        of_it = entry if entry and state != NOT_SUBMITTED else None
+        record = self._records.get(job.key)
+        of_it = record if record and state != NOT_SUBMITTED else None
         video: Mapping[str, Any] = (of_it and of_it.video) or {}
         file: Mapping[str, Any] = (of_it and of_it.file) or {}
         return {
@@ -187,22 +187,22 @@ class Results:
             "file": file.get("uri"),
             **{fact: file.get(fact) for fact in _FILE_FACTS},
             "enhanced_prompt": video.get("enhanced_prompt"),
-            "error": self._error(state, entry, video),
-            "attempts": _attempts(entry),
-            "earlier_ids": list(entry.earlier) if entry else [],
-            "cost": entry.cost if entry else 0.0,
-            "possible_cost": entry.may_have_cost if entry else 0.0,
+            "error": self._error(state, record, video),
+            "attempts": _attempts(record),
+            "earlier_ids": list(record.earlier) if record else [],
+            "cost": record.cost if record else 0.0,
+            "possible_cost": record.may_have_cost if record else 0.0,
             "submitted_at": of_it and (of_it.accepted_at or of_it.intended_at),
             "finished_at": of_it and of_it.ended_at,
             "request": _request(job),
         }
 
-    def _error(self, state: str, entry: Entry | None, video: Mapping[str, Any]) -> str | None:
+    def _error(self, state: str, record: Submission | None, video: Mapping[str, Any]) -> str | None:
         if state == SUCCEEDED:
             return None
-        trouble = entry.reason if entry else None
-        if state == UNKNOWN and entry:
-            said = UNKNOWN_TEXT.format(intended_at=entry.intended_at)
+        trouble = record.reason if record else None
+        if state == UNKNOWN and record:
+            said = UNKNOWN_TEXT.format(intended_at=record.intended_at)
             return f"{said}\n{trouble}" if trouble else said
         if state == NOT_SUBMITTED:
             return trouble or self._stopped or "It was not sent: the work ended before. The next try sends it."
@@ -210,12 +210,12 @@ class Results:
         return "\n".join(filter(None, reasons)) or _WITHOUT_A_REASON[state]
 
     def _times(self) -> dict[str, Any]:
-        submitted = [entry.submitted for entry in self._entries.values()]
+        submitted = [record.submitted for record in self._records.values()]
         began = min(submitted, default=None)
         if began is None:
             return {}
         times = {"first_submitted_at": datetime.fromtimestamp(began, tz=timezone.utc).isoformat(timespec="seconds")}
-        return {**times, "written_at": record.now(), "seconds": round(time.time() - began)}
+        return {**times, "written_at": now(), "seconds": round(time.time() - began)}
 
     def _by_model(self) -> dict[str, dict[str, int]]:
         counted: dict[str, Counter[str]] = {}
@@ -224,10 +224,14 @@ class Results:
         return {model: dict(counts) for model, counts in counted.items()}
 
 
-def _attempts(entry: Entry | None) -> int:
-    if entry is None:
+def _is_what_is_asked_for(record: Submission, wanted: Wanted) -> bool:
+    return record.has_adopted(wanted) or record.asks_for(wanted)
+
+
+def _attempts(record: Submission | None) -> int:
+    if record is None:
         return 0
-    return len(entry.earlier) + (entry.state not in (record.UNSENT, record.REFUSED))
+    return len(record.earlier) + (record.state not in (SubmissionState.UNSENT, SubmissionState.REFUSED))
 
 
 def _encoded(text: str) -> bytes:

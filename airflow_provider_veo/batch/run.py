@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
-import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_veo.asking import AT_ONCE
 from airflow_provider_veo.batch.backoff import RelayBackoff
 from airflow_provider_veo.batch.engine import Engine
 from airflow_provider_veo.batch.progress import SECONDS_BETWEEN, Progress
-from airflow_provider_veo.batch.scribe import Scribe
 from airflow_provider_veo.batch.slots import CREATES_AT_ONCE
 from airflow_provider_veo.hooks.batch import VeoBatchHook
-from airflow_provider_veo.pace import Pace
+from airflow_provider_veo.journal.signals import intercepted
+from airflow_provider_veo.journal.writer import JournalWriter
+from airflow_provider_veo.polling.poller import POLLS_AT_ONCE
+from airflow_provider_veo.polling.rate_limiter import RateLimiter
 from airflow_provider_veo.protocol import VeoJournalRecordError
 
 if TYPE_CHECKING:
@@ -31,17 +30,36 @@ if TYPE_CHECKING:
 
     from airflow_provider_veo.batch.budget import Budget
     from airflow_provider_veo.batch.checkpoint import BatchCheckpoint
-    from airflow_provider_veo.batch.entry import Entry
     from airflow_provider_veo.batch.jobs import Job
-    from airflow_provider_veo.batch.ledger import Ledger
     from airflow_provider_veo.batch.options import Options
     from airflow_provider_veo.hooks import VeoHook
+    from airflow_provider_veo.journal.batch_journal import BatchJournal
+    from airflow_provider_veo.journal.submission import Submission
 
 
 TRIGGER_BYTES = 42_000
 """MySQL keeps 64 KiB of a trigger's arguments, which are encrypted: four bytes for each three."""
 _BYTES_BESIDE_AN_ID = 24
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+PAUSE_SECONDS = 300.0
+"""For so long nothing is submitted when the relay has refused everything for a while."""
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """
+    What one process has left for later, decided once, at its end.
+
+    :param in_flight: videos that are being generated.
+    :param has_more: whether there are jobs to submit in this try.
+    :param wake_at: epoch seconds at which to continue in any case: the relay wants nothing until then.
+    """
+
+    in_flight: int
+    has_more: bool
+    wake_at: float | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.in_flight or self.has_more)
 
 
 class Run:
@@ -49,10 +67,10 @@ class Run:
     One worker process's work on a batch. Used once.
 
     :param jobs: all of them, in their order.
-    :param entries: what is on record of them, by key. It is kept up to date.
+    :param records: what is on record of them, by key. It is kept up to date.
     :param options: how to go about it.
     :param hook: reads the connection.
-    :param ledger: keeps the records.
+    :param journal: keeps the records.
     :param budget: what may be spent.
     :param checkpoint: what an earlier process of this try has left.
     :param store: stores the file of a job, in a thread.
@@ -63,17 +81,18 @@ class Run:
     def __init__(
         self,
         jobs: Sequence[Job],
-        entries: dict[str, Entry],
+        records: dict[str, Submission],
         options: Options,
         *,
         hook: VeoHook,
-        ledger: Ledger,
+        journal: BatchJournal,
         budget: Budget,
         checkpoint: BatchCheckpoint,
-        store: Callable[[Job, Entry], Mapping[str, Any]],
+        store: Callable[[Job, Submission], Mapping[str, Any]],
         publish: Callable[[Progress], None],
         log: Logger,
     ) -> None:
+        self._options = options
         self._jobs = {job.key: job for job in jobs}
         self._checkpoint = checkpoint
         self.told_at = checkpoint.told_at
@@ -82,21 +101,21 @@ class Run:
         self._log = log
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signalled: list[Callable[[], Any]] = []
-        self._scribe = Scribe(ledger, entries.values())
+        self._writer = JournalWriter(journal, records.values())
         # A create never waits for a socket: what is on record is sent at once.
-        self._hook = VeoBatchHook(hook, AT_ONCE + CREATES_AT_ONCE)
-        self.pace = Pace(options.requests_per_minute)
-        """The pace of all requests."""
-        self.pace.hold(checkpoint.held_until)
-        self.backoff = RelayBackoff(self.pace, checkpoint.refused_since, checkpoint.faults)
+        self._hook = VeoBatchHook(hook, POLLS_AT_ONCE + CREATES_AT_ONCE)
+        self.limiter = RateLimiter(options.requests_per_minute)
+        """Of all requests."""
+        self.limiter.hold(checkpoint.held_until)
+        self.backoff = RelayBackoff(self.limiter, checkpoint.refused_since, checkpoint.faults)
         """What the relay's answers say about sending more."""
         self.engine = Engine(
             jobs,
-            entries,
+            records,
             options,
             hook=self._hook,
-            scribe=self._scribe,
-            pace=self.pace,
+            writer=self._writer,
+            limiter=self.limiter,
             backoff=self.backoff,
             budget=budget,
             store=store,
@@ -108,10 +127,10 @@ class Run:
         """How far it is."""
         engine = self.engine
         # What is on record of jobs that are no longer asked for is not counted.
-        entries = {key: engine.entries[key] for key in self._jobs.keys() & engine.entries.keys()}
-        generating, to_submit = set(engine.in_flight), {job.key for job in engine.queue}
+        records = {key: engine.records[key] for key in self._jobs.keys() & engine.records.keys()}
+        generating, to_submit = set(engine.places.in_flight), {job.key for job in engine.places.queue}
         began, ended_before = self._checkpoint.since, self._checkpoint.ended_before
-        return Progress.of(len(self._jobs), entries, generating, to_submit, began, ended_before)
+        return Progress.of(len(self._jobs), records, generating, to_submit, began, ended_before)
 
     @property
     def checkpoint(self) -> BatchCheckpoint:
@@ -131,14 +150,16 @@ class Run:
 
         The others' turn comes when some of these have ended.
         """
-        entries = sorted((self.engine.entries[key] for key in self.engine.in_flight), key=lambda each: each.submitted)
+        records = sorted(
+            (self.engine.records[key] for key in self.engine.places.in_flight), key=lambda each: each.submitted
+        )
         watched: dict[str, float] = {}
         room = TRIGGER_BYTES
-        for entry in entries:
-            room -= len(str(entry.veo_task_id)) + _BYTES_BESIDE_AN_ID
+        for record in records:
+            room -= len(str(record.veo_task_id)) + _BYTES_BESIDE_AN_ID
             if room < 0:
                 break
-            watched[str(entry.veo_task_id)] = entry.submitted
+            watched[str(record.veo_task_id)] = record.submitted
         return watched
 
     def tell(self, *, at_once: bool = False) -> None:
@@ -155,9 +176,9 @@ class Run:
         except Exception as error:  # nothing that a night of paid videos may end for
             self._log.warning("How far the batch is could not be told: %s: %s", type(error).__name__, error)
 
-    def go(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
+    def go(self, outcomes: Mapping[str, Mapping[str, Any]]) -> Remaining:
         """
-        Work until there is nothing to do in this process.
+        Work until there is nothing to do in this process, and return what is left.
 
         Whatever ends it, a signal too: what was sent is answered before, and on record.
 
@@ -177,6 +198,14 @@ class Run:
                 self._fail_for_what_is_not_on_record()
         if self.engine.killed:  # when all was done already
             raise self.engine.killed
+        return self._remaining()
+
+    def _remaining(self) -> Remaining:
+        in_flight, has_more = len(self.engine.places.in_flight), self.engine.has_more
+        # Jobs were left in the queue though there is room: the relay wants nothing for a while.
+        is_paused = has_more and in_flight < self._options.max_in_flight
+        wake_at = (self.backoff.held_until or time.time() + PAUSE_SECONDS) if is_paused else None
+        return Remaining(in_flight, has_more, wake_at)
 
     def kill(self, error: BaseException) -> None:
         """End the work, from a signal's handler: :meth:`go` raises this."""
@@ -184,22 +213,14 @@ class Run:
 
     @contextlib.contextmanager
     def _signals_between_steps(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield  # no signal ever gets here
-            return
-        handlers = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
-
-        def note(number: int, frame: Any) -> None:
-            self._signalled.append(lambda: handlers[signal.Signals(number)](number, None))
+        def note(act: Callable[[], None]) -> None:
+            self._signalled.append(act)
             self._soon(self._heed)
 
-        for number in handlers:
-            signal.signal(number, note)
         try:
-            yield
+            with intercepted(note):
+                yield
         finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
             self._heed()
 
     def _soon(self, do: Callable[..., None], *args: Any) -> None:
@@ -235,14 +256,14 @@ class Run:
 
     async def _end(self) -> None:
         self.engine.close()
-        await self._scribe.close()
+        await self._writer.close()
         await self._hook.close()
 
     def _fail_for_what_is_not_on_record(self) -> None:
-        lost = [each for each in self._scribe.lost if self._jobs[each.key].existing_veo_task_id != each.veo_task_id]
+        lost = [each for each in self._writer.lost if self._jobs[each.key].existing_veo_task_id != each.veo_task_id]
         if lost:
-            ids = "\n".join(f"  - job {entry.key}: video {entry.veo_task_id}" for entry in lost)
+            ids = "\n".join(f"  - job {record.key}: video {record.veo_task_id}" for record in lost)
             raise VeoJournalRecordError(
                 f"{len(lost)} videos were accepted by the relay, and are billed, but could not be recorded: "
-                f"{self._scribe.broken}\n{ids}\nGive these jobs their ids as existing_veo_task_id, and clear this task."
+                f"{self._writer.broken}\n{ids}\nGive these jobs their ids as existing_veo_task_id, and clear this task."
             )

@@ -38,7 +38,7 @@ LOOK_UP_SECONDS = 300.0
 
 class VeoAsyncHook(BaseHook):
     """
-    Ask a Veo relay from an event loop, with the key of an Airflow connection.
+    Poll a Veo relay from an event loop, with the key of an Airflow connection.
 
     Used as ``async with VeoAsyncHook() as hook``, it keeps the shared client alive until the block ends; without, each
     question opens a client of its own if nobody else has one open.
@@ -73,7 +73,7 @@ class VeoAsyncHook(BaseHook):
 
     async def get_video(self, veo_task_id: str) -> VideoTask:
         """
-        Ask for a video, once. Costs nothing.
+        Poll for a video, once. Costs nothing.
 
         :param veo_task_id: the id that create returned.
         :raises VeoError: ``transient`` where asking again later may help.
@@ -83,13 +83,13 @@ class VeoAsyncHook(BaseHook):
             asked_at = time.monotonic()
             settings = await client.settings()
             try:
-                return await client.ask(settings, veo_task_id)
+                return await client.poll(settings, veo_task_id)
             except VeoAuthenticationError:
                 # The key may have been rotated since it was looked up.
                 renewed = await client.settings(not_before=asked_at)
                 if renewed.api_key == settings.api_key:
                     raise
-                return await client.ask(renewed, veo_task_id)
+                return await client.poll(renewed, veo_task_id)
 
 
 class _Client:
@@ -148,9 +148,9 @@ class _Client:
         self._exchange.prepare(settings)
         return settings
 
-    async def ask(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
+    async def poll(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
         """Send one question, and understand its answer."""
-        return await self._exchange.ask(settings, veo_task_id)
+        return await self._exchange.poll(settings, veo_task_id)
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Client]] = WeakKeyDictionary()

@@ -80,12 +80,12 @@ class VeoBatchHook:
 
     async def get_video(self, veo_task_id: str) -> VideoTask:
         """
-        Ask for a video, once. Costs nothing.
+        Poll for a video, once. Costs nothing.
 
         :param veo_task_id: the id that create returned.
         :raises VeoError: ``transient`` where asking again later may help.
         """
-        return await self._with_a_rotated_key(lambda: self._exchange.ask(self.settings, veo_task_id))
+        return await self._with_a_rotated_key(lambda: self._exchange.poll(self.settings, veo_task_id))
 
     async def _create(self, data: bytes, make_sure: Callable[[], None] | None) -> VideoTask:
         body = _Outgoing(io.BytesIO(data), content_type="application/json")

@@ -117,9 +117,9 @@ class Exchange:
             proxies.raise_if_refused(proxy, url, response.status, response.headers)
             return response.status, dict(response.headers), await _read(response)
 
-    async def ask(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
+    async def poll(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
         """
-        Ask for a video, once. Costs nothing.
+        Poll for a video, once. Costs nothing.
 
         :param settings: the connection.
         :param veo_task_id: the id that create returned.

@@ -22,6 +22,7 @@ from airflow_provider_veo.compat import mask_secret
 from airflow_provider_veo.net.adapter import GuardedAdapter, host_of
 from airflow_provider_veo.net.addresses import same_host
 from airflow_provider_veo.net.proxies import ProxyRefusedError
+from airflow_provider_veo.net.session import TRANSPORT_ERRORS, Bearer, Session
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoAuthenticationError,
@@ -36,7 +37,6 @@ from airflow_provider_veo.protocol import (
 )
 from airflow_provider_veo.protocol.text import first_line
 from airflow_provider_veo.protocol.waiting import Wait, log_answer, log_no_answer
-from airflow_provider_veo.transport import TRANSPORT_ERRORS, Bearer, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -161,7 +161,7 @@ class VeoHook(BaseHook):
 
     def get_video(self, veo_task_id: str) -> VideoTask:
         """
-        Ask for a video. Costs nothing; transient failures are asked again, at most 5 times and 60 s in all.
+        Poll for a video. Costs nothing; transient failures are asked again, at most 5 times and 60 s in all.
 
         :param veo_task_id: the id that ``create_video`` returned.
         :raises VeoNotFoundError: the relay doesn't know it. Right after a create it may only not know it *yet*.
@@ -185,13 +185,13 @@ class VeoHook(BaseHook):
         :raises VeoError: of the kind that says why asking is no use (a bad key, an id that is not known …).
         """
         wait = Wait(veo_task_id, started or time.time(), timeout, poll_interval)
-        while (video := self.ask(wait)) is None:
+        while (video := self.poll(wait)) is None:
             time.sleep(wait.seconds_to_next(time.time(), random.random()))  # noqa: S311  it spreads, it hides nothing
         return video
 
-    def ask(self, wait: Wait) -> VideoTask | None:
+    def poll(self, wait: Wait) -> VideoTask | None:
         """
-        Ask once for the video of a wait, and log what is new.
+        Poll once for the video of a wait, and log what is new.
 
         :param wait: the wait, which takes the answer in.
         :return: the video; ``None`` where it is not there yet.
@@ -324,14 +324,14 @@ class VeoHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the fields of the connection form, for Airflow lines that don't read the provider info's."""
-        from airflow_provider_veo.form import connection_form_widgets
+        from airflow_provider_veo.connection.form import connection_form_widgets
 
         return connection_form_widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return how the form shows the standard fields, for Airflow lines that don't read the provider info's."""
-        from airflow_provider_veo.form import ui_field_behaviour
+        from airflow_provider_veo.connection.form import ui_field_behaviour
 
         return ui_field_behaviour()
 

@@ -1,8 +1,8 @@
-"""What a task instance submitted, remembered across its tries, so that no video is paid for twice."""
+"""What a task instance submitted, remembered across its tries, so that no video is billed twice."""
 
 from __future__ import annotations
 
-from airflow_provider_veo.journal.journal import UNPROTECTED, Journal, open_journal, persistently
 from airflow_provider_veo.journal.submission import Submission
+from airflow_provider_veo.journal.task_journal import UNPROTECTED, TaskJournal, open_journal, persistently
 
-__all__ = ["UNPROTECTED", "Journal", "Submission", "open_journal", "persistently"]
+__all__ = ["UNPROTECTED", "Submission", "TaskJournal", "open_journal", "persistently"]

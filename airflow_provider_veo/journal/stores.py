@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_veo.local_files import is_local, replace_file
+from airflow_provider_veo.files.local import is_local, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,8 +21,8 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.connection import create_connection
 
 from airflow_provider_veo.net.proxies import Proxy, raise_if_refused
+from airflow_provider_veo.net.session import TRANSPORT_ERRORS
 from airflow_provider_veo.protocol import VeoValidationError
-from airflow_provider_veo.transport import TRANSPORT_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

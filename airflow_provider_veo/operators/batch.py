@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import (
@@ -23,27 +21,27 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_veo.batch.checkpoint import BatchCheckpoint
 from airflow_provider_veo.batch.options import Options
+from airflow_provider_veo.journal.identity import identity_of
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number, number_mistakes
-from airflow_provider_veo.operators.files import Download, announce_batch, batch_file_name
 from airflow_provider_veo.operators.lineage import FileLineage
-from airflow_provider_veo.operators.mapped import RendersNoXComs
-from airflow_provider_veo.operators.returned import ReturnedFields
-from airflow_provider_veo.protocol import VeoDownloadError, VeoError, VeoValidationError, coerce
+from airflow_provider_veo.operators.storing import Download, announce_batch, batch_file_name
+from airflow_provider_veo.operators.task import VeoTask
+from airflow_provider_veo.protocol import VeoDownloadError, VeoError, coerce
 from airflow_provider_veo.protocol.errors import from_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_veo.batch.budget import Budget
-    from airflow_provider_veo.batch.entry import Entry
+    from airflow_provider_veo.batch.inputs import BatchInput
     from airflow_provider_veo.batch.jobs import Job
-    from airflow_provider_veo.batch.ledger import Ledger
     from airflow_provider_veo.batch.progress import Progress
     from airflow_provider_veo.batch.results import Results
-    from airflow_provider_veo.batch.run import Run
-    from airflow_provider_veo.hooks import VeoHook
+    from airflow_provider_veo.batch.run import Remaining, Run
+    from airflow_provider_veo.journal.batch_journal import BatchJournal
+    from airflow_provider_veo.journal.submission import Submission
 
 _DEFAULTS = ("model", "aspect_ratio", "enhance_prompt", "enable_upsample", "extra_body")
 _COUNTS = ("max_videos", "max_in_flight", "attempts_per_video")
@@ -53,15 +51,13 @@ KILLED = "The task was killed. Its next try goes on with what was submitted."
 JOURNAL, VIDEOS = "_journal", "videos"
 SECONDS_TO_SEE_A_VIDEO = 120.0
 """So long after the first video is there the worker is woken at the latest, where there is something to do about it."""
-PAUSE_SECONDS = 300.0
-"""So long nothing is submitted when the relay has refused everything for a while."""
 
 # A line for each file is too much where there are thousands. What goes wrong is still said.
 _file_log = logging.getLogger(f"{__name__}.files")
 _file_log.setLevel(logging.WARNING)
 
 
-class VeoVideoBatchOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOperator):
+class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
     """
     Make many videos in one task, each of them paid for once, and list what became of them.
 
@@ -170,42 +166,35 @@ class VeoVideoBatchOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOpe
         self.timeout = timeout
         self._run: Run | None = None
         self._killed = False
-        if not getattr(self, "_BaseOperator__from_mapped", False):
+        if not self.is_from_mapped:
             self._fail_on_mistakes(rendered=False)
-
-    @cached_property
-    def hook(self) -> VeoHook:
-        """The hook to the relay."""
-        from airflow_provider_veo.hooks import VeoHook
-
-        return VeoHook(self.veo_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the videos, or go on with those that an earlier try has submitted."""
-        from airflow_provider_veo.batch import given
+        from airflow_provider_veo.batch import inputs
 
-        with self._failures():
+        with self.talking_to_the_relay():
             self._fail_on_mistakes(rendered=True)
-            ledger = self._ledger(context)
-            jobs, same = self._given(context).read(ledger, self.hook.settings, self.log)
-            entries = ledger.begin()
-            jobs = given.settled(ledger, jobs, same, is_rendered=self.render_prompts)
-            return self._work(context, ledger, jobs, entries, BatchCheckpoint(), {})
+            journal = self._journal(context)
+            jobs, same = self._input(context).read(journal, self.hook.settings, self.log)
+            records = journal.begin()
+            jobs = inputs.settled(journal, jobs, same, is_rendered=self.render_prompts)
+            return self._work(context, journal, jobs, records, BatchCheckpoint(), {})
 
     def execute_complete(
         self, context: Context, event: dict[str, Any], returned: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Go on where the trigger ended: store what is there, and submit the next ones."""
-        from airflow_provider_veo.batch import given
+        from airflow_provider_veo.batch import inputs
 
         self.take_returned(returned)
-        with self._failures():
+        with self.talking_to_the_relay():
             if "error" in event:
                 raise from_dict(event["error"])
-            ledger = self._ledger(context)
-            entries = ledger.begin()
+            journal = self._journal(context)
+            records = journal.begin()
             checkpoint = BatchCheckpoint.of(event)
-            return self._work(context, ledger, given.recorded(ledger), entries, checkpoint, event["outcomes"])
+            return self._work(context, journal, inputs.recorded(journal), records, checkpoint, event["outcomes"])
 
     def on_kill(self) -> None:
         """Submit nothing more, and say what goes on being billed: the API has no way to cancel a video."""
@@ -213,16 +202,16 @@ class VeoVideoBatchOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOpe
         if self._run:
             self.log.warning(
                 "This task was killed. Up to %d videos go on being generated, and are billed: the API has no cancel.",
-                len(self._run.engine.in_flight),
+                len(self._run.engine.places.in_flight),
             )
             self._run.kill(AirflowException(KILLED))
 
     def _work(
         self,
         context: Context,
-        ledger: Ledger,
+        journal: BatchJournal,
         jobs: list[Job],
-        entries: dict[str, Entry],
+        records: dict[str, Submission],
         checkpoint: BatchCheckpoint,
         outcomes: Mapping[str, Any],
     ) -> dict[str, Any]:
@@ -230,34 +219,32 @@ class VeoVideoBatchOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOpe
         from airflow_provider_veo.batch.run import Run
 
         options = self._options(checkpoint.try_id)
-        entries = {key: entry.of_try(options.try_id) for key, entry in entries.items()}
+        records = {key: record.of_try(options.try_id) for key, record in records.items()}
         budget = Budget(self.hook.settings, options.max_cost)
-        budget.refuse_another_account(jobs, entries)
-        budget.begin(jobs, entries.values())
+        budget.begin(jobs, records.values())
         self._run = Run(
             jobs,
-            entries,
+            records,
             options,
             hook=self.hook,
-            ledger=ledger,
+            journal=journal,
             budget=budget,
             checkpoint=checkpoint,
-            store=lambda job, entry: self._store(context, job, entry),
+            store=lambda job, record: self._store(context, job, record),
             publish=lambda progress: self._publish(context, progress),
             log=self.log,
         )
         if self._killed:  # before there was anything to end
             raise AirflowException(KILLED)
-        self._run.go(outcomes)
-        engine = self._run.engine
-        must_wait = self.deferrable and bool(engine.in_flight or engine.has_more)
+        remaining = self._run.go(outcomes)
+        must_wait = self.deferrable and bool(remaining)
         self._run.tell(at_once=must_wait)
         if must_wait:
-            self._defer(self._run, options)
-        return self._finish(context, ledger, jobs, self._run, budget)
+            self._defer(self._run, remaining, options)
+        return self._finish(context, journal, jobs, self._run, budget)
 
-    def _store(self, context: Context, job: Job, entry: Entry) -> Mapping[str, Any]:
-        veo_task_id, url = str(entry.veo_task_id), (entry.video or {}).get("video_url")
+    def _store(self, context: Context, job: Job, record: Submission) -> Mapping[str, Any]:
+        veo_task_id, url = str(record.veo_task_id), (record.video or {}).get("video_url")
         destination = f"{self._folder_uri}/{VIDEOS}/{batch_file_name(job.key if job.named else None, veo_task_id)}"
         download = Download(self.hook, destination, _file_log)
         return download.run(context, url or download.url_of(veo_task_id), veo_task_id).to_dict()
@@ -269,14 +256,11 @@ class VeoVideoBatchOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOpe
     def _located(self, progress: Progress) -> dict[str, Any]:
         return {**progress.to_dict(), "folder": self._folder_uri}
 
-    def _defer(self, run: Run, options: Options) -> NoReturn:
+    def _defer(self, run: Run, remaining: Remaining, options: Options) -> NoReturn:
         from airflow_provider_veo.triggers import VeoVideoBatchTrigger
 
-        engine, checkpoint = run.engine, run.checkpoint
-        has_more = engine.has_more
-        # It was left in the queue though there is room: the relay wants nothing for a while.
-        is_paused = has_more and len(engine.in_flight) < self.max_in_flight
-        self.log.info("Waiting for %d videos without a worker", len(engine.in_flight))
+        checkpoint, has_more = run.checkpoint, remaining.has_more
+        self.log.info("Deferred: polling %d videos from the triggerer", remaining.in_flight)
         self.defer(
             trigger=VeoVideoBatchTrigger(
                 videos=run.watched,
@@ -285,9 +269,9 @@ class VeoVideoBatchOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOpe
                 poll_interval=self.poll_interval,
                 enough=options.enough_slots if has_more else 0,
                 linger=SECONDS_TO_SEE_A_VIDEO if has_more or self.download else None,
-                wake_at=(checkpoint.held_until or time.time() + PAUSE_SECONDS) if is_paused else None,
+                wake_at=remaining.wake_at,
                 requests_per_minute=self.requests_per_minute,
-                held_until=run.pace.held_until,
+                held_until=run.limiter.held_until,
                 refused_since=checkpoint.refused_since,
                 progress=self._located(run.progress),
                 told_at=run.told_at,
@@ -298,17 +282,18 @@ class VeoVideoBatchOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOpe
         )
         raise AssertionError  # defer never returns
 
-    def _finish(self, context: Context, ledger: Ledger, jobs: list[Job], run: Run, budget: Budget) -> dict[str, Any]:
+    def _finish(
+        self, context: Context, journal: BatchJournal, jobs: list[Job], run: Run, budget: Budget
+    ) -> dict[str, Any]:
         from airflow_provider_veo.batch.results import Results
 
         stopped = run.engine.stopped
         why = str(stopped) if stopped else None
-        results = Results(jobs, run.engine.entries, budget.account, download=self.download, stopped=why)
+        results = Results(jobs, run.engine.records, budget.account, download=self.download, stopped=why)
         ti = context["ti"]
         ti.xcom_push(key="progress", value=self._located(run.progress))
-        about = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
-        about["account"] = budget.account.name
-        short = results.write(self._folder, about, ledger.give_way_to_the_newer)
+        about = {**identity_of(ti), "try_number": ti.try_number, "account": budget.account.name}
+        short = results.write(self._folder, about, journal.give_way_to_the_newer)
         for job, stored in results.stored:
             self.report_lineage(job.body.get("images", ()), stored)
         self._say(results, short)
@@ -321,9 +306,9 @@ class VeoVideoBatchOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOpe
         self.log.info("%s", ", ".join(f"{name} {value}" for name, value in short.items()))
         for reason in results.reasons():
             self.log.warning("%s", reason)
-        for entry in results.orphans:
+        for record in results.orphans:
             self.log.warning(
-                "Video %s was accepted for job %s, which is no longer asked for", entry.veo_task_id, entry.key
+                "Video %s was accepted for job %s, which is no longer asked for", record.veo_task_id, record.key
             )
 
     def _fail(self, results: Results, short: Mapping[str, Any], stopped: VeoError | None) -> NoReturn:
@@ -338,11 +323,11 @@ class VeoVideoBatchOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOpe
             raise VeoDownloadError(f"{text}\nThe next try stores the files that are missing.")
         raise AirflowFailException(text)
 
-    def _given(self, context: Context) -> Any:
-        from airflow_provider_veo.batch.given import Given
+    def _input(self, context: Context) -> BatchInput:
+        from airflow_provider_veo.batch.inputs import BatchInput
         from airflow_provider_veo.batch.rendering import PromptRenderer, template_values
 
-        return Given(
+        return BatchInput(
             jobs=self.jobs,
             manifest=self.manifest,
             defaults={name: getattr(self, name) for name in _DEFAULTS},
@@ -373,26 +358,10 @@ class VeoVideoBatchOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOpe
     def _folder(self) -> ObjectStoragePath:
         return ObjectStoragePath(self._folder_uri)
 
-    def _ledger(self, context: Context) -> Ledger:
-        from airflow_provider_veo.batch.ledger import Ledger
+    def _journal(self, context: Context) -> BatchJournal:
+        from airflow_provider_veo.journal.batch_journal import BatchJournal
 
-        ti = context["ti"]
-        map_index = -1 if ti.map_index is None else ti.map_index
-        owner = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": map_index}
-        return Ledger(self._folder / JOURNAL, owner, self.log)
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Tell Airflow which failures no retry can mend."""
-        try:
-            yield
-        except VeoError as error:
-            if error.final:
-                raise AirflowFailException(str(error)) from error
-            raise
-        finally:
-            if "hook" in vars(self):
-                self.hook.close()
+        return BatchJournal(self._folder / JOURNAL, identity_of(context["ti"]), self.log)
 
     def _fail_on_mistakes(self, *, rendered: bool) -> None:
         mistakes = []
@@ -404,8 +373,7 @@ class VeoVideoBatchOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOpe
         mistakes += choice_mistakes("on_ambiguous_submit", self.on_ambiguous_submit, AMBIGUOUS)
         for name in (*_COUNTS, *_AMOUNTS):
             mistakes += self._number_mistakes(name, rendered=rendered)
-        if mistakes:
-            raise VeoValidationError(f"The arguments of task {self.task_id!r} are not valid.", mistakes)
+        self.refuse(mistakes)
 
     def _number_mistakes(self, name: str, *, rendered: bool) -> list[str]:
         whole = name in _COUNTS

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timezone
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, BaseOperator, conf
@@ -18,11 +18,10 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 from airflow_provider_veo.journal import UNPROTECTED, open_journal
 from airflow_provider_veo.links import VideoLink, failure_pushed
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number_mistakes
-from airflow_provider_veo.operators.files import Download, announce
 from airflow_provider_veo.operators.lineage import FileLineage
-from airflow_provider_veo.operators.mapped import RendersNoXComs
-from airflow_provider_veo.operators.returned import ReturnedFields
+from airflow_provider_veo.operators.storing import Download, announce
 from airflow_provider_veo.operators.submit import Submitter
+from airflow_provider_veo.operators.task import VeoTask
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoError,
@@ -32,32 +31,23 @@ from airflow_provider_veo.protocol import (
     coerce,
 )
 from airflow_provider_veo.protocol.errors import from_dict
+from airflow_provider_veo.protocol.payload import REQUEST_FIELDS, VideoRequest, literal_mistakes
 from airflow_provider_veo.protocol.text import shortened
 from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, raise_if_failed
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_veo.hooks import VeoHook
-    from airflow_provider_veo.journal import Journal
+    from airflow_provider_veo.journal import TaskJournal
     from airflow_provider_veo.operators.submit import Submitted
     from airflow_provider_veo.protocol import VideoTask
 
-_REQUEST_FIELDS = (
-    "prompt",
-    "model",
-    "images",
-    "aspect_ratio",
-    "enhance_prompt",
-    "enable_upsample",
-    "extra_body",
-)
 _ABOUT_THE_REQUEST = ("model", "prompt", "images", "aspect_ratio", "submitted_at", "cost")
 _IMAGE_CHARACTERS_PUSHED = 2048
 """An image may be a ``data:`` URI of megabytes: the metadata database is no place for it."""
 
 
-class VeoCreateVideoOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOperator):
+class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     """
     Submit a video to Veo, and return the id that the relay gave.
 
@@ -94,7 +84,7 @@ class VeoCreateVideoOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOp
         :class:`~airflow_provider_veo.operators.VeoDownloadVideoOperator`.
     """
 
-    template_fields: Sequence[str] = (*_REQUEST_FIELDS, "veo_conn_id", "existing_veo_task_id", "download_to")
+    template_fields: Sequence[str] = (*REQUEST_FIELDS, "veo_conn_id", "existing_veo_task_id", "download_to")
     template_ext: Sequence[str] = (".prompt", ".j2")
     template_fields_renderers = {"images": "json", "extra_body": "json"}  # noqa: RUF012  as Airflow declares it
     operator_extra_links = (VideoLink(),)
@@ -139,16 +129,8 @@ class VeoCreateVideoOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOp
         self.existing_veo_task_id = existing_veo_task_id
         self.download_to = download_to
         self._veo_task_id: str | None = None
-        if not getattr(self, "_BaseOperator__from_mapped", False):
-            # A mapped task is made anew in the worker, of values that were rendered: execute checks those.
+        if not self.is_from_mapped:  # else execute checks them
             self._fail_on_mistakes_in_the_dag_file()
-
-    @cached_property
-    def hook(self) -> VeoHook:
-        """The hook to the relay."""
-        from airflow_provider_veo.hooks import VeoHook
-
-        return VeoHook(self.veo_conn_id)
 
     def execute(self, context: Context) -> str:
         """Submit the video, or attach to the one that is given; wait for it if asked to."""
@@ -210,18 +192,15 @@ class VeoCreateVideoOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOp
         return not coerce.is_nothing(self.existing_veo_task_id)
 
     def _request(self) -> dict[str, Any]:
-        from airflow_provider_veo.protocol import payload
+        request, settings = VideoRequest.of(self), self.hook.settings
+        if coerce.is_nothing(request.model):
+            request = replace(request, model=settings.default_model)
+        return request.body(settings.catalog)
 
-        fields = {name: getattr(self, name) for name in _REQUEST_FIELDS}
-        settings = self.hook.settings
-        if coerce.is_nothing(fields["model"]):
-            fields["model"] = settings.default_model
-        return payload.build(**fields, catalog=settings.catalog)
-
-    def _submit(self, journal: Journal, context: Context) -> tuple[dict[str, Any], Submitted]:
+    def _submit(self, journal: TaskJournal, context: Context) -> tuple[dict[str, Any], Submitted]:
         """Return what was asked for, and the video: a new one, the one on record, or the one that is given."""
         if mistakes := self._download_mistakes():
-            raise VeoValidationError("Nothing was sent, nothing is paid.", mistakes)
+            raise VeoValidationError("The arguments are not valid. Nothing was sent or billed.", mistakes)
         if self.wait_for_completion and self.deferrable:
             from airflow_provider_veo.hooks.exchange import usable_proxy
 
@@ -243,7 +222,7 @@ class VeoCreateVideoOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOp
         return self._asked_for(request, submitted), submitted
 
     @contextmanager
-    def _failures(self, journal: Journal) -> Iterator[None]:
+    def _failures(self, journal: TaskJournal) -> Iterator[None]:
         """Decide which failures Airflow may retry: those that another try may mend, without paying again."""
         try:
             yield
@@ -255,7 +234,7 @@ class VeoCreateVideoOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOp
             text = str(error) if isinstance(error, VeoError) else f"{type(error).__name__}: {error}"
             raise AirflowFailException(f"{text}{self._advice(error, journal)}") from error
 
-    def _is_final(self, error: BaseException, journal: Journal) -> bool:
+    def _is_final(self, error: BaseException, journal: TaskJournal) -> bool:
         if isinstance(error, VeoError) and error.final:
             return True
         if journal.survives or self._is_attaching:
@@ -264,7 +243,7 @@ class VeoCreateVideoOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOp
             return False  # another submission is asked for, by retries and by on_ambiguous_submit='resubmit'
         return self._veo_task_id is not None or journal.read() is not None
 
-    def _advice(self, error: BaseException, journal: Journal) -> str:
+    def _advice(self, error: BaseException, journal: TaskJournal) -> str:
         if not self._veo_task_id or self._is_attaching:
             return ""
         if not journal.survives:
@@ -334,16 +313,13 @@ class VeoCreateVideoOperator(ReturnedFields, RendersNoXComs, FileLineage, BaseOp
         announce(context, self.outlets, stored)
 
     def _fail_on_mistakes_in_the_dag_file(self) -> None:
-        from airflow_provider_veo.protocol import payload
-
-        literals = {name: value for name in _REQUEST_FIELDS if self._is_literal(value := getattr(self, name))}
-        mistakes = payload.literal_mistakes(literals)
+        literals = {name: value for name in REQUEST_FIELDS if self._is_literal(value := getattr(self, name))}
+        mistakes = literal_mistakes(literals)
         mistakes += self._download_mistakes()
         mistakes += choice_mistakes("on_ambiguous_submit", self.on_ambiguous_submit, AMBIGUOUS)
         for name in ("poll_interval", "timeout"):
             mistakes += number_mistakes(name, getattr(self, name))
-        if mistakes:
-            raise VeoValidationError(f"The arguments of task {self.task_id!r} are not valid.", mistakes)
+        self.refuse(mistakes)
 
     def _download_mistakes(self) -> list[str]:
         if self.wait_for_completion or coerce.is_nothing(self.download_to):

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_veo import storage
 from airflow_provider_veo.links import VideoLink
 from airflow_provider_veo.operators.arguments import choice_mistakes, number_mistakes
-from airflow_provider_veo.operators.files import OVERWRITES, Download, announce
 from airflow_provider_veo.operators.lineage import FileLineage
-from airflow_provider_veo.operators.mapped import RendersNoXComs
-from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoValidationError, coerce
+from airflow_provider_veo.operators.storing import OVERWRITES, Download, announce
+from airflow_provider_veo.operators.task import VeoTask
+from airflow_provider_veo.protocol import VeoGenerationFailedError, VeoValidationError, coerce
+from airflow_provider_veo.protocol.video import veo_task_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_veo.hooks import VeoHook
-
 _SOURCES = ("veo_task_id", "video_url", "veo_video")
 
 
-class VeoDownloadVideoOperator(RendersNoXComs, FileLineage, BaseOperator):
+class VeoDownloadVideoOperator(VeoTask, FileLineage, BaseOperator):
     """
     Store the file of a video in local or object storage.
 
@@ -59,6 +57,7 @@ class VeoDownloadVideoOperator(RendersNoXComs, FileLineage, BaseOperator):
     template_fields_renderers = {"veo_video": "json"}  # noqa: RUF012  as Airflow declares it
     operator_extra_links = (VideoLink(),)
     ui_color = "#e8eaf6"
+    final_errors = (VeoGenerationFailedError,)
 
     def __init__(
         self,
@@ -84,27 +83,14 @@ class VeoDownloadVideoOperator(RendersNoXComs, FileLineage, BaseOperator):
         self.overwrite = overwrite
         self.max_bytes = max_bytes
         self.timeout = timeout
-        if not getattr(self, "_BaseOperator__from_mapped", False):
+        if not self.is_from_mapped:
             self._fail_on_mistakes()
-
-    @cached_property
-    def hook(self) -> VeoHook:
-        """The hook to the relay."""
-        from airflow_provider_veo.hooks import VeoHook
-
-        return VeoHook(self.veo_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Store the video, and return what is known of its file."""
-        try:
+        with self.talking_to_the_relay():
             self._fail_on_mistakes()
             stored = self._store(context)
-        except VeoError as error:
-            if error.final or isinstance(error, VeoGenerationFailedError):
-                raise AirflowFailException(str(error)) from error
-            raise
-        finally:
-            self.hook.close()
         self.report_lineage(self._images_asked_for(), stored)
         announce(context, self.outlets, stored)
         return stored
@@ -130,10 +116,8 @@ class VeoDownloadVideoOperator(RendersNoXComs, FileLineage, BaseOperator):
 
     def _source(self) -> tuple[str | None, str | None]:
         """Return the id of the video and its URL, as far as they are given."""
-        from airflow_provider_veo.triggers import the_id
-
         if not coerce.is_nothing(self.veo_task_id):
-            return the_id(self.veo_task_id), None
+            return veo_task_id_of(self.veo_task_id), None
         if not coerce.is_nothing(self.video_url):
             return None, str(self.video_url)
         video = coerce.mapping(self.veo_video)
@@ -141,7 +125,7 @@ class VeoDownloadVideoOperator(RendersNoXComs, FileLineage, BaseOperator):
             raise VeoValidationError(
                 "There is no video to store.", [f"veo_video: expected a veo_video dict, got {video!r:.200}"]
             )
-        return the_id(video), video.get("video_url")
+        return veo_task_id_of(video), video.get("video_url")
 
     def _fail_on_mistakes(self) -> None:
         mistakes = []
@@ -151,8 +135,7 @@ class VeoDownloadVideoOperator(RendersNoXComs, FileLineage, BaseOperator):
         if coerce.is_nothing(self.destination):
             mistakes.append("destination: expected the URI of a file, or of a folder that ends in /")
         mistakes += file_mistakes(self.overwrite, self.max_bytes, self.timeout)
-        if mistakes:
-            raise VeoValidationError(f"The arguments of task {self.task_id!r} are not valid.", mistakes)
+        self.refuse(mistakes)
 
 
 def file_mistakes(overwrite: Any, max_bytes: Any, timeout: Any) -> list[str]:

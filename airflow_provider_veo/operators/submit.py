@@ -1,17 +1,9 @@
-"""Submitting a video once, however often Airflow runs the task: what a try does about what an earlier one has done.
+"""
+Submit one video once, however often Airflow runs the task.
 
-=====================  ====================================================================================
-on record              then
-=====================  ====================================================================================
-nothing                it is submitted
-accepted, running      the task goes on with it
-accepted, succeeded    the task returns it; nothing is paid
-accepted, failed       it is submitted again: that is what this try was asked for
-accepted, 404 lasting  it is submitted again
-accepted, no answer    this try fails, and may be repeated; the record stays
-accepted, changed      the new request is submitted
-an intent only         nobody knows whether it was accepted: ``on_ambiguous_submit`` decides
-=====================  ====================================================================================
+What a try does about what an earlier one has submitted says :mod:`~airflow_provider_veo.journal.decision`. A video that
+was accepted is polled first: one that failed, or that the relay doesn't know any more, is submitted again, for that is
+what this try was asked for. Where the relay doesn't answer, this try fails, and the record stays.
 """
 
 from __future__ import annotations
@@ -20,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from airflow_provider_veo.journal import Submission
-from airflow_provider_veo.operators.signals import postponed_while
+from airflow_provider_veo.journal.decision import Action, Policy, decide
+from airflow_provider_veo.journal.signals import postponed_while
+from airflow_provider_veo.journal.submission import Wanted
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoError,
@@ -38,7 +32,7 @@ if TYPE_CHECKING:
     import tenacity
 
     from airflow_provider_veo.hooks import VeoHook
-    from airflow_provider_veo.journal import Journal
+    from airflow_provider_veo.journal import TaskJournal
 
 _PROMPT_CHARACTERS_LOGGED = 120
 _SECONDS_BETWEEN_404S = 5.0
@@ -66,7 +60,7 @@ class Submitter:
     """
 
     hook: VeoHook
-    journal: Journal
+    journal: TaskJournal
     on_ambiguous_submit: Literal["fail", "resubmit"]
     log: Logger
     try_number: int = 1
@@ -79,9 +73,15 @@ class Submitter:
         :raises VeoAmbiguousSubmitError: it may have been accepted, in this try or in an earlier one.
         :raises VeoError: of another kind: this try has sent nothing that was accepted.
         """
-        recorded = self.journal.read()
-        if recorded is not None and (found := self._recorded(recorded, self._submission(body))):
-            return found
+        recorded, wanted = self.journal.read(), Wanted(body, self.hook.settings.billed)
+        action = decide(recorded, wanted, self._policy)
+        if recorded is not None and action is Action.UNKNOWN:
+            raise self._unknown(recorded)
+        if recorded is not None and action is Action.POLL:
+            if (found := self._accepted(recorded, wanted)) is not None:
+                return found
+        elif recorded is not None:
+            self._say_why_it_is_submitted_again(recorded, self._submission(body))
         intent = self.journal.intend(self._submission(body), instead_of=recorded)
         with postponed_while(lambda: self.hook.is_answered):
             video = self._send(body, intent)
@@ -105,48 +105,54 @@ class Submitter:
         settings = self.hook.settings
         return Submission.of(body, account=settings.billed.name, try_number=self.try_number)
 
-    def _recorded(self, recorded: Submission, wanted: Submission) -> Submitted | None:
-        """Return the video on record where the task is to go on with it; ``None`` where it is to submit."""
-        if recorded.veo_task_id is None:
-            self._settle_the_unknown(recorded)
-            return None
-        if changes := recorded.changes_to(wanted):
-            self.log.warning(
-                "Video %s, on record since %s (try %d), is not what is asked for now, so the new request is submitted:"
-                "\n%s",
-                recorded.veo_task_id,
-                recorded.accepted_at,
-                recorded.try_number,
-                "\n".join(changes),
-            )
-            return None
-        return self._accepted(recorded, recorded.veo_task_id)
+    @property
+    def _policy(self) -> Policy:
+        return Policy(self.on_ambiguous_submit)
 
-    def _accepted(self, recorded: Submission, veo_task_id: str) -> Submitted | None:
+    def _accepted(self, recorded: Submission, wanted: Wanted) -> Submitted | None:
+        """Return the video on record; ``None`` where it is to be submitted again."""
         self.log.info(
-            "Video %s is on record since %s (try %d): asking the relay for it",
-            veo_task_id,
+            "Video %s is on record since %s (try %d): polling the relay for it",
+            recorded.veo_task_id,
             recorded.accepted_at,
             recorded.try_number,
         )
-        video = self._ask(veo_task_id)
+        video = self._poll(str(recorded.veo_task_id))
         if video is None:
-            self.log.warning("The relay doesn't know video %s any more: submitting it again", veo_task_id)
+            self.log.warning("The relay doesn't know video %s any more: submitting it again", recorded.veo_task_id)
             return None
-        if video.state == "failed":
+        known = recorded.ended(video) if video.state != "running" else recorded
+        if decide(known, wanted, self._policy) is Action.SUBMIT:
             self.log.warning("Video %s could not be generated (%s): submitting it again", video.id, video.error)
             return None
         self.log.info(
-            "Going on with video %s, status %s: nothing is submitted, nothing is paid. To make a new one instead, "
-            "remove the record (%s), and clear this task.",
+            "Continuing with video %s, status %s: nothing is submitted or billed. To make a new one instead, remove "
+            "the record (%s), and clear this task.",
             video.id,
             video.status,
             self.journal.where,
         )
         return Submitted(video, recorded.submitted)
 
-    def _ask(self, veo_task_id: str) -> VideoTask | None:
-        """Ask for a video; ``None`` where the relay doesn't know it, and that lasts."""
+    def _say_why_it_is_submitted_again(self, recorded: Submission, wanted: Submission) -> None:
+        if recorded.veo_task_id is None:
+            self.log.warning(
+                "Try %d of this task began to submit a video at %s, and it can't be known what became of it. "
+                "on_ambiguous_submit is 'resubmit': it is submitted again, and may be billed twice.",
+                recorded.try_number,
+                recorded.intended_at,
+            )
+            return
+        self.log.warning(
+            "Video %s, on record since %s (try %d), is not what is asked for now, so the new request is submitted:\n%s",
+            recorded.veo_task_id,
+            recorded.accepted_at,
+            recorded.try_number,
+            "\n".join(recorded.changes_to(wanted)),
+        )
+
+    def _poll(self, veo_task_id: str) -> VideoTask | None:
+        """Poll for a video; ``None`` where the relay doesn't know it, and that lasts."""
         import tenacity
 
         retrying = tenacity.Retrying(
@@ -201,19 +207,12 @@ class Submitter:
                 error,
             )
 
-    def _settle_the_unknown(self, intent: Submission) -> None:
-        if self.on_ambiguous_submit == "fail":
-            raise VeoAmbiguousSubmitError(
-                f"Try {intent.try_number} of this task began to submit a video at {intent.intended_at}, and what "
-                f"became of it is not on record: the process ended, or the relay's answer was lost. It can't be known "
-                f"whether the request was accepted: the video may be generated and billed. Look for it at the relay.\n"
-                f"{self._ways_on(intent)}"
-            )
-        self.log.warning(
-            "Try %d of this task began to submit a video at %s, and what became of it can't be known. "
-            "on_ambiguous_submit is 'resubmit': it is submitted again, and may be paid for twice.",
-            intent.try_number,
-            intent.intended_at,
+    def _unknown(self, intent: Submission) -> VeoAmbiguousSubmitError:
+        return VeoAmbiguousSubmitError(
+            f"Try {intent.try_number} of this task began to submit a video at {intent.intended_at}, and what became of "
+            "it is not on record: the process ended, or the relay's answer was lost. It can't be known whether the "
+            "request was accepted: the video may be generated and billed. Look for it at the relay.\n"
+            f"{self._ways_on(intent)}"
         )
 
     def _ways_on(self, intent: Submission) -> str:

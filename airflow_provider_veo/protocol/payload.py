@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,28 +27,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NOTHING_SENT = "The request for a video is not valid. Nothing was sent, nothing is paid."
+_NOTHING_SENT = "The request for a video is not valid. Nothing was sent or billed."
 _LATIN_LETTER = re.compile(r"[A-Za-zÀ-ɏ]")
 
 
-def build(
-    prompt: Any,
-    model: Any,
-    images: Any = None,
-    aspect_ratio: Any = "16:9",
-    enhance_prompt: Any = True,
-    enable_upsample: Any = False,
-    extra_body: Any = None,
-    *,
-    catalog: Mapping[str, VeoModel] = CATALOG,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class VideoRequest:
     """
-    Build the body of a create request.
+    What a video is to be made of, as an operator or a row of a batch has it: every template is rendered.
 
     Strings that come out of templates become what they mean: ``"True"`` a boolean, ``"['https://…']"`` a list.
 
     :param prompt: what the video shows. Veo reads English; ``enhance_prompt`` translates (seed).
-    :param model: name of a model in ``catalog``.
+    :param model: name of a model in the catalog.
     :param images: http(s) URLs or ``data:image/…;base64,`` URIs: a sequence, a string holding a JSON or Python list,
         or a single one. ``None``, ``""``, ``"None"`` and ``[]`` mean no images. How many are allowed, and what they
         mean, depends on the model.
@@ -55,26 +47,47 @@ def build(
     :param enhance_prompt: let the relay rewrite the prompt, and translate it to English.
     :param enable_upsample: ask for the upsampled file. A JSON boolean, as in the seed's examples.
     :param extra_body: more fields for relays that take them. It can't override the fields above.
-    :param catalog: the models to choose from.
-    :raises VeoValidationError: naming every mistake at once.
     """
-    given = {
-        "prompt": prompt,
-        "model": model,
-        "images": images,
-        "enhance_prompt": enhance_prompt,
-        "enable_upsample": enable_upsample,
-        "aspect_ratio": aspect_ratio,
-    }
-    fields = {name: _COERCIONS[name](value) for name, value in given.items()}
-    if fields["images"] is None:
-        del fields["images"]
-    extra, mistakes = coerce.extra_body(extra_body)
-    overriding = [name for name in extra if name in given]
-    mistakes += [f"extra_body: {name!r} is an argument of its own, and can't be overridden" for name in overriding]
-    body = {**{name: value for name, value in extra.items() if name not in overriding}, **fields}
-    check(body, catalog=catalog, mistakes=mistakes)
-    return body
+
+    prompt: Any
+    model: Any = None
+    images: Any = None
+    aspect_ratio: Any = "16:9"
+    enhance_prompt: Any = True
+    enable_upsample: Any = False
+    extra_body: Any = None
+
+    @classmethod
+    def of(cls, operator: Any) -> VideoRequest:
+        """Take the request of an operator, whose attributes have the same names."""
+        return cls(**{name: getattr(operator, name) for name in REQUEST_FIELDS})
+
+    def body(self, catalog: Mapping[str, VeoModel] = CATALOG) -> dict[str, Any]:
+        """
+        Return the validated body of the create request.
+
+        :param catalog: the models to choose from.
+        :raises VeoValidationError: naming every mistake at once.
+        """
+        meant = {name: _COERCIONS[name](getattr(self, name)) for name in _SENT}
+        if meant["images"] is None:
+            del meant["images"]
+        extra, mistakes = coerce.extra_body(self.extra_body)
+        overriding = [name for name in extra if name in _SENT]
+        mistakes += [f"extra_body: {name!r} is an argument of its own, and can't be overridden" for name in overriding]
+        body = {**{name: value for name, value in extra.items() if name not in overriding}, **meant}
+        check(body, catalog=catalog, mistakes=mistakes)
+        return body
+
+
+REQUEST_FIELDS = tuple(each.name for each in fields(VideoRequest))
+"""The fields of a request, called as the arguments of ``VeoCreateVideoOperator`` and the columns of a manifest."""
+_SENT = ("prompt", "model", "images", "enhance_prompt", "enable_upsample", "aspect_ratio")
+
+
+def build(*given: Any, catalog: Mapping[str, VeoModel] = CATALOG, **named: Any) -> dict[str, Any]:
+    """Return the validated body of a :class:`VideoRequest` with these fields."""
+    return VideoRequest(*given, **named).body(catalog)
 
 
 def check(body: Mapping[str, Any], *, catalog: Mapping[str, VeoModel] = CATALOG, mistakes: Sequence[str] = ()) -> None:

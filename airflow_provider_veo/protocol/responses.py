@@ -200,14 +200,14 @@ def _error(
     unusable_id: str | None = None,
 ) -> VeoError:
     happened = f"Tried to {attempt}, and the relay answered {answer.describe()}."
-    next_step = _NEXT_AFTER_A_REDIRECT if 300 <= answer.status < 400 else _NEXT[kind]
+    decide = _NEXT_AFTER_A_REDIRECT if 300 <= answer.status < 400 else _NEXT[kind]
     if unusable_id:
         happened = (
             f"Tried to {attempt}, and the relay answered HTTP {answer.status} with an id that can't be used: it "
             f"{unusable_id}. The answer begins with “{answer.excerpt}”."
         )
     return kind(
-        f"{happened}\n{next_step}",
+        f"{happened}\n{decide}",
         status_code=answer.status,
         code=answer.code,
         request_id=answer.request_id,

@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_veo.protocol import coerce
 from airflow_provider_veo.protocol.envelope import scalar, without_keys
+from airflow_provider_veo.protocol.errors import VeoValidationError
 from airflow_provider_veo.protocol.text import cleaned, reveals, shortened, storable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-State = Literal["running", "succeeded", "failed"]
+VideoState = Literal["running", "succeeded", "failed"]
 
-STATES: Mapping[str, State] = {
+STATES: Mapping[str, VideoState] = {
     **dict.fromkeys(
         (
             "pending",
@@ -66,7 +68,7 @@ class VideoTask:
     """The id that ``create`` returned: the only one that can be asked for."""
     model: str | None = None
     """The model, where the relay names it or the id begins with it."""
-    state: State = "running"
+    state: VideoState = "running"
     """What the status means."""
     status: str | None = None
     """The relay's own word; ``None`` where it said none."""
@@ -238,3 +240,19 @@ def _moment(value: Any) -> datetime | None:
         return datetime.fromtimestamp(seconds, tz=timezone.utc) if math.isfinite(number) else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def veo_task_id_of(given: Any) -> str:
+    """
+    Return the id in what an upstream task pushed: the id itself, or a ``veo_video`` dict, or either as a string.
+
+    :raises VeoValidationError: there is none.
+    """
+    meant = coerce.mapping(given)
+    found = meant.get("id") if isinstance(meant, dict) else meant
+    if coerce.is_nothing(found) or not isinstance(found, (str, int)):
+        raise VeoValidationError(
+            "There is no video to wait for.",
+            [f"veo_task_id: expected the id that create returned, or its veo_video, got {given!r:.200}"],
+        )
+    return str(found)

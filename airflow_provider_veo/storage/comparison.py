@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import IO, TYPE_CHECKING
 
+from airflow_provider_veo.files.sinks import Sink
 from airflow_provider_veo.storage.media import Inspector, NotVideoError
 from airflow_provider_veo.storage.order import Received
-from airflow_provider_veo.storage.sinks import Sink
 
 if TYPE_CHECKING:
-    from airflow_provider_veo.storage.digests import Digests
+    from airflow_provider_veo.files.digests import Digests
 
 _CHUNK_BYTES = 1024 * 1024
 

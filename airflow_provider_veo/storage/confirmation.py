@@ -6,7 +6,7 @@ import enum
 import re
 from typing import TYPE_CHECKING
 
-from airflow_provider_veo.transport import TRANSPORT_ERRORS
+from airflow_provider_veo.net.session import TRANSPORT_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

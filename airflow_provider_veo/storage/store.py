@@ -10,13 +10,14 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_veo.files import remote
+from airflow_provider_veo.files.sinks import BusyError, Sink, open_sink
 from airflow_provider_veo.protocol import VeoDownloadError, VeoDownloadRefusedError, VeoError, envelope
 from airflow_provider_veo.protocol.text import first_line
-from airflow_provider_veo.storage import DEFAULT_MAX_BYTES, DEFAULT_TIMEOUT, remote
+from airflow_provider_veo.storage import DEFAULT_MAX_BYTES, DEFAULT_TIMEOUT
 from airflow_provider_veo.storage.comparison import Comparison, DifferentError, SameError
 from airflow_provider_veo.storage.order import Order, Received
 from airflow_provider_veo.storage.picture import Picture, probe
-from airflow_provider_veo.storage.sinks import BusyError, Sink, open_sink
 from airflow_provider_veo.storage.transfer import Transfer
 from airflow_provider_veo.storage.web import Web, shown
 

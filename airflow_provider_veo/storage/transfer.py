@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, NoReturn
 
 import tenacity
 
+from airflow_provider_veo.files.digests import Digests
+from airflow_provider_veo.net.session import TRANSPORT_ERRORS
 from airflow_provider_veo.protocol import VeoDownloadError, VeoDownloadRefusedError, VeoError, envelope
 from airflow_provider_veo.protocol.text import first_line
 from airflow_provider_veo.storage.confirmation import Evidence, announced, evidence
-from airflow_provider_veo.storage.digests import Digests
 from airflow_provider_veo.storage.media import Inspector, NotVideoError
 from airflow_provider_veo.storage.order import Received
 from airflow_provider_veo.storage.web import UrlRefusedError, shown
-from airflow_provider_veo.transport import TRANSPORT_ERRORS
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
+    from airflow_provider_veo.files.sinks import Sink
     from airflow_provider_veo.storage.order import Order
-    from airflow_provider_veo.storage.sinks import Sink
     from airflow_provider_veo.storage.web import Answer, Web
 
 MAX_TRIES = 5
@@ -180,7 +180,7 @@ class Transfer:
         raise self._error(came, "The host does not send the file.", status=status)
 
     def _get_fresh_url(self, came: str, status: int | None) -> NoReturn:
-        """Ask the relay where the file is now: URLs expire."""
+        """Poll the relay where the file is now: URLs expire."""
         if self._fresh_urls_left and self._order.fresh_url:
             self._fresh_urls_left -= 1
             fresh = self._order.fresh_url()
@@ -281,7 +281,7 @@ class Transfer:
         return Received(self._size, self._sha256.hexdigest(), container, verified=is_sure or self._confirm())
 
     def _confirm(self) -> bool:
-        """Ask the host whether there is more of a file whose end nothing tells; return whether it answers that."""
+        """Poll the host whether there is more of a file whose end nothing tells; return whether it answers that."""
         found = Evidence.NONE
         with contextlib.suppress(_Again, UrlRefusedError):
             # Without If-Range: a host that does not know it would send everything.

@@ -22,8 +22,8 @@ from airflow_provider_veo import connection
 from airflow_provider_veo.compat import mask_secret
 from airflow_provider_veo.net.adapter import Deadline, GuardedAdapter
 from airflow_provider_veo.net.addresses import METADATA, Policy, same_host
+from airflow_provider_veo.net.session import TRANSPORT_ERRORS, Bearer, Session
 from airflow_provider_veo.protocol import envelope
-from airflow_provider_veo.transport import TRANSPORT_ERRORS, Bearer, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

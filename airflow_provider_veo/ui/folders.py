@@ -13,9 +13,9 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_veo.batch import given
-from airflow_provider_veo.batch.ledger import Ledger
+from airflow_provider_veo.batch import inputs
 from airflow_provider_veo.batch.results import RESULTS, SUMMARY, Results
+from airflow_provider_veo.journal.batch_journal import BatchJournal
 from airflow_provider_veo.operators.batch import JOURNAL, VIDEOS
 from airflow_provider_veo.ui import lines
 from airflow_provider_veo.ui.opening import UnreadableError, folder_path, open_file
@@ -143,8 +143,8 @@ class Folder:
 
     def _recorded(self) -> bytes:
         """Return what is on record of the batch's jobs, as rows of its results."""
-        ledger = Ledger(self._journal(), self._owner, log)
-        rows = Results(given.recorded(ledger), ledger.read(), None, download=True).rows()
+        journal = BatchJournal(self._journal(), self._owner, log)
+        rows = Results(inputs.recorded(journal), journal.read(), None, download=True).rows()
         return b"".join(f"{json.dumps(row)}\n".encode() for row in rows)
 
     def _journal(self) -> ObjectStoragePath:

@@ -14,8 +14,8 @@ from typing import IO, TYPE_CHECKING
 from airflow.models.connection import Connection
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_veo.local_files import is_local
-from airflow_provider_veo.storage import remote
+from airflow_provider_veo.files import remote
+from airflow_provider_veo.files.local import is_local
 from airflow_provider_veo.ui.access import LOCAL
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.conftest import CANARY
-from tests.test_provider import FIELDS
+from tests.unit.test_provider import FIELDS
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 _BATCH = "airflow_provider_veo.batch"
 _OPERATOR = "airflow_provider_veo.operators.batch:VeoVideoBatchOperator"
-_LEDGER = f"{_BATCH}.ledger:Ledger"
-_SCRIBE = f"{_BATCH}.scribe:Scribe"
+_BATCH_JOURNAL = "airflow_provider_veo.journal.batch_journal:BatchJournal"
+_WRITER = "airflow_provider_veo.journal.writer:JournalWriter"
 _ENGINE = f"{_BATCH}.engine:Engine"
 _RUN = f"{_BATCH}.run:Run"
 _RESULTS = f"{_BATCH}.results:Results"
 _CREATE = "airflow_provider_veo.hooks.batch:VeoBatchHook.create_video"
-_WRITE = "airflow_provider_veo.storage.whole:write"
+_WRITE = "airflow_provider_veo.files.atomic:write"
 _STORE = "airflow_provider_veo.storage.store:store_video"
-_GIVE_WAY = f"{_LEDGER}.give_way_to_the_newer"
+_GIVE_WAY = f"{_BATCH_JOURNAL}.give_way_to_the_newer"
 _ANSWER = "aiohttp.client_reqrep:ClientResponse.start"
 """Called when a request is on its way, to wait for its answer."""
 
@@ -45,32 +45,36 @@ def _around(function: str, **more: str) -> tuple[Point, Point]:
 
 
 BEFORE_ANY_INTENT = {
-    "at the claim": Place(_around(f"{_LEDGER}.begin")),
-    "keeping the jobs": Place(_around(f"{_BATCH}.given:settled")),
+    "at the claim": Place(_around(f"{_BATCH_JOURNAL}.begin")),
+    "keeping the jobs": Place(_around(f"{_BATCH}.inputs:settled")),
     "on resuming": Place((Point(f"{_OPERATOR}.execute_complete"),)),
 }
 AROUND_THE_SUBMIT = {
-    "before the intents": Place((Point(f"{_LEDGER}.intend"),), 4),
-    "writing the intents": Place(_around(_WRITE, after=f"{_LEDGER}.intend"), 8),
-    "giving way": Place(_around(_GIVE_WAY, after=f"{_LEDGER}.intend"), 4),
-    "between intents and send": Place((Point(f"{_LEDGER}.intend", "return"),), 4),
+    "before the intents": Place((Point(f"{_BATCH_JOURNAL}.intend"),), 4),
+    "writing the intents": Place(_around(_WRITE, after=f"{_BATCH_JOURNAL}.intend"), 8),
+    "giving way": Place(_around(_GIVE_WAY, after=f"{_BATCH_JOURNAL}.intend"), 4),
+    "between intents and send": Place((Point(f"{_BATCH_JOURNAL}.intend", "return"),), 4),
     "while sending": Place((Point(_CREATE),), 60),
     "after the send, before the answer": Place((Point(_ANSWER, after=_CREATE),), 40),
     "after the answer, before the record": Place(
         (
             Point("airflow_provider_veo.protocol.responses:parse_create", "result"),
             *_around(f"{_ENGINE}._accepted"),
-            Point(f"{_BATCH}.entry:Entry.accepted", "return"),
+            Point("airflow_provider_veo.journal.submission:Submission.accepted", "return"),
         ),
         45,
     ),
     "at the record": Place(
-        (*_around(f"{_LEDGER}.write", after=f"{_ENGINE}._accepted"), *_around(_WRITE, after=f"{_ENGINE}._accepted")), 6
+        (
+            *_around(f"{_BATCH_JOURNAL}.write", after=f"{_ENGINE}._accepted"),
+            *_around(_WRITE, after=f"{_ENGINE}._accepted"),
+        ),
+        6,
     ),
-    "in the scribe": Place((*_around(f"{_SCRIBE}._write_group"), *_around(f"{_SCRIBE}._settle")), 8),
-    "anywhere around the submit": Place((Point(after=f"{_LEDGER}.intend"),), 30_000),
+    "in the writer": Place((*_around(f"{_WRITER}._write_group"), *_around(f"{_WRITER}._settle")), 8),
+    "anywhere around the submit": Place((Point(after=f"{_BATCH_JOURNAL}.intend"),), 30_000),
 }
-ANYWHERE = {"anywhere in execute": Place((Point(after=f"{_OPERATOR}._ledger"),), 60_000)}
+ANYWHERE = {"anywhere in execute": Place((Point(after=f"{_OPERATOR}._journal"),), 60_000)}
 IN_THE_WAIT = {
     "in the wait": Place(
         (Point("airflow_provider_veo.protocol.waiting:Wait.seconds_to_next"), Point(f"{_ENGINE}._ended")), 45
@@ -90,9 +94,9 @@ DOWNLOADS = {IN_THE_DOWNLOAD: Place((*_around(_STORE), Point(after=_STORE)), 40)
 TIDYING = {
     "tidying the journal": Place(
         (
-            *_around(f"{_LEDGER}._tidy"),
-            Point(f"{_LEDGER}.write", "return", after=f"{_LEDGER}._tidy"),
-            Point("fsspec.implementations.local:LocalFileSystem.rm_file", after=f"{_LEDGER}._tidy"),
+            *_around(f"{_BATCH_JOURNAL}._tidy"),
+            Point(f"{_BATCH_JOURNAL}.write", "return", after=f"{_BATCH_JOURNAL}._tidy"),
+            Point("fsspec.implementations.local:LocalFileSystem.rm_file", after=f"{_BATCH_JOURNAL}._tidy"),
         )
     )
 }
@@ -115,12 +119,12 @@ HARMLESS = {*BEFORE_ANY_INTENT, *WHEN_ALL_IS_ON_RECORD, *BEFORE_DEFERRING, *TIDY
 """Where nothing is on its way: who dies there leaves nothing unknown."""
 
 FREEZES = (
-    ("at the claim", Point(f"{_LEDGER}.begin")),
-    ("between intents and send", Point(f"{_LEDGER}.intend", "return")),
-    ("keeping the jobs", Point(f"{_BATCH}.given:settled")),
-    ("at the claim", Point(f"{_LEDGER}.begin", "return")),
+    ("at the claim", Point(f"{_BATCH_JOURNAL}.begin")),
+    ("between intents and send", Point(f"{_BATCH_JOURNAL}.intend", "return")),
+    ("keeping the jobs", Point(f"{_BATCH}.inputs:settled")),
+    ("at the claim", Point(f"{_BATCH_JOURNAL}.begin", "return")),
     ("before the results", Point(f"{_RESULTS}.write")),
-    ("keeping the jobs", Point(_WRITE, after=f"{_BATCH}.given:settled")),
+    ("keeping the jobs", Point(_WRITE, after=f"{_BATCH}.inputs:settled")),
     (IN_THE_DOWNLOAD, Point(_STORE, nth=3)),
     ("between results and summary", Point(_WRITE, "return", after=f"{_RESULTS}.write")),
     ("before deferring", Point(f"{_OPERATOR}._defer")),

@@ -69,9 +69,9 @@ def arm(seed: str, try_number: int, strike: Strike | None, *, threads: bool = Fa
 
 def write_down(path: str, seed: str, try_number: int, name: str, manner: str) -> None:
     """Add a strike to the file, in one write: many processes do."""
-    entry = {"seed": seed, "try": try_number, "point": name, "manner": manner, "time": time.time()}
+    record = {"seed": seed, "try": try_number, "point": name, "manner": manner, "time": time.time()}
     with open(path, "ab", buffering=0) as file:
-        file.write(json.dumps(entry).encode() + b"\n")
+        file.write(json.dumps(record).encode() + b"\n")
 
 
 def strikes(path: Path) -> list[dict]:

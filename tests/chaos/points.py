@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import product
 from typing import NamedTuple
 
-_JOURNAL = "airflow_provider_veo.journal:Journal"
+_JOURNAL = "airflow_provider_veo.journal:TaskJournal"
 _HOOK = "airflow_provider_veo.hooks.sync:VeoHook"
 _OPERATOR = "airflow_provider_veo.operators.create:VeoCreateVideoOperator"
 ANSWER = "urllib3.connection:HTTPConnection.getresponse"

@@ -2,7 +2,7 @@
 An object storage in the memory of a process of its own, to which the tasks' processes talk.
 
 fsspec's ``memory://`` ends with its process, and takes what it keeps with it. Here Airflow is told of another file
-system for that scheme, by what a provider package would have: an entry point, and a module with ``schemes`` and
+system for that scheme, by what a provider package would have: an record point, and a module with ``schemes`` and
 ``get_fs`` (this one).
 """
 

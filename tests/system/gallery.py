@@ -82,7 +82,7 @@ class Session(requests.Session):
 @contextlib.contextmanager
 def gallery(migrated_home: Path, home: Path) -> Iterator[SimpleNamespace]:
     """Run it."""
-    from tests.storage import s3
+    from tests.unit.storage import s3
 
     shutil.copytree(migrated_home, home)
     secrets = home / "secrets.txt"

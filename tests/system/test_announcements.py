@@ -11,9 +11,9 @@ import pytest
 
 from airflow_provider_veo import sandbox
 from tests.conftest import CANARY
-from tests.storage import s3
 from tests.system.conftest import DAGS, PROJECT, make_airflow
 from tests.system.services import Services
+from tests.unit.storage import s3
 
 LINKED = ("slow_create", "slow_deferred", "slow_decorated", "store")
 FAULTS = (

@@ -20,9 +20,9 @@ import pytest
 from airflow_provider_veo import sandbox
 from tests.airflow_lines import ASSET, LINE, NEWEST
 from tests.conftest import CANARY
-from tests.protocol.test_payload import SEED_REQUEST
 from tests.system.conftest import PROJECT, make_airflow
 from tests.system.services import SERVICES, Services
+from tests.unit.protocol.test_payload import SEED_REQUEST
 
 README = PROJECT / "README.md"
 RUNS = RUN, FAILS = ("night", "fails")

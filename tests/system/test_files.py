@@ -15,10 +15,10 @@ import requests
 
 from airflow_provider_veo import sandbox
 from tests.conftest import CANARY
-from tests.protocol.test_payload import SEED_REQUEST
-from tests.storage import s3
 from tests.system.conftest import DAGS, make_airflow
 from tests.system.test_create_operator import Outcome
+from tests.unit.protocol.test_payload import SEED_REQUEST
+from tests.unit.storage import s3
 
 DAG_ID = "veo_files"
 FAULTS = (

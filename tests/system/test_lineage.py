@@ -11,8 +11,8 @@ import pytest
 
 from airflow_provider_veo import sandbox
 from tests.conftest import CANARY
-from tests.storage import s3
 from tests.system.conftest import DAGS, make_airflow
+from tests.unit.storage import s3
 
 pytest.importorskip("airflow.providers.openlineage")
 

@@ -18,11 +18,11 @@ ROOTS = json.loads(os.environ.get("VEO_CHAOS_BATCHES_ROOTS", "{}"))
 
 def arm(context) -> None:
     """Look up the plan of this batch, and arm the killer with it."""
-    from airflow_provider_veo.batch import ledger
+    from airflow_provider_veo.journal import batch_journal
 
     run, number = batch(seed_in(context["ti"].task.result_path)), context["ti"].try_number
     if run.tidies:
-        ledger.MAX_FILES = FEW_FILES
+        batch_journal.MAX_FILES = FEW_FILES
     killer.arm(run.seed, number, run.strikes.get(number), threads=True)
 
 

@@ -1,0 +1,1 @@
+"""Polling the relay for videos, no faster than it may be polled."""

@@ -1,0 +1,82 @@
+"""Polling for a video from an event loop, until it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from typing import TYPE_CHECKING
+
+from airflow_provider_veo.protocol import VeoError, VeoRateLimitError
+from airflow_provider_veo.protocol.waiting import log_answer, log_no_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from logging import Logger
+
+    from airflow_provider_veo.polling.rate_limiter import RateLimiter
+    from airflow_provider_veo.protocol import VideoTask
+    from airflow_provider_veo.protocol.waiting import Wait
+
+    Poll = Callable[[str], Awaitable[VideoTask]]
+    """Polls once for a video, by its id."""
+
+TICK_SECONDS = 0.25
+"""Polls are sent at multiples of this many seconds, up to that much later than they are due."""
+
+POLLS_AT_ONCE = 20
+"""The maximum of polls that share a rate limiter and are being sent."""
+
+
+async def poll_until_ready(wait: Wait, poll: Poll, log: Logger | None = None, tick: float = TICK_SECONDS) -> VideoTask:
+    """
+    Poll for a video until it is there, as its :class:`~airflow_provider_veo.protocol.waiting.Wait` says.
+
+    :param wait: the wait.
+    :param poll: polls once.
+    :param log: is told each new status; ``None`` where thousands are waited for.
+    :param tick: polls are sent at multiples of this many seconds.
+    :raises VeoError: polling again is of no use.
+    """
+    await _sleep(wait.seconds_to_first(time.time(), random.random()), tick)  # noqa: S311  it spreads, it hides nothing
+    while True:
+        before = wait.last
+        try:
+            video = await poll(wait.veo_task_id)
+        except VeoError as error:
+            if log and wait.trouble is None:
+                log_no_answer(log, wait.veo_task_id, error)
+            wait.got_no_answer(error, time.time())
+        else:
+            if log:
+                log_answer(log, before, video)
+            if wait.answered(video):
+                return video
+        await _sleep(wait.seconds_to_next(time.time(), random.random()), tick)  # noqa: S311
+
+
+def rate_limited(limiter: RateLimiter, poll: Poll) -> Poll:
+    """Return what polls as the rate limiter allows, and slows it down where the relay says so."""
+    # Without it, what waits for a socket would go out after the relay has asked for silence.
+    sockets = asyncio.Semaphore(POLLS_AT_ONCE)
+
+    async def poll_in_turn(veo_task_id: str) -> VideoTask:
+        async with sockets:
+            await limiter.turn_to_poll()
+            sent_at = time.monotonic()
+            try:
+                video = await poll(veo_task_id)
+            except VeoRateLimitError as error:
+                limiter.slow_down(sent_at, error.retry_after)
+                raise
+            limiter.went_well(sent_at)
+            return video
+
+    return poll_in_turn
+
+
+async def _sleep(seconds: float, tick: float) -> None:
+    """Sleep until the next tick after so many seconds: waits that are due together then wake the loop only once."""
+    now = asyncio.get_running_loop().time()
+    await asyncio.sleep(math.ceil((now + seconds) / tick) * tick - now)

@@ -1,0 +1,151 @@
+"""What is done for a job, by what is on record of it: the whole table."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from airflow_provider_veo.batch.options import Options
+from airflow_provider_veo.connection import Account
+from airflow_provider_veo.journal.decision import Action, Policy, decide
+from airflow_provider_veo.journal.submission import (
+    ACCEPTED,
+    FAILED,
+    INTENDED,
+    REFUSED,
+    STORED,
+    SUCCEEDED,
+    UNSENT,
+    Submission,
+    Wanted,
+)
+from airflow_provider_veo.protocol import VeoTimeoutError
+from tests.unit.batch.conftest import ACCOUNT, accepted, intended, job, video, wanted
+
+PAID = (ACCEPTED, FAILED, SUCCEEDED, STORED)
+
+
+def on_record(state, attempt=1, prompt=None, trouble=False):
+    record = dataclasses.replace(intended(prompt=prompt), state=state, attempt=attempt)
+    record = dataclasses.replace(record, veo_task_id="veo3:1") if state in PAID else record
+    return record.given_up(VeoTimeoutError("too late"), "1") if trouble else record
+
+
+def step(record, asked=None, account=ACCOUNT, **options):
+    return decide(record, wanted(asked or job(), account), Options(**options).policy)
+
+
+RESUBMIT = {"on_ambiguous_submit": "resubmit"}
+TABLE = [
+    # on record, options, the same request, another request
+    (None, {}, Action.SUBMIT, Action.SUBMIT),
+    (on_record(UNSENT), {}, Action.SUBMIT, Action.SUBMIT),
+    (on_record(INTENDED), {}, Action.UNKNOWN, Action.UNKNOWN),
+    (on_record(INTENDED), RESUBMIT, Action.SUBMIT, Action.SUBMIT),
+    (on_record(REFUSED), {}, Action.SUBMIT, Action.SUBMIT),
+    (on_record(REFUSED, trouble=True), {}, Action.NOTHING, Action.NOTHING),
+    (on_record(ACCEPTED), {}, Action.POLL, Action.SUBMIT),
+    (on_record(FAILED), {}, Action.NOTHING, Action.SUBMIT),
+    (on_record(FAILED), {"attempts_per_video": 2}, Action.SUBMIT, Action.SUBMIT),
+    (on_record(FAILED, attempt=2), {"attempts_per_video": 2}, Action.NOTHING, Action.SUBMIT),
+    (on_record(FAILED, attempt=3), {"attempts_per_video": 2}, Action.NOTHING, Action.SUBMIT),
+    (on_record(SUCCEEDED), {}, Action.STORE, Action.SUBMIT),
+    (on_record(SUCCEEDED), {"download": False}, Action.NOTHING, Action.SUBMIT),
+    (on_record(STORED), {}, Action.NOTHING, Action.SUBMIT),
+    (on_record(STORED), {"attempts_per_video": 9, **RESUBMIT}, Action.NOTHING, Action.SUBMIT),
+    *(
+        (on_record(state, trouble=True), {"attempts_per_video": 9, **RESUBMIT}, Action.NOTHING, Action.NOTHING)
+        for state in (INTENDED, UNSENT, ACCEPTED, FAILED, SUCCEEDED)
+    ),
+]
+
+
+@pytest.mark.parametrize(("record", "options", "same", "other"), TABLE)
+def test_the_record_decides(record, options, same, other):
+    assert step(record, **options) is same
+    assert step(record, job(prompt="other"), **options) is other
+
+
+@pytest.mark.parametrize("record", [row[0] for row in TABLE])
+def test_a_video_that_the_job_names_is_adopted_whatever_is_on_record(record):
+    assert step(record, job(existing="veo3:9")) is Action.ADOPT
+
+
+@pytest.mark.parametrize(
+    ("record", "options", "same", "other"), [row for row in TABLE if row[0] and row[0].veo_task_id]
+)
+def test_a_video_that_is_on_record_goes_on_by_whatever_name(record, options, same, other):
+    assert step(record, job(existing="veo3:1"), **options) is same
+    assert step(record, job(existing="veo3:1", prompt="other"), **options) is same
+
+
+def test_a_job_that_no_longer_names_its_video_is_not_paid_for_again():
+    adopted = Submission.adopt(wanted(job(existing="veo3:9")), None)
+    assert step(adopted, job()) is Action.POLL
+    assert step(adopted.ended(video("veo3:9")), job()) is Action.STORE
+
+
+def test_a_video_is_adopted_once():
+    asked = job(existing="veo3:9")
+    adopted = Submission.adopt(wanted(asked), None)
+    assert step(adopted, asked) is Action.POLL
+    assert step(adopted.ended(video("veo3:9")), asked) is Action.STORE
+    failed = adopted.ended(video("veo3:9", "failed"))
+    assert step(failed, asked) is Action.NOTHING
+    assert step(failed, asked, attempts_per_video=2) is Action.SUBMIT
+    again = Submission.intend(wanted(asked), failed)
+    assert step(again, asked, attempts_per_video=2) is Action.UNKNOWN
+    paid = again.accepted_video(video("veo3:10", "running"))
+    assert step(paid, asked, attempts_per_video=2) is Action.POLL
+
+
+def test_a_job_that_names_a_video_is_not_paid_for_when_its_prompt_is_changed():
+    adopted = Submission.adopt(wanted(job(existing="veo3:9")), None).ended(video("veo3:9"))
+    assert step(adopted, job(existing="veo3:9", prompt="other")) is Action.STORE
+
+
+def test_a_finished_job_is_not_submitted_again_to_another_account():
+    for state in SUCCEEDED, STORED:
+        assert step(on_record(state), account=Account("veo_team"), download=False) is Action.NOTHING
+
+
+@pytest.mark.parametrize("record", [intended(account=Account("veo_b")), accepted(account=Account("veo_b"))])
+def test_what_is_in_flight_with_another_account_stops_a_batch(record):
+    assert step(record) is Action.OTHER_ACCOUNT
+    assert step(record, job(prompt="other"), on_ambiguous_submit="resubmit") is Action.OTHER_ACCOUNT
+    assert step(record, account=Account("veo_b")) is not Action.OTHER_ACCOUNT
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        accepted(account=Account("veo_b")).ended(video()),
+        accepted(account=Account("veo_b")).ended(video(state="failed")),
+        dataclasses.replace(intended(account=Account("veo_b")), state=UNSENT),
+        dataclasses.replace(accepted(), account=None),
+    ],
+)
+def test_what_has_ended_may_be_of_any_account(record):
+    assert step(record) is not Action.OTHER_ACCOUNT
+
+
+ONE = {"prompt": "a cow"}
+ONE_VIDEO = [
+    # what is on record of a task with one video, on_ambiguous_submit, what it does
+    (None, "fail", Action.SUBMIT),
+    (Submission.of(ONE, account="veo_default"), "fail", Action.UNKNOWN),
+    (Submission.of(ONE, account="veo_default"), "resubmit", Action.SUBMIT),
+    (Submission.of(ONE, account="veo_b"), "fail", Action.UNKNOWN),
+    (Submission.of(ONE, account="veo_default").accepted("veo3:1"), "fail", Action.POLL),
+    (Submission.of(ONE, account="veo_default at http://relay").accepted("veo3:1"), "fail", Action.POLL),
+    (Submission.of(ONE, account="veo_b").accepted("veo3:1"), "fail", Action.SUBMIT),
+    (Submission.of({"prompt": "a dog"}, account="veo_default").accepted("veo3:1"), "fail", Action.SUBMIT),
+    (Submission.of(ONE, account="veo_default").accepted("veo3:1").ended(video(state="failed")), "fail", Action.SUBMIT),
+    (Submission.of(ONE, account="veo_default").accepted("veo3:1").ended(video()), "fail", Action.NOTHING),
+]
+
+
+@pytest.mark.parametrize(("record", "on_ambiguous_submit", "action"), ONE_VIDEO)
+def test_the_same_table_serves_a_task_with_one_video(record, on_ambiguous_submit, action):
+    assert decide(record, Wanted(ONE, ACCOUNT), Policy(on_ambiguous_submit)) is action

@@ -1,0 +1,228 @@
+"""The record of a job's last submission: what follows what, and which of two records holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_veo.connection import Account
+from airflow_provider_veo.journal.submission import (
+    ACCEPTED,
+    FAILED,
+    INTENDED,
+    REFUSED,
+    STORED,
+    SUCCEEDED,
+    UNSENT,
+    Submission,
+    digest_of,
+    earlier_digest_of,
+)
+from airflow_provider_veo.protocol import VeoQuotaError, VeoTimeoutError
+from tests.unit.batch.conftest import ACCOUNT, accepted, intended, job, video, wanted
+
+STATES = (INTENDED, UNSENT, REFUSED, ACCEPTED, FAILED, SUCCEEDED, STORED)
+PAID = (ACCEPTED, FAILED, SUCCEEDED, STORED)
+
+
+def at(state, token="t", veo_task_id="veo3:1"):
+    """Make a record in a state."""
+    record = dataclasses.replace(intended(), token=token, state=state)
+    return dataclasses.replace(record, veo_task_id=veo_task_id) if state in PAID else record
+
+
+def fold(records):
+    """Read records as a journal does."""
+    held = None
+    for record in records:
+        held = held.newer(record) if held else record
+    return held
+
+
+def test_the_digests_are_the_same_in_every_version():
+    """Made once. If this fails, every batch is paid for again after an upgrade."""
+    body = {
+        "prompt": "牛飞上天了",
+        "model": "veo3.1-components",
+        "images": ["https://example.com/a.png"],
+        "aspect_ratio": "9:16",
+        "enhance_prompt": True,
+        "enable_upsample": False,
+        "seed": 7,
+    }
+    for each in body, dict(reversed(body.items())):
+        assert digest_of(each) == "59cc8bd04ce003c7c176547251bca5cd"
+        assert earlier_digest_of(each, ACCOUNT.earlier, None) == "474f9c8c7acecfabf76634038c9f6dc3"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        job(prompt="other"),
+        job(model="veo3"),
+        job(aspect_ratio="9:16"),
+        job(extra_body={"s": 1}),
+    ],
+)
+def test_what_is_asked_for_otherwise_has_another_digest(other):
+    assert digest_of(other.body) != digest_of(job().body)
+    assert not intended().asks_for(wanted(other))
+
+
+def test_a_request_is_the_same_whoever_is_billed_and_whatever_video_was_named():
+    for account in ACCOUNT, Account("veo_team"):
+        assert intended().asks_for(wanted(job(), account))
+        assert intended().asks_for(wanted(job(existing="veo3:9"), account))
+
+
+@pytest.mark.parametrize("named", [None, "veo3:9"])
+def test_records_of_an_earlier_version_are_compared_by_its_digest(named):
+    old = dataclasses.replace(intended(), account=None, digest=earlier_digest_of(job().body, ACCOUNT.earlier, named))
+    old = dataclasses.replace(old, state=ACCEPTED, veo_task_id=named or "veo3:1", accepted_at=old.intended_at)
+    assert old.asks_for(wanted(job()))
+    assert old.has_adopted(wanted(job(existing="veo3:9"))) is (named is not None)
+    assert not old.asks_for(wanted(job(prompt="other")))
+
+
+def test_a_submission_counts_itself_and_what_it_cost():
+    first = intended(price=0.4).accepted_video(video("veo3:1", "running"))
+    assert (first.state, first.attempt, first.cost, first.earlier) == (ACCEPTED, 1, 0.4, ())
+    second = Submission.intend(wanted(job()), first.ended(video("veo3:1", "failed", error="blocked")), 0.4)
+    assert (second.state, second.attempt, second.cost, second.earlier) == (INTENDED, 2, 0.4, ("veo3:1",))
+    assert second.token != first.token
+    again = Submission.intend(wanted(job()), second.not_accepted(UNSENT, VeoQuotaError("no money"), "1"), 0.4)
+    assert (again.attempt, again.cost, again.earlier) == (2, 0.4, ("veo3:1",))
+    done = again.accepted_video(video("veo3:2", "running"))
+    assert (done.attempt, done.cost, done.earlier, done.failure) == (2, 0.8, ("veo3:1",), None)
+
+
+def test_another_request_begins_to_count_anew_and_keeps_what_was_paid():
+    other = Submission.intend(wanted(job(prompt="other")), accepted())
+    assert (other.attempt, other.cost, other.earlier) == (1, 0.4, ("veo3:1",))
+
+
+def test_a_price_that_nobody_knows_makes_the_cost_unknown():
+    first = intended().accepted_video(video())
+    assert first.cost is None
+    assert Submission.intend(wanted(job()), first, 0.4).accepted_video(video("veo3:2")).cost is None
+
+
+def test_what_may_have_been_billed_stays_on_record():
+    unknown = intended(price=0.4)
+    assert (unknown.cost, unknown.may_have_cost) == (0.0, 0.4)
+    again = Submission.intend(wanted(job()), unknown, 0.5)
+    assert (again.cost, again.may_have_cost) == (0.0, 0.9)
+    done = again.accepted_video(video())
+    assert (done.cost, done.may_have_cost) == (0.5, 0.4)
+    assert Submission.from_dict(json.loads(json.dumps(done.to_dict()))).may_have_cost == 0.4
+
+
+def test_an_adopted_video_that_this_batch_may_have_paid_for_has_its_price():
+    found = Submission.adopt(wanted(job(existing="veo3:1")), intended(price=0.4))
+    assert (found.cost, found.may_have_cost) == (0.4, 0.0)
+    other = Submission.adopt(wanted(job(existing="veo3:1")), intended(price=0.4, prompt="other"))
+    assert (other.cost, other.may_have_cost) == (0.0, 0.4)
+
+
+def test_a_video_that_is_adopted_costs_nothing():
+    adopted = Submission.adopt(wanted(job(existing="veo3:9")), None)
+    assert (adopted.state, adopted.veo_task_id, adopted.cost, adopted.attempt) == (ACCEPTED, "veo3:9", 0.0, 1)
+    instead = Submission.adopt(wanted(job(existing="veo3:9")), accepted())
+    assert (instead.veo_task_id, instead.cost, instead.earlier) == ("veo3:9", 0.4, ("veo3:1",))
+    again = Submission.adopt(wanted(job(existing="veo3:9", prompt="other")), adopted)
+    assert (again.veo_task_id, again.earlier) == ("veo3:9", ())
+
+
+def test_the_prompt_that_only_the_first_answer_told_is_kept():
+    first = intended().accepted_video(video("veo3:1", "running", enhanced_prompt="A cow, cinematic"))
+    assert first.ended(video("other-id")).video["enhanced_prompt"] == "A cow, cinematic"
+    assert first.ended(video(enhanced_prompt="later")).video["enhanced_prompt"] == "later"
+    assert first.ended(video("other-id")).veo_task_id == "veo3:1"
+
+
+def test_what_a_try_has_given_up_the_next_one_takes_up():
+    record = accepted().given_up(VeoTimeoutError("too late", veo_task_id="veo3:1"), "b")
+    assert record.of_try("b") is record
+    assert record.of_try("c").failure is None
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_record_comes_back_as_it_was(state):
+    record = at(state).given_up(VeoTimeoutError("too late", status_code=504, retry_after=3.5), "b")
+    assert Submission.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+    unknown = dataclasses.replace(record, cost=None, earlier=("a", "b"))
+    assert Submission.from_dict(json.loads(json.dumps(unknown.to_dict()))) == unknown
+
+
+GOOD = at(ACCEPTED).to_dict()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        7,
+        "text",
+        [],
+        {},
+        {**GOOD, "state": "paid"},
+        {**GOOD, "veo_task_id": None},
+        {**GOOD, "veo_task_id": ""},
+        {**GOOD, "veo_task_id": 7},
+        {**GOOD, "state": INTENDED},
+        {**GOOD, "state": ["accepted"]},
+        {**GOOD, "key": ""},
+        {**GOOD, "key": 7},
+        {**GOOD, "token": ["t"]},
+        {**GOOD, "cost": "0.4"},
+        {**GOOD, "attempt": "2"},
+        {**GOOD, "earlier": "veo3:1"},
+        {**GOOD, "earlier": [7]},
+        {**GOOD, "video": "x"},
+        {**GOOD, "trouble": "x"},
+        {**GOOD, "intended_at": "yesterday"},
+        {**GOOD, "accepted_at": "yesterday"},
+        *({name: value for name, value in GOOD.items() if name != left_out} for left_out in ("digest", "token")),
+    ],
+)
+def test_nothing_is_guessed_of_what_is_no_record(broken):
+    with pytest.raises(ValueError, match=r"not the record|expected a JSON object"):
+        Submission.from_dict(broken)
+
+
+@pytest.mark.parametrize("states", list(itertools.permutations(STATES, 2)))
+def test_of_one_submission_the_record_holds_that_knows_more(states):
+    """Whatever the order they are read in, what was accepted was accepted."""
+    one, other = (at(state) for state in states)
+    held = one.newer(other)
+    assert held in (one, other)
+    assert (held.state in PAID) == (one.state in PAID or other.state in PAID)
+    if INTENDED in states:
+        assert held.state != INTENDED
+
+
+@given(st.permutations(STATES))
+def test_the_end_of_one_submission_is_the_same_in_any_order(states):
+    assert fold(at(state) for state in states).state == STORED
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(STATES)), min_size=1))
+def test_of_several_submissions_the_last_one_holds_as_far_as_it_is_known(steps):
+    records = [at(state, token) for token, state in steps]
+    held = fold(records)
+    last = steps[-1][0]
+    assert held.token == last
+    run = list(itertools.takewhile(lambda step: step[0] == last, reversed(steps)))
+    assert (held.state in PAID) == any(state in PAID for _, state in run)
+
+
+@given(st.lists(st.sampled_from(STATES), min_size=1), st.lists(st.sampled_from(STATES), min_size=1))
+def test_reading_in_two_parts_is_reading_at_once(first, second):
+    """What a process has taken together into one file is as good as the files were."""
+    one, other = [at(state) for state in first], [at(state) for state in second]
+    assert fold([fold(one), fold(other)]).state == fold([*one, *other]).state

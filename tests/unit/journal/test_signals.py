@@ -1,0 +1,69 @@
+"""Airflow's signals come when they may: not between a relay's answer and its record."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from airflow_provider_veo.journal.signals import postponed_while
+
+
+class TimedOut(BaseException):
+    """As Airflow's own: no handler of mere exceptions catches it."""
+
+
+@pytest.fixture(autouse=True)
+def handler():
+    def handle(number, frame):
+        raise TimedOut
+
+    before = signal.signal(signal.SIGALRM, handle)
+    yield
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_signal_acts_at_once_where_there_is_no_answer_yet():
+    done = []
+    with pytest.raises(TimedOut), postponed_while(lambda: False):
+        signal.raise_signal(signal.SIGALRM)
+        done.append("went on")
+    assert done == []
+
+
+def test_a_signal_waits_until_an_answer_is_on_record():
+    done = []
+    with pytest.raises(TimedOut), postponed_while(lambda: True):
+        signal.raise_signal(signal.SIGALRM)
+        done.append("recorded")
+    assert done == ["recorded"]
+
+
+def test_handlers_are_as_before_afterwards():
+    before = signal.getsignal(signal.SIGALRM)
+    with postponed_while(lambda: True):
+        assert signal.getsignal(signal.SIGALRM) is not before
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_an_execution_timeout_in_the_middle_of_an_answer_does_not_lose_its_id(relay, tmp_path, monkeypatch):
+    """The relay's answer drips for a second, and the time is over in the middle of it."""
+    import logging
+    from types import SimpleNamespace
+
+    from airflow_provider_veo.hooks import VeoHook
+    from airflow_provider_veo.journal import open_journal
+    from airflow_provider_veo.operators.submit import Submitter
+    from tests.unit.hooks.conftest import BODY
+
+    monkeypatch.setenv("AIRFLOW__VEO__JOURNAL_PATH", f"file://{tmp_path}/journal")
+    ti = SimpleNamespace(dag_id="nightly", run_id="r", task_id="make", map_index=-1)
+    journal = open_journal({"ti": ti}, durable=True)
+    relay.set_faults("drip=2")
+    signal.setitimer(signal.ITIMER_REAL, 1.0)
+    hook = VeoHook()
+    with pytest.raises(TimedOut):
+        Submitter(hook, journal, "fail", logging.getLogger("tests")).submit(BODY)
+    hook.close()
+    (video,) = relay.videos()
+    assert journal.read().veo_task_id == video["id"]

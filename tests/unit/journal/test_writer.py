@@ -1,0 +1,261 @@
+"""Records written in groups: an intent before its request, an acceptance soon after, whatever the storage does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+
+import pytest
+
+from airflow_provider_veo.journal import batch_journal as batch_journal_module
+from airflow_provider_veo.journal import writer as module
+from airflow_provider_veo.journal.batch_journal import SupersededError
+from airflow_provider_veo.journal.submission import UNSENT
+from airflow_provider_veo.journal.writer import LATER, JournalWriter
+from airflow_provider_veo.protocol import VeoJournalError
+from tests.unit.batch.conftest import accepted, intended, video
+
+pytestmark = [pytest.mark.usefixtures("impatient"), pytest.mark.parametrize("place", ["memory"])]
+
+
+@pytest.fixture
+def written(journal_of_batch):
+    """Let something be done with a writer, close it, and return it with what is on record then."""
+
+    def run(work, *, close=True):
+        journal = journal_of_batch()
+        journal.begin()
+
+        async def main():
+            writer = JournalWriter(journal)
+            try:
+                await work(writer)
+            finally:
+                if close:
+                    await asyncio.wait_for(writer.close(), 30)
+            return writer
+
+        return asyncio.run(main())
+
+    return run
+
+
+def keys_in(files):
+    return {json.loads(line)["key"] for content in files().values() for line in content.splitlines()[1:]}
+
+
+async def until(happened):
+    for _ in range(1000):
+        if happened():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+def test_an_intent_is_in_a_file_when_it_returns(written, files):
+    async def work(writer):
+        await writer.intend([intended("a"), intended("b")])
+        assert keys_in(files) == {"a", "b"}
+
+    written(work)
+
+
+def test_many_that_intend_meanwhile_share_a_write(written, files, storage):
+    storage.slow = 0.1
+
+    async def work(writer):
+        await asyncio.gather(*(writer.intend([intended(f"k{number}")]) for number in range(200)))
+        assert keys_in(files) == {f"k{number}" for number in range(200)}
+
+    written(work)
+    assert len(files()) <= 4
+
+
+def test_a_thousand_notes_make_few_files(written, files, storage, journal_of_batch):
+    storage.slow = 0.05
+
+    async def work(writer):
+        for number in range(1000):
+            writer.note(accepted(f"k{number}", f"veo3:{number}"), 0.01)
+            if number % 10 == 0:
+                await asyncio.sleep(0.001)
+
+    began = time.monotonic()
+    writer = written(work)
+    # One write after the other, each with all that came meanwhile, however long that took.
+    assert len(files()) < min(500, 3 + (time.monotonic() - began) / storage.slow)
+    assert len(journal_of_batch().begin()) == 1000
+    assert writer.lost == []
+
+
+def test_what_can_wait_waits_and_goes_along_with_what_can_not(written, files):
+    async def work(writer):
+        writer.note(accepted("later", "veo3:1"), LATER)
+        await asyncio.sleep(0.1)
+        assert keys_in(files) == set()
+        writer.note(accepted("soon", "veo3:2"), 0.05)
+        await until(lambda: keys_in(files) == {"later", "soon"})
+        assert len(files()) == 2
+
+    written(work)
+
+
+def test_an_intent_takes_along_what_was_noted_before_in_that_order(written, journal_of_batch):
+    async def work(writer):
+        before = intended("cow").not_accepted(UNSENT, VeoJournalError("x"), "1")
+        writer.note(before, LATER)
+        await writer.intend([intended("cow")])
+
+    written(work)
+    assert journal_of_batch().begin()["cow"].state == "intended"
+
+
+def test_closing_writes_everything(written, journal_of_batch):
+    async def work(writer):
+        for number in range(50):
+            writer.note(accepted(f"k{number}", f"veo3:{number}"), LATER)
+
+    written(work)
+    assert len(journal_of_batch().begin()) == 50
+
+
+def test_what_changes_while_it_is_written_is_written_again(written, storage, journal_of_batch):
+    storage.slow = 0.2
+
+    async def work(writer):
+        record = accepted()
+        writer.note(record, 0.0)
+        await asyncio.sleep(0.1)
+        writer.note(record.ended(video()), LATER)
+
+    written(work)
+    assert journal_of_batch().begin()["cow"].state == "succeeded"
+
+
+def test_a_storage_that_fails_for_a_moment_is_tried_again(written, storage, journal_of_batch):
+    async def work(writer):
+        storage.fails = {"write"}
+        intending = asyncio.ensure_future(writer.intend([intended()]))
+        await asyncio.sleep(0.02)
+        assert not intending.done()
+        storage.fails = set()
+        await intending
+        assert writer.broken is None
+
+    written(work)
+    assert journal_of_batch().begin().keys() == {"cow"}
+
+
+def test_a_storage_that_goes_on_failing_stops_everyone(written, storage):
+    async def work(writer):
+        storage.fails = {"write"}
+        both = await asyncio.gather(
+            *(writer.intend([intended(f"k{number}")]) for number in range(2)), return_exceptions=True
+        )
+        assert all(isinstance(each, VeoJournalError) and "can't write" in str(each) for each in both)
+        with pytest.raises(VeoJournalError, match="can't write"):
+            await writer.intend([intended()])
+
+    writer = written(work)
+    assert "can't write" in str(writer.broken)
+
+
+def test_what_was_accepted_and_could_not_be_written_is_known(written, storage):
+    async def work(writer):
+        storage.fails = {"write"}
+        writer.note(accepted("a", "veo3:1"))
+        writer.note(accepted("b", "veo3:2").ended(video("veo3:2")))
+        writer.note(intended("c"))
+
+    assert {each.veo_task_id for each in written(work).lost} == {"veo3:1", "veo3:2"}
+
+
+def test_an_acceptance_that_is_on_record_is_not_lost_with_what_comes_after_it(written, storage):
+    async def work(writer):
+        record = accepted()
+        writer.note(record, 0.0)
+        await until(lambda: not writer._notes)
+        storage.fails = {"write"}
+        writer.note(record.ended(video()), 0.0)
+
+    assert written(work).lost == []
+
+
+def test_a_storage_that_recovers_has_everything_in_the_end(written, storage, journal_of_batch, monkeypatch):
+    monkeypatch.setattr(module, "LATER", 0.05)
+
+    async def work(writer):
+        storage.fails = {"write"}
+        writer.note(accepted("a", "veo3:1"), 0.0)
+        await until(lambda: writer.broken)
+        with pytest.raises(VeoJournalError):
+            await writer.intend([intended("b")])
+        storage.fails = set()
+        await until(lambda: not writer.broken)
+        await writer.intend([intended("c")])
+
+    assert written(work).lost == []
+    assert journal_of_batch().begin().keys() == {"a", "c"}
+
+
+def test_closing_tries_once_more(written, storage, journal_of_batch):
+    async def work(writer):
+        storage.fails = {"write"}
+        writer.note(accepted("a", "veo3:1"), 0.0)
+        await until(lambda: writer.broken)
+        storage.fails = set()
+
+    assert written(work).lost == []
+    assert journal_of_batch().begin().keys() == {"a"}
+
+
+def test_who_is_superseded_may_not_send_and_goes_on_recording(written, journal_of_batch):
+    async def work(writer):
+        known = intended("known")
+        await writer.intend([known])
+        journal_of_batch().begin()
+        for key in "late", "later":
+            with pytest.raises(SupersededError):
+                await writer.intend([intended(key)])
+        assert writer.superseded
+        assert writer.broken is None
+        writer.note(known.accepted_video(video("veo3:7")), LATER)
+
+    written(work)
+    found = journal_of_batch().begin()
+    assert found["known"].veo_task_id == "veo3:7"
+    assert "later" not in found
+
+
+def intend_and_freeze(writer):
+    """Intend, and let all of this process stand still while the intent is written, until long after that."""
+    intending = asyncio.ensure_future(writer.intend([intended("a")]))
+    asyncio.get_running_loop().call_later(0.05, time.sleep, 0.8)
+    return intending
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_who_was_frozen_after_the_intent_makes_sure_once_more(written, storage, journal_of_batch, monkeypatch, others):
+    monkeypatch.setattr(batch_journal_module, "FRESH_SECONDS", 0.3)
+    storage.slow = 0.1
+
+    async def work(writer):
+        intending = intend_and_freeze(writer)
+        for _ in range(others):
+            threading.Timer(0.4, lambda: journal_of_batch().begin()).start()
+        with pytest.raises(SupersededError, match="sends nothing more") if others else contextlib.nullcontext():
+            await intending
+        assert bool(writer.superseded) == bool(others)
+
+    written(work)
+
+
+def test_whatever_goes_wrong_who_waits_hears_of_it(written):
+    async def work(writer):
+        with pytest.raises(VeoJournalError, match="AttributeError"):
+            await asyncio.wait_for(writer.intend([None]), 5)
+
+    written(work)

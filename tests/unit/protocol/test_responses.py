@@ -1,0 +1,310 @@
+"""Every row of the tables of a create, from bytes to a video or to the right error."""
+
+import json
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_veo import protocol
+from airflow_provider_veo.protocol import (
+    VeoAmbiguousSubmitError,
+    VeoAuthenticationError,
+    VeoError,
+    VeoQuotaError,
+    VeoRateLimitError,
+    VeoRequestRejectedError,
+    VeoUnavailableError,
+    VeoWrongHostError,
+    VideoTask,
+    responses,
+)
+from tests.unit.protocol.answers import KEY, SEED_ID, create, create_error, envelope, flat
+
+# --- create: accepted ------------------------------------------------------------------------------------------------
+
+
+def test_the_seeds_example():
+    video = create({"id": SEED_ID, "status": "pending", "status_update_time": 1762241017286})
+    assert video == VideoTask(
+        id=SEED_ID,
+        model="veo3.1-components",
+        state="running",
+        status="pending",
+        updated_at=datetime(2025, 11, 4, 7, 23, 37, 286000, tzinfo=timezone.utc),
+    )
+
+
+def test_the_seeds_table():
+    video = create(
+        {
+            "id": "chat-1",
+            "object": "chat.completion",
+            "created": 1762241017,
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        }
+    )
+    assert (video.id, video.state, video.status) == ("chat-1", "running", None)
+
+
+@pytest.mark.parametrize(
+    ("content", "veo_task_id"),
+    [
+        ({"task_id": "t-1"}, "t-1"),
+        ({"id": 12345678901234567890}, "12345678901234567890"),
+        ({"id": 0}, "0"),
+        ({"id": "", "task_id": "t-2"}, "t-2"),
+        ({"id": " kept to the letter "}, " kept to the letter "),
+        ({"status": "SUCCESS", "data": {"id": "t-3", "status": "pending"}}, "t-3"),
+        ({"code": "success", "message": "", "data": {"task_id": "t-4"}}, "t-4"),
+        ({"id": "t-5", "error": {"message": "left over", "code": "insufficient_user_quota"}}, "t-5"),
+    ],
+)
+def test_a_2xx_with_an_id_is_accepted(content, veo_task_id):
+    assert create(content).id == veo_task_id
+    assert create(content, status=201).id == veo_task_id
+
+
+def test_an_enhanced_prompt_of_the_answer_is_kept():
+    assert create({"id": "a", "enhanced_prompt": "A cow flies"}).enhanced_prompt == "A cow flies"
+
+
+# --- create: the error table -----------------------------------------------------------------------------------------
+
+QUOTA_CODES = [
+    "insufficient_user_quota",
+    "insufficient_quota",
+    "pre_consume_token_quota_failed",
+    "quota_not_enough",
+    "quota_exceeded",
+    "insufficient_balance",
+]
+
+
+def _saying(code):
+    yield from (envelope(code), envelope(None, kind=code), flat(code), envelope(code.upper()), flat(f"local:{code}"))
+    # A relay's own relay has said it.
+    for message in (json.dumps(envelope(code)), f"bad response: {json.dumps(flat(code))} (request id: 7)"):
+        yield {"error": {"message": message, "type": "new_api_error", "code": "bad_response"}}
+
+
+@pytest.mark.parametrize("code", QUOTA_CODES)
+@pytest.mark.parametrize("status", [200, 400, 401, 402, 403, 429, 500, 503])
+def test_out_of_money_under_any_status(status, code):
+    for content in _saying(code):
+        error = create_error(content, status)
+        assert type(error) is VeoQuotaError
+        assert error.final
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "kind"),
+    [
+        (200, envelope(), VeoRequestRejectedError),
+        (200, flat(), VeoRequestRejectedError),
+        (200, flat(429), VeoRateLimitError),
+        (200, envelope("401"), VeoAuthenticationError),
+        (200, envelope(500), VeoUnavailableError),
+        (200, envelope("model_not_found"), VeoUnavailableError),
+        (200, envelope(408), VeoAmbiguousSubmitError),
+        *[(status, envelope(), VeoRequestRejectedError) for status in (400, 404, 405, 413, 415, 422)],
+        *[(status, content, VeoRequestRejectedError) for status in (400, 413, 415, 422) for content in (
+            b"<html>", b"")],
+        # Not from the relay's application: not accepted, and no fault of this request.
+        *[(status, content, VeoWrongHostError) for status in (404, 405) for content in (
+            b"<html>", b"", {"message": "no Route matched"}, {"status": 404})],
+        *[(status, content, VeoAuthenticationError) for status in (401, 403) for content in (envelope(), b"<html>")],
+        (402, b"", VeoQuotaError),
+        (429, envelope(), VeoRateLimitError),
+        (429, b"<html>", VeoRateLimitError),
+        *[(status, content, VeoUnavailableError) for status in (500, 502, 503, 504, 524) for content in (
+            envelope(), envelope("model_not_found"), flat(), envelope(14), {"error": {"message": "busy"}})],
+        # A gateway's own JSON: it doesn't know what became of the request.
+        *[(status, content, VeoAmbiguousSubmitError) for status in (502, 503, 504) for content in (
+            {"code": status, "message": "Gateway Timeout"}, {"code": str(status), "message": "x", "data": None},
+            {"error": {"code": status, "message": "The request timed out"}}, {"error": {"code": str(status)}})],
+        *[(500, content, VeoAmbiguousSubmitError) for content in (flat(500), flat(14))],
+        *[(status, content, VeoUnavailableError) for status in (200, 400, 403, 404, 429, 500) for content in (
+            envelope("upstream_load_saturated"), envelope("get_channel_failed"), flat("local:no_available_channel"))],
+        *[(status, content, VeoAmbiguousSubmitError) for status in (500, 502, 503, 504, 524, 408) for content in (
+            b"<html>Bad Gateway</html>", b"", {"message": "Internal server error"}, {"error": "Bad Gateway"},
+            {"status": 500}, [1], b'{"error": {"message": "cut o')],
+        (408, envelope(), VeoAmbiguousSubmitError),
+        (200, b"", VeoAmbiguousSubmitError),
+        (204, b"", VeoAmbiguousSubmitError),
+        (200, b'{"id": "veo3:1-x", "sta', VeoAmbiguousSubmitError),
+        (200, b"<html>OK</html>", VeoAmbiguousSubmitError),
+        (200, b"\xff\xfe\x00", VeoAmbiguousSubmitError),
+        (200, b"[" * 100_000, VeoAmbiguousSubmitError),
+        (200, b"1" * 10_000, VeoAmbiguousSubmitError),
+        (200, {"id": None}, VeoAmbiguousSubmitError),
+        (200, {"id": True}, VeoAmbiguousSubmitError),
+        (200, {"status": "pending"}, VeoAmbiguousSubmitError),
+        (200, {"code": "success", "message": "", "data": None}, VeoAmbiguousSubmitError),
+        (200, {"error": None}, VeoAmbiguousSubmitError),
+        (200, {"error": {}}, VeoAmbiguousSubmitError),
+        (200, b'{"id": "x", "pad": "' + b"x" * 1024 * 1024 + b'"}', VeoAmbiguousSubmitError),
+        *[(status, b"", VeoWrongHostError) for status in (301, 302, 303, 307, 308)],
+        (409, envelope(), VeoRequestRejectedError),
+        (499, b"", VeoAmbiguousSubmitError),
+        (600, b"", VeoAmbiguousSubmitError),
+    ],
+)  # fmt: skip
+def test_the_error_table_of_a_create(status, content, kind):
+    error = create_error(content, status)
+    assert type(error) is kind
+    assert error.status_code == status
+    assert "create a video" in str(error)
+    assert f"HTTP {status}" in str(error)
+
+
+def test_only_what_is_certainly_not_accepted_is_safe_to_send_again():
+    finals = {name for name in protocol.__all__ if getattr(getattr(protocol, name), "final", False)}
+    assert "VeoAmbiguousSubmitError" in finals
+    assert {"VeoUnavailableError", "VeoRateLimitError", "VeoGenerationFailedError"}.isdisjoint(finals)
+
+
+def test_a_redirect_says_where_it_leads_and_that_it_is_not_followed():
+    error = create_error(b"", 307, {"Location": "https://elsewhere.example/v1"})
+    assert "https://elsewhere.example/v1" in str(error)
+    assert "never followed" in str(error)
+
+
+def test_an_ambiguous_answer_says_what_to_do():
+    text = str(create_error(b"<html>", 502))
+    assert "may be generated and billed" in text
+    assert "existing_veo_task_id" in text
+
+
+# --- headers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "now", "seconds"),
+    [
+        ({"Retry-After": "7"}, None, 7.0),
+        ({"Retry-After": "1e9"}, None, 86_400.0),
+        ({"Retry-After": "Wed, 21 Oct 2099 07:28:30 GMT"}, 1792567700.0, 86_400.0),
+        ({"retry-after": " 1.5 "}, None, 1.5),
+        ({"RETRY-AFTER": "-3"}, None, 0.0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}, None, 30.0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT"}, 1792567700.0, 10.0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT"}, 1792567800.0, 0.0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT"}, None, None),
+        ({"Retry-After": "soon"}, 0.0, None),
+        ({"Retry-After": "nan"}, 0.0, None),
+        ({"Retry-After": "inf"}, 0.0, None),
+        ({}, 0.0, None),
+        (None, 0.0, None),
+    ],
+)
+def test_retry_after(headers, now, seconds):
+    assert create_error(envelope(), 429, headers, now=now).retry_after == seconds
+
+
+def test_the_request_id_is_found_in_the_message_or_in_a_header():
+    assert create_error(envelope(), 400).request_id == "2026X"
+    assert create_error(b"", 400, {"X-Oneapi-Request-Id": "abc"}).request_id == "abc"
+    assert "request id abc" in str(create_error(b"", 400, {"X-Request-Id": "abc"}))
+
+
+def test_the_code_is_told():
+    assert create_error(envelope("bad_thing"), 400).code == "bad_thing"
+    assert create_error(envelope("", kind="kind_only"), 400).code == "kind_only"
+    assert create_error(b"", 400).code is None
+
+
+# --- what errors may say ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"<html>{KEY}</html>".encode(),
+        json.dumps(envelope(message=f"Invalid token {KEY}")).encode(),
+        json.dumps(envelope(code=KEY)).encode(),
+        json.dumps({"authorization": f"Bearer {KEY}"}).encode(),
+        json.dumps({"x": KEY}).replace("sk-", "\\u0073k-").encode(),
+        b"x" * 490 + KEY.encode(),
+    ],
+)
+@pytest.mark.parametrize("secrets", [(KEY,), ()])
+def test_an_error_never_holds_the_key(body, secrets):
+    error = create_error(body, 400, {"Location": KEY}, secrets=secrets)
+    assert KEY[:12] not in str(error) + repr(error) + repr(vars(error))
+
+
+def test_a_key_that_looks_like_none_is_removed_where_it_is_known():
+    assert "hunter2" not in str(create_error(b"your key is hunter2!", 400, secrets=("hunter2",)))
+
+
+@pytest.mark.parametrize("body", [b"y" * 10_000, json.dumps(envelope(message="y" * 10_000)).encode(), b"\x00y" * 9000])
+def test_an_error_repeats_at_most_500_characters_of_the_answer(body):
+    text = str(create_error(body, 400))
+    assert text.count("y") <= 520
+    assert "\x00" not in text
+
+
+def test_an_error_survives_pickling():
+    import pickle
+
+    error = pickle.loads(pickle.dumps(create_error(envelope(), 429, {"Retry-After": "7"})))
+    assert (error.status_code, error.code, error.retry_after) == (429, "some_code", 7.0)
+    invalid = pickle.loads(pickle.dumps(protocol.VeoValidationError("title", ["a", "b"])))
+    assert invalid.mistakes == ("a", "b")
+    assert str(invalid) == "title\n  - a\n  - b"
+
+
+# --- any bytes -------------------------------------------------------------------------------------------------------
+
+ANSWER_FIELDS = [
+    *["id", "task_id", "status", "data", "error", "code", "type", "message", "detail", "video_url", "url"],
+    *["fail_reason", "status_update_time", "created", "enhanced_prompt", "model", "choices"],
+]
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(ANSWER_FIELDS) | st.text(max_size=4),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=12,
+)
+bodies = st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode())
+header_values = st.text(max_size=30) | st.sampled_from(["5", "Wed, 21 Oct 2026 07:28:30 GMT", "Wed, 99 Oct 2026"])
+headers = st.dictionaries(st.sampled_from(["Retry-After", "Date", "Location", "X-Request-Id"]), header_values)
+
+
+def test_secret_that_is_part_of_a_code_does_not_change_what_the_code_means():
+    body = json.dumps({"error": {"code": "insufficient_user_quota", "message": "no money"}}).encode()
+    with pytest.raises(VeoQuotaError) as raised:
+        responses.parse_create(500, {}, body, secrets=("quota",))
+    assert "quota" not in str(raised.value.code)
+
+
+@settings(max_examples=600)
+@given(
+    st.sampled_from([200, 201, 204, 301, 400, 401, 403, 404, 408, 429, 500, 502, 503]) | st.integers(100, 999),
+    headers,
+    bodies,
+    st.none() | st.floats(allow_nan=False, allow_infinity=False),
+)
+def test_no_bytes_make_a_parser_raise_anything_but_a_veo_error(status, header, body, now):
+    for parse in (responses.parse_create, responses.parse_query, responses.parse_models):
+        arguments = {} if parse is responses.parse_models else {"now": now}
+        try:
+            result = parse(status, header, body, **arguments)
+        except VeoError as error:
+            assert str(error)
+        else:
+            if isinstance(result, VideoTask):
+                assert 200 <= status < 300
+                json.dumps(result.to_dict())
+            if parse is responses.parse_create:
+                assert result.id
