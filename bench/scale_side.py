@@ -85,9 +85,9 @@ def _write(journal: BatchJournal, jobs: list[Job]) -> None:
     accepted: list[Submission] = []
     ended: list[Submission] = []
     for group in _groups(jobs):
-        intents = [Submission.intend(job, ACCOUNT, None, PRICE) for job in group]
+        intents = [Submission.intend(job.wanted(ACCOUNT), None, PRICE) for job in group]
         journal.intend([*ended, *intents])
-        accepted = [intent.accepted(_video(job, "running")) for job, intent in zip(group, intents, strict=True)]
+        accepted = [intent.accepted_video(_video(job, "running")) for job, intent in zip(group, intents, strict=True)]
         journal.write(accepted)
         ended = [record.ended(_video(job, "succeeded")) for job, record in zip(group, accepted, strict=True)]
     journal.write(ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +19,8 @@ from airflow_provider_veo.batch.rendering import looks_like_template
 from airflow_provider_veo.protocol import VeoError, VeoValidationError, coerce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from logging import Logger
-    from typing import TypeGuard
 
     from airflow_provider_veo.batch.manifest import Rows
     from airflow_provider_veo.connection import VeoConnection
@@ -66,8 +66,9 @@ class BatchInput:
         """
         content = None if coerce.is_nothing(self.manifest) else self._content()
         lines = journal.load(JOBS)
+        head = None if lines is None else next(lines)
         for known in (same := self._digest(content), *self._earlier_digests(content)):
-            if _is_of(lines, known):
+            if lines is not None and _is_of(head, known):
                 there = _jobs(lines)
                 self._check_limits(there, settings)
                 log.info("%d jobs, as in the try before", len(there))
@@ -78,7 +79,7 @@ class BatchInput:
             manifest.of_jobs(self._listed()) if content is None else manifest.read(content, _name(str(self.manifest)))
         )
         if content is not None and self.render is None:
-            self._notice_templates(rows, lines, log)
+            self._notice_templates(rows, head, lines, log)
         made = batch_jobs.make(
             rows,
             defaults=self.defaults,
@@ -137,9 +138,11 @@ class BatchInput:
     def _hash(self, content: bytes | None, *, renders: bool) -> str:
         jobs = self._listed() if content is None else None
         given = json.dumps([jobs, dict(self.defaults), renders], default=str)
-        return hashlib.sha256(given.encode() + b"\0" + (content or b"")).hexdigest()
+        digest = hashlib.sha256(given.encode() + b"\0")
+        digest.update(content or b"")
+        return digest.hexdigest()
 
-    def _notice_templates(self, rows: Rows, lines: list[Any] | None, log: Logger) -> None:
+    def _notice_templates(self, rows: Rows, head: Any, lines: Iterator[Any] | None, log: Logger) -> None:
         """
         Say that templates are sent as they are.
 
@@ -149,7 +152,7 @@ class BatchInput:
         if not templates:
             return
         found = f"{templates:,} of {len(rows.rows):,} prompts in the manifest look like templates"
-        if lines and _was_rendered(lines) and not _are_all_known(rows, lines):
+        if lines is not None and _was_rendered(head) and not _are_all_known(rows, lines):
             raise VeoValidationError(
                 "The manifest has changed since this batch began, when its prompts were rendered. Nothing was sent in "
                 "this try.",
@@ -191,6 +194,7 @@ def recorded(journal: BatchJournal) -> list[Job]:
             "The batch can't go on: its jobs were there when it began to wait, and are gone.",
             [f"result_path: {journal.where} was removed or emptied. What it had submitted goes on being billed"],
         )
+    next(lines)
     return _jobs(lines)
 
 
@@ -205,32 +209,33 @@ def settled(journal: BatchJournal, jobs: list[Job], same: str, *, is_rendered: b
     :param is_rendered: whether prompts of it were rendered.
     """
     lines = journal.load(JOBS)
-    if _is_of(lines, same):
+    before = None if lines is None else next(lines)
+    if lines is not None and _is_of(before, same):
         return _jobs(lines)
-    head = {"input": same, "rendered": is_rendered or bool(lines and _was_rendered(lines))}
-    journal.save(JOBS, [head, *(job.to_dict() for job in jobs)])
+    head = {"input": same, "rendered": is_rendered or bool(before and _was_rendered(before))}
+    journal.save(JOBS, itertools.chain([head], (job.to_dict() for job in jobs)), 1 + len(jobs))
     return jobs
 
 
-def _is_of(lines: list[Any] | None, same: str) -> TypeGuard[list[Any]]:
-    return lines is not None and len(lines) > 0 and lines[0].get("input") == same
+def _is_of(head: Any, same: str) -> bool:
+    return isinstance(head, dict) and head.get("input") == same
 
 
-def _was_rendered(lines: list[Any]) -> bool:
+def _was_rendered(head: Mapping[str, Any]) -> bool:
     """Whether any try has rendered prompts of this batch; earlier versions did so by default."""
-    is_current = str(lines[0].get("input", "")).startswith(_DIGEST_VERSION)
-    return bool(lines[0].get("rendered", not is_current))
+    is_current = str(head.get("input", "")).startswith(_DIGEST_VERSION)
+    return bool(head.get("rendered", not is_current))
 
 
-def _are_all_known(rows: Rows, lines: list[Any]) -> bool:
+def _are_all_known(rows: Rows, lines: Iterable[Any]) -> bool:
     """Whether all prompts that look like templates were jobs of this batch before, as they are."""
-    known = {record["body"].get("prompt") for record in lines[1:]}
+    known = {record["body"].get("prompt") for record in lines}
     prompts = (row.fields.get("prompt") for row in rows.rows)
     return all(coerce.text(prompt) in known for prompt in prompts if looks_like_template(prompt))
 
 
-def _jobs(lines: list[Any]) -> list[Job]:
-    return [Job.from_dict(record) for record in lines[1:]]
+def _jobs(lines: Iterable[Any]) -> list[Job]:
+    return [Job.from_dict(record) for record in lines]
 
 
 def _name(uri: str) -> str:

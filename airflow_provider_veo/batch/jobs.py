@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections import Counter
 from dataclasses import dataclass, fields
 from decimal import Decimal
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
 
 _DERIVED = "auto-"
 _KEY_CHARACTERS = 200
+_SHORT_CHARACTERS = 32
 _SOURCES_LISTED = 20
 _MISTAKES_LISTED = 200
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 _PLACE = re.compile(r"(?P<file>.*), line (?P<line>\d+)|jobs\[(?P<index>\d+)\]", re.DOTALL)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """
     One video of a batch.
@@ -59,12 +61,15 @@ class Job:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the job as JSON knows it. See :meth:`from_dict`."""
-        return dict(vars(self))
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Job:
         """Make the job again that :meth:`to_dict` was asked of."""
-        return cls(**{**{field.name: record[field.name] for field in fields(cls)}, "key": one_spelling(record["key"])})
+        known = {each.name: record[each.name] for each in fields(cls)}
+        # Thousands of jobs have the same names, models and aspect ratios.
+        body = {sys.intern(name): _shared(value) for name, value in record["body"].items()}
+        return cls(**{**known, "key": one_spelling(record["key"]), "body": body})
 
 
 def make(
@@ -83,7 +88,7 @@ def make(
     taken away, between two tries don't change it. Where several rows ask for the very same, their keys end in ``-2``,
     ``-3`` … from the second on.
 
-    :param rows: what was read, and what was found wrong on the way.
+    :param rows: what was read, and what was found wrong on the way. Its rows are taken out.
     :param defaults: the task's own arguments: what a row leaves out, or has as ``None``, ``""``, ``"None"`` or
         ``"null"``, is taken from here as a whole. ``False``, ``0`` and ``[]`` are given.
     :param settings: the connection, for its models, prices and ``default_model``.
@@ -98,13 +103,13 @@ def make(
     if max_videos is not None and len(rows.rows) > max_videos and render is not None:
         render = str  # they are refused in any case: thousands of templates are not rendered for that
     body_of = partial(_body, defaults=_given_defaults(defaults, settings), settings=settings)
-    drafts = [_Draft(row, body_of, render) for row in rows.rows]
+    drafts = [_Draft(row, body_of, render) for row in _taken_out(rows.rows)]
     _refuse_shared(drafts, "key")
     _refuse_shared(drafts, "existing_veo_task_id")
-    mistakes = [*rows.mistakes, *(Mistake(each.row.source, text) for each in drafts for text in each.mistakes)]
+    mistakes = [*rows.mistakes, *(Mistake(each.source, text) for each in drafts for text in each.mistakes)]
     limits = limit_mistakes([each for each in drafts if each.body], settings, max_videos, max_cost, len(drafts))
     if mistakes or limits:
-        raise VeoValidationError(_title(rows, mistakes), [*_first(list(_together(mistakes))), *limits])
+        raise VeoValidationError(_title(drafts, mistakes), [*_first(list(_together(mistakes))), *limits])
     return list(_jobs(drafts))
 
 
@@ -130,14 +135,20 @@ def derived_key(body: Mapping[str, Any]) -> str:
     return _DERIVED + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _shared(value: Any) -> Any:
+    return sys.intern(value) if isinstance(value, str) and len(value) < _SHORT_CHARACTERS else value
+
+
 class _Draft:
     """A row on its way to a job, and what is wrong with it."""
+
+    __slots__ = ("body", "existing_veo_task_id", "key", "mistakes", "source")
 
     def __init__(
         self, row: Row, body_of: Callable[[Mapping[str, Any]], dict[str, Any]], render: Callable[[str], str] | None
     ) -> None:
-        self.row = row
-        self.mistakes: list[str] = []
+        self.source = row.source
+        self.mistakes: Sequence[str] = ()
         self.key = self._checked("key", _key, row.fields.get("key"))
         self.existing_veo_task_id = self._checked("existing_veo_task_id", _id, row.fields.get("existing_veo_task_id"))
         prompt = self._rendered(row.fields.get("prompt"), render)
@@ -147,9 +158,9 @@ class _Draft:
         try:
             return convert(value)
         except VeoValidationError as error:
-            self.mistakes += error.mistakes
+            self.mistakes = (*self.mistakes, *error.mistakes)
         except (ValueError, RecursionError) as error:
-            self.mistakes.append(f"{name}: {error}")
+            self.mistakes = (*self.mistakes, f"{name}: {error}")
         return None
 
     def _rendered(self, prompt: Any, render: Callable[[str], str] | None) -> Any:
@@ -158,7 +169,7 @@ class _Draft:
         try:
             return render(prompt)
         except PromptTemplateError as error:
-            self.mistakes.append(f"prompt: {' '.join(str(error).split())}")
+            self.mistakes = (*self.mistakes, f"prompt: {' '.join(str(error).split())}")
             return "a prompt that can't be rendered"  # the other fields are still checked
 
 
@@ -208,9 +219,8 @@ def _refuse_shared(drafts: Sequence[_Draft], name: str) -> None:
     counts = Counter(value for value in values if value is not None)
     for draft, value in zip(drafts, values, strict=True):
         if (count := counts[value]) > 1:
-            draft.mistakes.append(
-                f"{name}: {count:,} rows have the {name} {value!r:.400}, and each needs one of its own"
-            )
+            shared = f"{name}: {count:,} rows have the {name} {value!r:.400}, and each needs one of its own"
+            draft.mistakes = (*draft.mistakes, shared)
 
 
 def _too_many(count: int, max_videos: int | None) -> Iterator[str]:
@@ -238,6 +248,13 @@ def _exact(amount: float) -> Decimal:
     return Decimal(str(amount)).normalize()
 
 
+def _taken_out(items: list[Any]) -> Iterator[Any]:
+    """Go through a list and empty it: there may be hundreds of thousands of rows."""
+    items.reverse()
+    while items:
+        yield items.pop()
+
+
 def _jobs(drafts: Iterable[_Draft]) -> Iterator[Job]:
     made: Counter[str] = Counter()
     for draft in drafts:
@@ -246,12 +263,12 @@ def _jobs(drafts: Iterable[_Draft]) -> Iterator[Job]:
             key = derived_key(draft.body)
             made[key] += 1
             key += f"-{made[key]}" * (made[key] > 1)
-        yield Job(key, draft.body, draft.row.source, draft.key is not None, draft.existing_veo_task_id)
+        yield Job(key, draft.body, draft.source, draft.key is not None, draft.existing_veo_task_id)
 
 
-def _title(rows: Rows, mistakes: Iterable[Mistake]) -> str:
+def _title(drafts: Sequence[_Draft], mistakes: Iterable[Mistake]) -> str:
     wrong = {mistake.source for mistake in mistakes if _PLACE.fullmatch(mistake.source)}
-    total = len(wrong.union(row.source for row in rows.rows))
+    total = len(wrong.union(draft.source for draft in drafts))
     count = f": {len(wrong):,} of {total:,} rows {'is' if len(wrong) == 1 else 'are'} wrong" if wrong else ""
     return f"The batch is not valid{count}. Nothing was sent, nothing is paid."
 

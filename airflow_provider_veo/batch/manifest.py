@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import csv
 import difflib
-import io
 import json
 import math
 import reprlib
@@ -207,11 +206,11 @@ def _of_lines(text: str, name: str) -> Rows:
     return found
 
 
-def _lines(text: str) -> Iterator[str]:
-    """Split a text without a copy of it as a list: it may have a hundred million lines."""
+def _lines(text: str, *, keep_ends: bool = False) -> Iterator[str]:
+    """Split a text without a copy of it: it may have a hundred million lines."""
     start = 0
     while (end := text.find("\n", start)) >= 0:
-        yield text[start:end]
+        yield text[start : end + keep_ends]
         start = end + 1
     yield text[start:]
 
@@ -260,7 +259,7 @@ def _records(text: str, name: str, delimiter: str, mistakes: list[Mistake]) -> I
 
     Behind a quote that is broken cells can't be told from text: the first one is a mistake, and the end.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    reader = csv.reader(_lines(text, keep_ends=True), delimiter=delimiter, skipinitialspace=True, strict=True)
     line = 1
     try:
         for cells in reader:
@@ -295,10 +294,10 @@ class _Table:
         if self.columns:
             self.mistakes += [Mistake(f"{self._name}, header", text) for text in self._mistakes_of_the_header()]
         records = self._records if "prompt" in self.columns else iter(())
-        found = [self._row(record) for record in islice(records, MAX_ROWS)]
+        rows = [row for record in islice(records, MAX_ROWS) if (row := self._row(record))]
         if next(records, None):
             self.mistakes.append(Mistake(self._name, _TOO_MANY))
-        return Rows([row for row in found if row], self.mistakes)
+        return Rows(rows, self.mistakes)
 
     def _mistakes_of_the_header(self) -> Iterator[str]:
         unknown = dict.fromkeys(column for column in self.columns if column and column not in FIELDS)

@@ -15,7 +15,7 @@ from airflow_provider_veo.files.local import is_local, replace_file
 from airflow_provider_veo.files.sinks import open_sink
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -31,14 +31,23 @@ def write(path: ObjectStoragePath, content: bytes) -> None:
     elif remote.has_uploads(path.fs):
         path.fs.pipe_file(path.path, content)
     else:
-        _write_renamed(path, content)
+        write_stream(path, [content])
 
 
-def _write_renamed(path: ObjectStoragePath, content: bytes) -> None:
+def write_stream(
+    path: ObjectStoragePath, chunks: Iterable[bytes], make_sure: Callable[[], None] = lambda: None
+) -> None:
+    """
+    Write a file piece by piece, with bounded memory.
+
+    :param make_sure: is called when all is written, before the file appears. What it raises keeps it from appearing.
+    """
     sink = open_sink(path, time.monotonic() + _SECONDS, log)
     try:
-        sink.write(content)
+        for chunk in chunks:
+            sink.write(chunk)
         sink.seal()
+        make_sure()
         sink.finish()
     finally:
         sink.discard()

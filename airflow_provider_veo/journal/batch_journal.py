@@ -19,6 +19,7 @@ thought dead meanwhile, makes sure once more before it sends.
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import re
@@ -32,7 +33,7 @@ from airflow_provider_veo.journal.submission import FORMAT, FORMATS, Submission
 from airflow_provider_veo.protocol import VeoError, VeoJournalError, VeoJournalRecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from logging import Logger
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -46,6 +47,9 @@ FRESH_SECONDS = 5.0
 RECENT_SECONDS = 60.0
 """The same for what is on record and waits for a socket: a storage may take its time to be listed."""
 _TRIES_TO_READ = 5
+_LINES_IN_MEMORY = 500
+_READ_AT_ONCE = 32
+"""Files that are in memory at a time."""
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{32})-(\d{6,})\.jsonl")
 _T = TypeVar("_T")
 
@@ -144,7 +148,7 @@ class BatchJournal:
         self.write(records)
         self.give_way_to_the_newer()
 
-    def load(self, kind: str) -> list[Any] | None:
+    def load(self, kind: str) -> Iterator[Any] | None:
         """
         Return what the newest process has saved of a kind; ``None``: nobody has.
 
@@ -164,14 +168,18 @@ class BatchJournal:
         content = self._try("read", lambda: atomic.read(self._folder / name))
         return self._lines(name, content or b"")
 
-    def save(self, kind: str, lines: Iterable[Any]) -> None:
+    def save(self, kind: str, lines: Iterable[Any], count: int) -> None:
         """
         Save something for later processes. What an older one saves later doesn't take its place.
+
+        :param kind: what it is, in a word.
+        :param lines: what JSON knows.
+        :param count: of the lines.
 
         :raises VeoJournalError: it could not be written.
         """
         name = f"{kind}-{_Place(self._process, self._token, next(self._numbers)).name}"
-        self._try("write", lambda: atomic.write(self._folder / name, self._content(lines)))
+        self._write_lines(name, lines, count)
 
     @property
     def where(self) -> str:
@@ -180,14 +188,16 @@ class BatchJournal:
 
     def _write(self, records: list[Submission]) -> None:
         place = _Place(self._process, self._token, next(self._numbers))
-        lines = [record.to_dict() for record in records]
-        self._try("write", lambda: atomic.write(self._folder / place.name, self._content(lines)))
+        self._write_lines(place.name, (record.to_dict() for record in records), len(records))
         self._files.append(place)
 
-    def _content(self, lines: Iterable[Any]) -> bytes:
-        lines = list(lines)
-        head = {"format": FORMAT, "task_instance": self._owner, "lines": len(lines)}
-        return "".join(f"{json.dumps(each, allow_nan=False)}\n" for each in (head, *lines)).encode()
+    def _write_lines(self, name: str, lines: Iterable[Any], count: int) -> None:
+        head = {"format": FORMAT, "task_instance": self._owner, "lines": count}
+        encoded = (f"{json.dumps(line, allow_nan=False)}\n".encode() for line in itertools.chain([head], lines))
+        if count <= _LINES_IN_MEMORY:
+            self._try("write", lambda: atomic.write(self._folder / name, b"".join(encoded)))
+        else:
+            self._try("write", lambda: atomic.write_stream(self._folder / name, _joined(encoded)))
 
     def _places(self) -> list[_Place]:
         names = self._try("read", lambda: atomic.names(self._folder))
@@ -204,23 +214,25 @@ class BatchJournal:
 
     def _read(self, places: list[_Place]) -> dict[str, Submission]:
         records: dict[str, Submission] = {}
-        paths = [self._folder / place.name for place in places]
-        contents = self._try("read", lambda: atomic.read_all(paths), passing=FileNotFoundError)
-        for place, content in zip(places, contents, strict=True):
-            lines = self._lines(place.name, content)
-            _merge(records, self._understood(place.name, partial(_submissions, lines)))
+        waiting = iter(places)
+        while some := list(itertools.islice(waiting, _READ_AT_ONCE)):
+            read = partial(atomic.read_all, [self._folder / place.name for place in some])
+            for place, content in zip(some, self._try("read", read, passing=FileNotFoundError), strict=True):
+                lines = self._lines(place.name, content)
+                self._understood(place.name, partial(_merge, records, _submissions(lines)))
         return records
 
-    def _lines(self, name: str, content: bytes) -> list[Any]:
-        lines = self._understood(name, lambda: [json.loads(line) for line in content.decode().splitlines()])
-        head = lines[0] if lines and isinstance(lines[0], dict) else {}
+    def _lines(self, name: str, content: bytes) -> Iterator[Any]:
+        lines = map(json.loads, io.BytesIO(content))
+        head = self._understood(name, lambda: next(lines, None))
+        head, count = (head if isinstance(head, dict) else {}), content.count(b"\n") - 1
         if head.get("format") not in FORMATS:
             self._refuse(name, f"it has format {head.get('format')!r}, and this version knows formats up to {FORMAT}")
         if head.get("task_instance") != self._owner:
             self._refuse(name, f"it belongs to another task instance: {head.get('task_instance')!r:.300}")
-        if head.get("lines") != len(lines) - 1:
-            self._refuse(name, f"it is cut off: it has {len(lines) - 1} lines of {head.get('lines')!r}")
-        return lines[1:]
+        if head.get("lines") != count:
+            self._refuse(name, f"it is cut off: it has {count} lines of {head.get('lines')!r}")
+        return lines
 
     def _make_sure_that_it_is_ours(self, places: list[_Place]) -> None:
         """Look at one file of each process, before anything is written among them."""
@@ -299,8 +311,14 @@ def _merge(known: dict[str, Submission], records: Iterable[Submission]) -> None:
         known[record.key] = known[record.key].newer(record) if record.key in known else record
 
 
-def _submissions(lines: Iterable[Any]) -> list[Submission]:
-    submissions = [Submission.from_dict(line) for line in lines]
-    if any(not each.key for each in submissions):
-        raise ValueError("it has a record without the key of a job")
-    return submissions
+def _joined(lines: Iterator[bytes]) -> Iterator[bytes]:
+    while some := b"".join(itertools.islice(lines, _LINES_IN_MEMORY)):
+        yield some
+
+
+def _submissions(lines: Iterable[Any]) -> Iterator[Submission]:
+    for line in lines:
+        submission = Submission.from_dict(line)
+        if not submission.key:
+            raise ValueError("it has a record without the key of a job")
+        yield submission

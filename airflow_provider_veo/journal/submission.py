@@ -34,6 +34,7 @@ _SHOWN = ("model", "prompt", "aspect_ratio", "enhance_prompt", "enable_upsample"
 """Shown as they are. Of all other fields (images, ``extra_body``'s) only a digest is kept: they may hold signatures."""
 _SHOWN_CHARACTERS = 160
 _DIGEST_CHARACTERS = 32
+_SHARED = ("model", "state", "status", "content_type")
 _BESIDE_THE_ERROR = ("try", "try_number", "again")
 """What a failure holds that is not of its error."""
 
@@ -261,7 +262,7 @@ class Submission:
 
     def accepted_video(self, video: VideoTask) -> Submission:
         """Return it as what the relay accepted, with what it said of the video."""
-        return replace(self.accepted(video.id), video=video.to_dict())
+        return replace(self.accepted(video.id), video=_small(video.to_dict()))
 
     def not_accepted(self, state: SubmissionState, error: VeoError, try_id: str) -> Submission:
         """Return it as ``unsent`` or ``refused``."""
@@ -271,7 +272,7 @@ class Submission:
         """Return it as what has succeeded or failed."""
         # Only who submits is told the prompt that the relay has made of it, at some relays.
         enhanced = video.enhanced_prompt or (self.video or {}).get("enhanced_prompt")
-        shown = {**video.to_dict(), "enhanced_prompt": enhanced}
+        shown = _small({**video.to_dict(), "enhanced_prompt": enhanced})
         state = FAILED if video.state == "failed" else SUCCEEDED
         return replace(self, state=state, video=shown, ended_at=now(), failure=None)
 
@@ -360,7 +361,10 @@ class Submission:
         given["key"] = one_spelling(given.get("key", ""))
         given["earlier"] = tuple(given.get("earlier", ()))
         if given.get("account"):
-            given["account"] = sys.intern(given["account"])  # thousands of records have the same
+            given["account"] = sys.intern(given["account"])
+        for name in ("video", "file"):
+            if given.get(name):
+                given[name] = _small(given[name], given["veo_task_id"])
         return cls(**given)
 
 
@@ -383,6 +387,17 @@ def _mistakes(given: Mapping[str, Any]) -> list[str]:
         if name not in wrong and given.get(name) and not _is_time(given[name]):
             wrong.append(name)
     return [*missing, *wrong]
+
+
+def _small(facts: Mapping[str, Any], veo_task_id: str = "") -> dict[str, Any]:
+    """Leave out what is not known, and share what is the same in thousands of records."""
+    known = {sys.intern(name): value for name, value in facts.items() if value is not None}
+    for name, value in known.items():
+        if value == veo_task_id:
+            known[name] = veo_task_id
+        elif name in _SHARED and isinstance(value, str):
+            known[name] = sys.intern(value)
+    return known
 
 
 def _is_time(value: str) -> bool:

@@ -119,7 +119,7 @@ def recorded_by_an_earlier_version(journal_of_batch, content, rendered_prompt, *
     journal.begin()
     made = [job("cow", rendered_prompt)]
     digest = hashlib.sha256(arguments + b"\0" + content).hexdigest()
-    journal.save(inputs.JOBS, [{"input": digest}, *(each.to_dict() for each in made)])
+    journal.save(inputs.JOBS, [{"input": digest}, *(each.to_dict() for each in made)], 1 + len(made))
     return made
 
 

@@ -38,9 +38,9 @@ def test_a_file_beside_the_records_is_found_by_the_next_process(journal_of_batch
     older, newer = journal_of_batch(), journal_of_batch()
     for journal in (older, newer):
         journal.begin()
-    newer.save("jobs", [{"input": "y"}, {"prompt": "牛"}])
-    older.save("jobs", [{"input": "x"}, {"prompt": "牛"}])
-    assert journal_of_batch().load("jobs") == [{"input": "y"}, {"prompt": "牛"}]
+    newer.save("jobs", [{"input": "y"}, {"prompt": "牛"}], 2)
+    older.save("jobs", [{"input": "x"}, {"prompt": "牛"}], 2)
+    assert list(journal_of_batch().load("jobs")) == [{"input": "y"}, {"prompt": "牛"}]
     assert journal_of_batch().begin() == {}
 
 
@@ -144,7 +144,7 @@ def test_of_many_processes_that_go_on_sending_each_has_seen_what_was_sent_before
 def test_the_folder_of_another_task_instance_is_refused(journal_of_batch, other):
     first = journal_of_batch()
     first.begin()
-    first.save("jobs", [])
+    first.save("jobs", [], 0)
     with pytest.raises(VeoJournalRecordError, match=r"(?s)belongs to another task instance.*map_index") as caught:
         journal_of_batch(**other).begin()
     assert caught.value.final
@@ -335,7 +335,7 @@ def test_who_can_not_record_or_look_around_does_not_send(journal_of_batch, stora
 
 @in_memory
 def test_a_file_that_can_not_be_read_is_no_missing_one(journal_of_batch, storage):
-    journal_of_batch().save("jobs", [1])
+    journal_of_batch().save("jobs", [1], 1)
     storage.fails = {"read"}
     with pytest.raises(VeoJournalError, match="can't read"):
         journal_of_batch().load("jobs")
