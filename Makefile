@@ -1,4 +1,4 @@
-# Two commands: make demo, make test. Both set up everything they need in .venv, and ask nothing.
+# Two commands: make demo, make test. Both set up everything they need in .venv, without asking anything.
 
 SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
@@ -14,18 +14,18 @@ PAGE := airflow_provider_veo/ui/page
 NPM := PATH="$(abspath $(BIN)):$$PATH" npm --prefix $(PAGE) --silent
 LINES := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow-*.in))
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
-# Most tests wait for something most of the time.
+# More workers than cores: most tests spend most of their time waiting.
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 ON_EACH_LINE := not long and not chaos and not distributed and not browser
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui-demo ui test test-system test-chaos test-matrix test-distributed test-browser lint bench release-check constraints clean
+.PHONY: help setup demo ui-demo ui test coverage test-system test-chaos test-matrix test-distributed test-browser lint bench release-check constraints clean
 
-help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-setup: $(READY) ## make .venv, with everything pinned
+setup: $(READY) ## create .venv with pinned dependencies
 
 $(READY): pyproject.toml $(CONSTRAINTS) scripts/setup.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" CONSTRAINTS="$(CONSTRAINTS)" sh scripts/setup.sh
@@ -52,50 +52,53 @@ $(PAGE)/node_modules: $(BROWSER) $(PAGE)/package-lock.json
 demo: $(READY) ## run the nightly DAG in a real Airflow against the sandbox
 	@$(BIN)/python demo/run.py
 
-ui-demo: $(READY) ## Airflow's UI with a night of videos to look at, until Ctrl-C
+ui-demo: $(READY) ## run Airflow's UI with a finished night of videos, until Ctrl-C
 	@$(BIN)/python demo/ui.py
 
-ui: $(PAGE)/node_modules ## build the page Veo videos from its source
+ui: $(PAGE)/node_modules ## build the Veo videos page from its source
 	@$(NPM) run build
 
-test: $(READY) ## run the tests, with coverage
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term
+test: $(READY) ## run the unit tests
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+coverage: $(READY) ## run the unit tests with coverage; the protocol must have 95 %
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term $(TESTS)
 	@$(BIN)/coverage report --include='airflow_provider_veo/protocol/*' --fail-under=95 --format=total \
 	    | sed 's/^/protocol, lines and branches covered: /; s/$$/ %/'
 
-test-system: $(READY) ## run the tests in a real Airflow: schedulers and triggerers, crashes, outages
+test-system: $(READY) ## run the tests in a real Airflow: schedulers, triggerers, crashes, outages
 	@$(BIN)/python -m pytest -m "system or long" --durations=12 $(SIDE_BY_SIDE)
 
-test-chaos: $(READY) ## kill tasks and services at every point, and count what was paid for twice
+test-chaos: $(READY) ## kill tasks and services at every point, and count the videos billed twice
 	@$(BIN)/python -m pytest -m chaos
 
-test-matrix: $(READY) ## run the tests on every line of Airflow, with the wheel that a user installs
+test-matrix: $(READY) ## run the tests on every supported Airflow line, against the built wheel
 	@$(BIN)/python scripts/matrix.py $(MATRIX) $(if $(ALL),--all) $(if $(QUICK),--quick) --python "$(PYTHON)" --pytest="-q --durations=15 -m '$(ON_EACH_LINE)' $(SIDE_BY_SIDE)"
 
-test-distributed: $(SERVERS) ## PostgreSQL, Redis, Celery and MariaDB: a night in which every part dies
+test-distributed: $(SERVERS) ## run a night on PostgreSQL, MariaDB, Redis and Celery, and kill every part
 	@$(BIN)/python -m pytest -m distributed
 
-test-browser: $(PAGE)/node_modules ## the page in Chromium against Airflow 3.3 and 3.1, the connection form on 3.2, too
+test-browser: $(PAGE)/node_modules ## test the page in Chromium on Airflow 3.3 and 3.1, and the connection form on 3.2
 	@$(NPM) test
 	@$(NPM) run build -- --outDir ../../../.matrix/page --emptyOutDir
-	@diff -r .matrix/page $(PAGE)/dist && echo "What is shipped is what the source builds."
+	@diff -r .matrix/page $(PAGE)/dist && echo "The shipped page matches its source."
 	@$(BIN)/python -m pytest -m browser
 	@$(BIN)/python scripts/matrix.py 3.1 --python "$(PYTHON)" --pytest="-q -m browser"
 	@$(BIN)/python scripts/matrix.py 3.2 --python "$(PYTHON)" --pytest="-q -m browser tests/browser/test_connection.py"
 
-lint: $(READY) ## ruff, mypy, import-linter
+lint: $(READY) ## run ruff, mypy and import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(SERVERS) ## measure, side by side with what a user would pick instead
+bench: $(SERVERS) ## run the benchmarks against the alternatives
 	@$(BIN)/python -m bench
 
-release-check: $(RELEASE) ## build wheel and sdist, check them, and write the SBOM
+release-check: $(RELEASE) ## build and check the wheel and the sdist, and write the SBOM
 	@$(BIN)/python scripts/release_check.py
 
-constraints: $(READY) ## pin the newest versions of everything, for each line of Airflow
+constraints: $(READY) ## pin the newest dependency versions for each Airflow line
 	@for line in $(LINES); do \
 	    case $$line in \
 	        3.0) extra="--extra fab";; 3.1|3.2) extra="--extra ui";; 3.3) extra="--extra distributed --extra release --extra ui";; *) extra=;; \
@@ -109,6 +112,6 @@ constraints: $(READY) ## pin the newest versions of everything, for each line of
 	@$(COMPILE) --upgrade --extra test --constraint .matrix/lowest-direct.txt \
 	    --output-file constraints/lowest.txt pyproject.toml
 
-clean: ## remove everything that these commands made
+clean: ## remove everything that these targets created
 	rm -rf $(VENV) .matrix .demo .ui-demo $(PAGE)/node_modules dist build .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""What Airflow's lines have in different places, and not every release of the compat package finds."""
+"""Names whose place differs by Airflow version, and that not every release of the compat package has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ else:
     from airflow.utils.types import ArgNotSet
 
     class _SetDuringExecution(ArgNotSet):
-        """Airflow 2's own looks different in each process, and the serialized DAG with it."""
+        """Airflow 2's own has a ``repr`` that differs by process, and so would the serialized DAG."""
 
         def __repr__(self) -> str:
             return "DYNAMIC (set during execution)"

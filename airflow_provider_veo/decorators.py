@@ -1,4 +1,4 @@
-"""``@task.veo_video`` and ``@task.veo_video_batch``: a function says what to make, the operator makes it."""
+"""``@task.veo_video`` and ``@task.veo_video_batch``: a function returns the arguments of an operator."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 _LARGE = ("prompt", "images", "jobs", "extra_body")
-"""What a task that goes on doesn't read again: it is submitted."""
+"""Fields that a resumed task doesn't need, because they are already submitted."""
 
 
 class _Described(DecoratedOperator):
     """
-    An operator whose fields are what a function returns: one of them, or a dict of them.
+    An operator whose fields are returned by a function: one of them, or a dict of them.
 
-    That is taken as it is: it is Python already, and is not rendered as a template once more.
+    The returned values are used as they are, and not rendered as templates.
 
     :param python_callable: the function.
     :param op_args: positional arguments for it (templated).
@@ -38,9 +38,9 @@ class _Described(DecoratedOperator):
     """
 
     described: str
-    """The field that a result is which is no dict; a dict must have it."""
+    """The field that a result other than a dict sets. A dict must contain it."""
     described_as: str
-    """What that is, for people."""
+    """What that field is, for error messages."""
     described_types: tuple[type, ...]
     operator: type[BaseOperator]
     overwrite_rtif_after_execution = True
@@ -53,7 +53,7 @@ class _Described(DecoratedOperator):
         op_kwargs: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.pop("multiple_outputs", None)  # the result is one
+        kwargs.pop("multiple_outputs", None)  # there is one result
         super().__init__(
             python_callable=python_callable,
             op_args=op_args,
@@ -64,11 +64,11 @@ class _Described(DecoratedOperator):
         )
 
     def execute(self, context: Context) -> Any:
-        """Poll the function what to make, and make it."""
+        """Call the function, and run the operator with the fields that it returns."""
         context_merge(context, self.op_kwargs)
         kwargs = determine_kwargs(self.python_callable, self.op_args, context)
         self._set(self.python_callable(*self.op_args, **kwargs))
-        # Not by super(): what is between in Airflow 3.0 needs a method that only Python's own operator has there.
+        # Not by super(): in Airflow 3.0 the class in between needs a method that only PythonOperator has.
         return self.operator.execute(self, context)
 
     def _set(self, given: Any) -> None:
@@ -82,7 +82,7 @@ class _Described(DecoratedOperator):
             ]
             mistakes += [] if self.described in fields else [f"the dict has no {self.described}"]
         if mistakes:
-            title = f"What {self.python_callable.__name__} returned can't be made. Nothing was sent, nothing is paid."
+            title = f"The return value of {self.python_callable.__name__} is not valid. Nothing was sent or billed."
             raise AirflowFailException(str(VeoValidationError(title, mistakes)))
         for name, value in fields.items():
             setattr(self, name, value)
@@ -105,7 +105,7 @@ class _VeoVideoDecoratedOperator(_Described, VeoCreateVideoOperator):
 
 
 class _VeoVideoBatchDecoratedOperator(_Described, VeoVideoBatchOperator):
-    """Make the videos that a function lists."""
+    """Make the videos that a function returns."""
 
     template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *VeoVideoBatchOperator.template_fields)
     template_fields_renderers = {  # noqa: RUF012  as Airflow declares it
@@ -121,15 +121,15 @@ class _VeoVideoBatchDecoratedOperator(_Described, VeoVideoBatchOperator):
 
 def veo_video_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
     """
-    Make a task of a function that says what video to make: ``@task.veo_video(model="veo3-fast")``.
+    Turn a function that describes a video into a task: ``@task.veo_video(model="veo3-fast")``.
 
     The function returns a prompt, or a dict of fields: ``prompt``, ``model``, ``images``, ``aspect_ratio``,
     ``enhance_prompt``, ``enable_upsample``, ``extra_body``, ``veo_conn_id``, ``existing_veo_task_id``. The task's
     result is the id that the relay gave.
 
     :param python_callable: the function.
-    :param kwargs: arguments of :class:`~airflow_provider_veo.operators.VeoCreateVideoOperator`, for all that the
-        function leaves out.
+    :param kwargs: arguments of :class:`~airflow_provider_veo.operators.VeoCreateVideoOperator` that the function
+        doesn't return.
     """
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=_VeoVideoDecoratedOperator, **kwargs
@@ -138,15 +138,15 @@ def veo_video_task(python_callable: Callable[..., Any] | None = None, **kwargs: 
 
 def veo_video_batch_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
     """
-    Make a task of a function that lists the videos to make: ``@task.veo_video_batch(result_path="s3://…/{{ ds }}")``.
+    Turn a function that returns jobs into a task: ``@task.veo_video_batch(result_path="s3://…/{{ ds }}")``.
 
     The function returns a list of jobs, each a prompt or a dict, or a dict of fields with ``jobs``: ``result_path``,
-    ``model``, ``aspect_ratio``, ``max_videos``, ``max_cost`` …. The task's result is the batch's: where the results
-    are, counts, cost. A try that goes on after a wait doesn't call the function again.
+    ``model``, ``aspect_ratio``, ``max_videos``, ``max_cost`` …. The task's result is that of the batch: URIs of the
+    results, counts, cost. A try that resumes after a deferral doesn't call the function again.
 
     :param python_callable: the function.
-    :param kwargs: arguments of :class:`~airflow_provider_veo.operators.VeoVideoBatchOperator`, for all that the
-        function leaves out.
+    :param kwargs: arguments of :class:`~airflow_provider_veo.operators.VeoVideoBatchOperator` that the function
+        doesn't return.
     """
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=_VeoVideoBatchDecoratedOperator, **kwargs

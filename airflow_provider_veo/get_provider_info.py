@@ -1,4 +1,4 @@
-"""What Airflow is told of this package."""
+"""The provider info that Airflow reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _INTEGRATION = "Veo"
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the provider info: the connection type and its form, and where everything is."""
+    """Return the provider info: the connection type, its form, and the modules and classes."""
     return {
         "package-name": "airflow-provider-veo",
         "name": "Veo",
@@ -32,10 +32,9 @@ def get_provider_info() -> dict[str, Any]:
                 "options": {
                     "journal_path": {
                         "description": (
-                            "Where tasks remember across their tries what they submitted, so that nothing is paid for "
-                            "twice: the URI of a folder that all workers share, as ObjectStoragePath takes it. "
-                            "Without it, Airflow 3.3 and later keep it in the task state store, and older Airflows "
-                            "don't remember it."
+                            "Where tasks record across tries what they submitted, so that nothing is billed twice: "
+                            "the URI of a folder that all workers share, as ObjectStoragePath accepts it. Default: "
+                            "the task state store on Airflow 3.3 and later, nowhere on earlier versions."
                         ),
                         "version_added": "0.1.0",
                         "type": "string",
@@ -44,11 +43,11 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "page_roots": {
                         "description": (
-                            "Where the page Veo videos may read stored videos and the folders of batches: URI "
+                            "Where the Veo videos page may read stored videos and the folders of batches: URI "
                             "prefixes, separated by commas or as a JSON list. The connection id must be the one in "
-                            "the recorded paths. {dag_id} stands for the DAG whose video is shown: below a root "
+                            "the recorded paths. {dag_id} stands for the DAG whose video is shown: under a root "
                             "without it, anyone who may edit XComs of one DAG can show the files of another. "
-                            "Without this setting the page reads nothing from storage."
+                            "Default: the page reads nothing from storage."
                         ),
                         "version_added": "0.1.0",
                         "type": "string",
@@ -57,9 +56,9 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "page_media_hosts": {
                         "description": (
-                            "Hosts from which the page Veo videos may play videos that are not stored, after a click: "
+                            "Hosts from which the Veo videos page may play videos that are not stored, after a click: "
                             "names, separated by commas or as a JSON list; https, unless a name begins with http://. "
-                            "Without this setting browsers load nothing from other hosts."
+                            "Default: browsers load nothing from other hosts."
                         ),
                         "version_added": "0.1.0",
                         "type": "string",

@@ -1,4 +1,4 @@
-"""What a task leaves for those who look: the link to its video in Airflow's UI, and why there is none."""
+"""The link to a task's video in Airflow's UI, and the XCom that says why there is no video."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ log = logging.getLogger(__name__)
 
 
 class VideoLink(BaseOperatorLink):
-    """Opens the video where the relay holds it. Its URL expires: hours to days after it was made, by relay."""
+    """Opens the video at the relay. Its URL expires after hours to days, depending on the relay."""
 
     name = "Video"
 
     @property
     def xcom_key(self) -> str:
-        """Airflow 3 shows what is in this XCom."""
+        """The XCom that Airflow 3 reads the link from."""
         return "_link_VideoLink"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the URL; an empty text while it isn't known."""
+        """Return the URL, or an empty string while it is unknown."""
         return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
 
     @classmethod
     def persist(cls, context: Context, video: dict[str, Any]) -> None:
         """
-        Show the link from now on, if the video has a URL already.
+        Store the link if the video has a URL.
 
-        :param context: of the task.
+        :param context: the task's context.
         :param video: a ``veo_video`` dict.
         """
         if url := video.get("video_url"):
@@ -49,9 +49,9 @@ class VideoLink(BaseOperatorLink):
 @contextmanager
 def failure_pushed(context: Context, submitted: Mapping[str, Any]) -> Iterator[None]:
     """
-    Push the ``veo_video`` with the reason when this is left because there is no video.
+    Push the ``veo_video`` with the reason if the block fails because there is no video.
 
-    :param context: of the task.
+    :param context: the task's context.
     :param submitted: what is known of the video.
     """
     try:
@@ -61,6 +61,6 @@ def failure_pushed(context: Context, submitted: Mapping[str, Any]) -> Iterator[N
         video = {"id": error.veo_task_id, **submitted, "state": state, "error": first_line(error)}
         try:
             context["ti"].xcom_push(key="veo_video", value=video)
-        except Exception:  # the reason itself must be heard
-            log.warning("What became of video %s could not be pushed", error.veo_task_id, exc_info=True)
+        except Exception:  # the original error must be raised
+            log.warning("The state of video %s could not be pushed", error.veo_task_id, exc_info=True)
         raise

@@ -1,4 +1,4 @@
-"""The sensor that waits for a submitted video. It only asks, so trying again costs nothing."""
+"""The sensor that waits for a submitted video. It only polls, so retries cost nothing."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
 
 class VeoVideoSensor(VeoTask, BaseSensorOperator):
     """
-    Wait for a submitted video. The result, ``return_value`` and ``veo_video``, is a dict of the
+    Wait for a submitted video. XComs ``return_value`` and ``veo_video`` are a dict of the
     :class:`~airflow_provider_veo.protocol.VideoTask`.
 
-    A failed generation fails the sensor at once, without retries: the video stays failed. Transient failures of the
-    relay are waited out in every mode.
+    A failed generation fails the sensor at once, without retries, because the video stays failed. Transient errors of
+    the relay are waited out in every mode.
 
     :param veo_task_id: the id that create returned, or its ``veo_video`` (templated, or an XComArg).
-    :param veo_conn_id: id of a connection of type ``veo`` (templated).
-    :param deferrable: wait without a worker slot. Default: Airflow's ``[operators] default_deferrable``. A video that
-        is already there ends the sensor without deferring.
-    :param poll_interval: seconds between two questions: Airflow's ``poke_interval``. Deferred waits ask more rarely as
-        they grow old, see :class:`~airflow_provider_veo.triggers.VeoVideoTrigger`.
-    :param timeout: seconds until the wait gives up.
-    :param start_from_trigger: begin in the triggerer, without a worker process (Airflow 3.3, deferrable). The id must
-        then be an XComArg of a task that is not mapped, or literal; the sensor itself must not be mapped. Else it
-        begins in a worker as ever, and says why in the log. Listeners (OpenLineage is one) are not told of the start
-        of such a task instance.
-    :param end_from_trigger: end in the triggerer, too, if the video is there (Airflow 3.3, deferrable). Together, a
-        wait runs no worker process at all. Listeners are not told of the end, outlets get no events, and Airflow
-        refuses DAGs with such tasks where listeners are installed.
+    :param veo_conn_id: id of a connection of type ``veo`` (templated). Default: ``veo_default``.
+    :param deferrable: wait without a worker slot. Default: Airflow's ``[operators] default_deferrable``. If the video
+        is already ready, the sensor ends without deferring.
+    :param poll_interval: seconds between two polls: Airflow's ``poke_interval``. Default: 15. Deferred waits poll less
+        often as they get older, see :class:`~airflow_provider_veo.triggers.VeoVideoTrigger`.
+    :param timeout: seconds until the wait gives up. Default: 3600.
+    :param start_from_trigger: start in the triggerer, without a worker process (Airflow 3.3, deferrable). Default:
+        false. The id must be an XComArg of an unmapped task, or literal, and the sensor itself must not be mapped.
+        Otherwise it starts in a worker as usual, and logs why. Listeners (such as OpenLineage) are not notified of the
+        start of such a task instance.
+    :param end_from_trigger: also end in the triggerer if the video is ready (Airflow 3.3, deferrable). Default: false.
+        With both, a wait runs no worker process at all. Listeners are not notified of the end, outlets get no events,
+        and Airflow rejects DAGs with such tasks if listeners are installed.
     """
 
     template_fields: Sequence[str] = ("veo_task_id", "veo_conn_id")
@@ -84,14 +84,14 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
         self._wait: Wait | None = None
 
     def execute(self, context: Context) -> Any:
-        """Poll until the video is there; when deferrable, ask once and leave the rest to a trigger."""
+        """Poll until the video is ready; if deferrable, poll once and leave the rest to a trigger."""
         if self._why_not_from_trigger:
-            self.log.info("start_from_trigger is not possible: %s. Began in a worker.", self._why_not_from_trigger)
+            self.log.info("start_from_trigger is not possible: %s. Started in a worker.", self._why_not_from_trigger)
         with self.talking_to_the_relay():
-            return self._there(context, super().execute(context))
+            return self._ready(context, super().execute(context))
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Poll once. Where the sensor is deferrable, and the video not there yet, this ends in a deferral."""
+        """Poll once. If the video is not ready and the sensor is deferrable, defer."""
         try:
             if self._wait is None or self.reschedule:
                 self._wait = self._begin(context)
@@ -106,31 +106,33 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
         return PokeReturnValue(is_done=video is not None, xcom_value=video and video.to_dict())
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Go on where the trigger ended: with the video, or with the reason why there is none."""
+        """Continue after the trigger: with the video, or with the error that ended the wait."""
         if "error" in event:
             error = from_dict(event["error"])
             with suppress(VeoError), failure_pushed(context, {}):
                 raise error
             raise self.for_airflow(error)
-        return self._there(context, event["video"])
+        return self._ready(context, event["video"])
 
     def for_airflow(self, error: VeoError) -> Exception:
-        """Return the exception for Airflow: sensors know ``soft_fail`` and its like by the class."""
+        """Return the exception for Airflow: ``soft_fail`` and similar arguments depend on its class."""
         if isinstance(error, VeoTimeoutError):
             return AirflowSensorTimeout(str(error))
         meant = super().for_airflow(error)
         return AirflowException(str(error)) if meant is error else meant
 
-    def _there(self, context: Context, video: dict[str, Any]) -> dict[str, Any]:
+    def _ready(self, context: Context, video: dict[str, Any]) -> dict[str, Any]:
         context["ti"].xcom_push(key="veo_video", value=video)
         VideoLink.persist(context, video)
-        self.log.info("Video %s is there: %s", video["id"], video["video_url"])
+        self.log.info("Video %s is ready: %s", video["id"], video["video_url"])
         return video
 
     def _defer(self, wait: Wait) -> None:
         from airflow_provider_veo.triggers import VeoVideoTrigger
 
-        self.log.info("Waiting for video %s without a worker, at most %.0f s", wait.veo_task_id, self.timeout)
+        self.log.info(
+            "Deferred: polling video %s from the triggerer, for at most %.0f s", wait.veo_task_id, self.timeout
+        )
         self.defer(
             trigger=VeoVideoTrigger(
                 veo_task_id=wait.veo_task_id,
@@ -153,12 +155,12 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
         wait = Wait(veo_task_id_of(self.veo_task_id), time.time(), self.timeout, self.poke_interval)
         first = getattr(context["ti"], "get_first_reschedule_date", None) if self.reschedule else None
         if first and (began := first(context)):
-            # Each poke is a process of its own, and Airflow remembers no more than when the first one was.
+            # Each poke is a separate process, and Airflow only stores when the first one started.
             wait.started = wait.not_found_since = began.timestamp()
         return wait
 
     def _obstacle(self) -> str | None:
-        """Say why the triggerer can't begin this task instance by itself; ``None`` if it can."""
+        """Return why the triggerer can't start this task instance by itself; ``None`` if it can."""
         given = self.veo_task_id
         if not AIRFLOW_V_3_3_PLUS:
             return "it needs Airflow 3.3"
@@ -167,8 +169,8 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
         if self.is_from_mapped:
             return "the sensor is mapped"
         if isinstance(given, XComArg):
-            plain = _reference(given) is not None
-            return None if plain else "the id is not an XComArg of a single task instance, taken as it is"
+            is_plain = _reference(given) is not None
+            return None if is_plain else "the id is not a plain XComArg of a single task instance"
         if "{{" in f"{given} {self.veo_conn_id}":
             return "the triggerer can't render templates that pull XComs; give the id as an XComArg"
         return None
@@ -192,7 +194,7 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
 
 
 def _reference(given: Any) -> dict[str, str] | None:
-    """Return where the XCom of an XComArg is, if it is that of one task instance."""
+    """Return the location of an XComArg's XCom, if it belongs to a single task instance."""
     operator, key = getattr(given, "operator", None), getattr(given, "key", None)
     if operator is None or key is None or operator.is_mapped or list(operator.iter_mapped_task_groups()):
         return None

@@ -1,7 +1,7 @@
-"""The triggers that wait for videos without a worker.
+"""Triggers that wait for videos without a worker.
 
-They only ask. A triggerer starts its triggers anew at will, and two triggerers may run the same one for a while: a
-request that costs money has no place here.
+They only poll. A triggerer may restart its triggers at any time, and two triggerers may run the same one for a while,
+so a trigger must never send a request that costs money.
 """
 
 from __future__ import annotations
@@ -33,39 +33,39 @@ if TYPE_CHECKING:
 
 
 GRACE_SECONDS = 600.0
-"""So much later than a wait's own deadline is the one that is set for Airflow, which ends a trigger without a word."""
-_ENDED_HERE = "The wait has ended here: a user ended the task, or another triggerer goes on with it."
+"""How much later than a wait's own deadline Airflow's is set, because Airflow's ends a trigger without an event."""
+_ENDED_HERE = "The wait ended here: a user ended the task, or another triggerer continues it."
 
 
 class VeoVideoTrigger(BaseTrigger):
     """
-    Wait for a submitted video, and fire one event when it is there or when waiting is no use any more.
+    Wait for a submitted video, and fire one event when it is ready or polling can't succeed.
 
-    **When it asks.** Veo takes one to ten minutes a video. The first question is due when the video can be ready,
-    ``due``, which the create operator sets to four poll intervals after the submission: a minute, by default. A random
-    part of an interval comes on top, so that a thousand triggers that start together, after a batch or with a
-    triggerer, don't ask together. Then it asks every ``poll_interval`` seconds, 20 % more or less, until the wait is
-    five minutes old. From then on the interval grows with the age of the wait, to four times itself at twenty minutes:
-    the answer stays as fresh in proportion to the wait, and a video that hangs costs a request a minute. A
-    ``Retry-After`` of the relay's is waited for.
+    **When it polls.** Veo takes one to ten minutes per video. The first poll is at ``due``, when the video can be
+    ready; the create operator sets it to four poll intervals after the submission (one minute by default). A random
+    part of an interval is added, so that a thousand triggers that start together, after a batch or with a triggerer,
+    don't poll together. Then it polls every ``poll_interval`` seconds, plus or minus 20 %, until the wait is five
+    minutes old. From then on the interval grows with the age of the wait, to four times its length at twenty minutes:
+    the delay stays proportional to the wait, and a video that hangs costs one request a minute. The relay's
+    ``Retry-After`` is respected.
 
-    **What it tolerates.** A relay that is down, slow or confused for up to 30 minutes at a stretch; a 404 for
-    up to a minute; a success without a URL, a few times. A key that was rotated is picked up.
+    **What it tolerates.** A relay that is down, slow or returns nonsense for up to 30 minutes at a time; a 404 for up
+    to a minute; a few successes without a URL. A rotated key is picked up.
 
-    **When it ends.** With the video, a failed generation, an answer that no further question can change, or ``timeout``
-    seconds after ``started``. Both are wall-clock times: a trigger moves between processes. A deadline that passed
-    while no triggerer was running still allows one question, for the video may be there.
+    **When it ends.** With the video, a failed generation, an answer that no further poll can change, or ``timeout``
+    seconds after ``started``. Both are wall-clock times, because a trigger moves between processes. A deadline that
+    passed while no triggerer was running still allows one poll, because the video may be ready.
 
     The event is ``{"video": {…}}`` or ``{"error": {…}}``, see :func:`airflow_provider_veo.protocol.errors.from_dict`.
 
     :param veo_task_id: the id that create returned, or a ``veo_video`` dict with it.
     :param veo_conn_id: id of a connection of type ``veo``. The key itself is never an argument.
     :param started: epoch seconds when the wait began. Default: when the task instance was deferred.
-    :param timeout: seconds.
-    :param poll_interval: seconds.
-    :param due: epoch seconds when the video can be ready.
-    :param xcom: where to find ``veo_task_id`` instead: ``{"task_id", "key"}`` of an upstream task in the same run.
-    :param end_task: end the task instance here, without a worker: the video is pushed as its ``return_value``.
+    :param timeout: maximum wait in seconds. Default: 3600.
+    :param poll_interval: seconds between two polls. Default: 15.
+    :param due: epoch seconds when the video can be ready at the earliest. Default: now.
+    :param xcom: where to read ``veo_task_id`` from instead: ``{"task_id", "key"}`` of an upstream task in the same run.
+    :param end_task: end the task instance here, without a worker, and push the video as its ``return_value``.
     """
 
     def __init__(
@@ -91,12 +91,12 @@ class VeoVideoTrigger(BaseTrigger):
         self._watched: Any = veo_task_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what makes this trigger anew in another process. There is no secret in it."""
+        """Return what recreates this trigger in another process. It contains no secret."""
         names = ("veo_task_id", "veo_conn_id", "started", "timeout", "poll_interval", "due", "xcom", "end_task")
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll until there is something to tell, and tell it once."""
+        """Poll until the wait ends, and fire one event."""
         try:
             self._watched = await self._id()
             video = await self._wait(self._watched)
@@ -109,9 +109,11 @@ class VeoVideoTrigger(BaseTrigger):
             yield TriggerEvent({"video": video.to_dict()})
 
     async def on_kill(self) -> None:
-        """Say what goes on being billed: the API has no way to cancel a video."""
+        """Log what will be billed: the API cannot cancel a video."""
         self.log.warning(
-            "%s Video %s goes on being generated, and is billed: the API has no cancel.", _ENDED_HERE, self._watched
+            "%s Video %s is still being generated and will be billed. The API cannot cancel a video.",
+            _ENDED_HERE,
+            self._watched,
         )
 
     async def _wait(self, veo_task_id: str) -> VideoTask:
@@ -124,7 +126,7 @@ class VeoVideoTrigger(BaseTrigger):
     def _started(self, now: float) -> float:
         if self.started is not None:
             return self.started
-        # A trigger that was started without a worker learns of its beginning by the end that Airflow set for it.
+        # A trigger that was started without a worker derives its start from the deadline that Airflow set for it.
         ends: datetime | None = getattr(self, "timeout_after", None)
         if ends is None:
             return now
@@ -140,7 +142,7 @@ class VeoVideoTrigger(BaseTrigger):
                 dag_id=ti.dag_id,
                 task_id=self.xcom["task_id"],
                 run_id=ti.run_id,
-                # Without it the whole sequence of a mapped task is asked for, which a triggerer may not.
+                # Without it, Airflow requests a mapped task's whole sequence, which a triggerer is not allowed to.
                 map_index=-1,
             )
         return veo_task_id_of(given)
@@ -149,7 +151,7 @@ class VeoVideoTrigger(BaseTrigger):
         from airflow.triggers.base import TaskSuccessEvent
 
         ti = self._runtime_task_instance()
-        # Pushed here, for XComs that are given to the event arrive as texts of JSON.
+        # Pushed here, because XComs that are passed to the event arrive as JSON strings.
         found = video.to_dict()
         for key, value in {"return_value": found, "veo_video": found, VideoLink().xcom_key: video.video_url}.items():
             await XCom.aset(key=key, value=value, **identity_of(ti))
@@ -157,9 +159,7 @@ class VeoVideoTrigger(BaseTrigger):
 
     def _runtime_task_instance(self) -> Any:
         if self.task_instance is None:
-            raise VeoValidationError(
-                "A trigger with xcom or end_task belongs to a task instance, and this one has none."
-            )
+            raise VeoValidationError("A trigger with xcom or end_task requires a task instance, but has none.")
         return self.task_instance
 
 
@@ -167,23 +167,23 @@ class VeoVideoBatchTrigger(BaseTrigger):
     """
     Wait for many submitted videos at once, and wake the worker when that is worth a process.
 
-    It asks for each as :class:`VeoVideoTrigger` does. One event is fired: when all have ended; when ``enough`` of them
-    have; ``linger`` seconds after the first one that has; or at ``wake_at``. It is ``{"outcomes": {…}, …}``,
-    with ``{"video": {…}}`` or ``{"error": {…}}`` for the id of each that has ended.
+    It polls each video as :class:`VeoVideoTrigger` does. It fires one event: when all videos have ended; when
+    ``enough`` of them have; ``linger`` seconds after the first one has; or at ``wake_at``. It is
+    ``{"outcomes": {…}, …}``, with ``{"video": {…}}`` or ``{"error": {…}}`` for the id of each that has ended.
 
-    :param videos: when each was submitted, in epoch seconds, by the id that create returned.
+    :param videos: submission times in epoch seconds, by the id that create returned.
     :param veo_conn_id: id of a connection of type ``veo``. The key itself is never an argument.
-    :param timeout: seconds for a video, from its submission.
-    :param poll_interval: seconds between two questions for a video.
-    :param enough: so many are worth waking the worker; 0: all of them.
-    :param linger: seconds; ``None``: as long as it takes.
-    :param wake_at: epoch seconds at which the worker is woken in any case.
-    :param requests_per_minute: the most questions a minute.
-    :param held_until: epoch seconds before which the relay wants to hear nothing; what it says later is in the event.
-    :param refused_since: handed on to the event.
-    :param progress: how far the batch is, see :class:`~airflow_provider_veo.batch.progress.Progress`.
-    :param told_at: epoch seconds when that was told last.
-    :param handed_on: goes into the event as it is.
+    :param timeout: maximum wait for a video in seconds, counted from its submission. Default: 3600.
+    :param poll_interval: seconds between two polls of a video. Default: 15.
+    :param enough: number of ended videos that are worth waking the worker; 0 (default): all of them.
+    :param linger: seconds to wait for more after the first video has ended; ``None`` (default): no limit.
+    :param wake_at: epoch seconds at which the worker is woken in any case. Default: never.
+    :param requests_per_minute: maximum number of polls per minute. Default: no limit.
+    :param held_until: epoch seconds before which the relay accepts no requests. The event holds its latest value.
+    :param refused_since: passed to the event.
+    :param progress: progress of the batch, see :class:`~airflow_provider_veo.batch.progress.Progress`.
+    :param told_at: epoch seconds when progress was last reported.
+    :param handed_on: passed to the event unchanged.
     """
 
     def __init__(
@@ -221,22 +221,22 @@ class VeoVideoBatchTrigger(BaseTrigger):
         self._outcomes: dict[str, dict[str, Any]] = {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what makes this trigger anew in another process. There is no secret in it."""
+        """Return what recreates this trigger in another process. It contains no secret."""
         names = inspect.signature(type(self)).parameters
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll until there is enough to tell, and tell it once."""
+        """Poll until enough videos have ended, and fire one event."""
         from airflow_provider_veo.hooks import VeoAsyncHook
 
         async with VeoAsyncHook(self.veo_conn_id) as hook:
             poll = rate_limited(self._limiter, hook.get_video)
             waits = {asyncio.ensure_future(self._watch(poll, *video)) for video in self.videos.items()}
-            telling = asyncio.ensure_future(self._tell())
+            reporting = asyncio.ensure_future(self._report())
             try:
                 await self._until_enough(waits)
             finally:
-                tasks = (telling, *waits)
+                tasks = (reporting, *waits)
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -244,10 +244,10 @@ class VeoVideoBatchTrigger(BaseTrigger):
         yield TriggerEvent({"outcomes": self._outcomes, **handed_on, "held_until": self._limiter.held_until})
 
     async def on_kill(self) -> None:
-        """Say what goes on being billed: the API has no way to cancel a video."""
+        """Log what will be billed: the API cannot cancel a video."""
         self.log.warning(
-            "%s %d videos go on being generated, and are billed: the API has no cancel. They are on record: the task "
-            "goes on with them when it is cleared.",
+            "%s %d videos are still being generated and will be billed. The API cannot cancel a video. They are on "
+            "record: clear the task to continue with them.",
             _ENDED_HERE,
             len(self.videos) - len(self._outcomes),
         )
@@ -275,7 +275,7 @@ class VeoVideoBatchTrigger(BaseTrigger):
         except VeoError as error:
             self._outcomes[veo_task_id] = {"error": error.to_dict()}
 
-    async def _tell(self) -> None:
+    async def _report(self) -> None:
         if self.progress is None:
             return
         before = Progress(**self.progress)
@@ -285,15 +285,15 @@ class VeoVideoBatchTrigger(BaseTrigger):
             succeeded = sum(outcome.get("video", {}).get("state") == "succeeded" for outcome in self._outcomes.values())
             progress = before.with_ended(succeeded, len(self._outcomes) - succeeded)
             self.log.info(progress.line(time.time()))
-            # Shielded: up to Airflow 3.2 a request to the supervisor that is cancelled takes the next one's answer.
+            # Shielded: up to Airflow 3.2, a cancelled request to the supervisor takes the answer of the next one.
             await asyncio.shield(self._publish(progress))
 
     async def _publish(self, progress: Progress) -> None:
-        """Push how far it is, where a trigger can."""
+        """Push the progress, if this Airflow version lets a trigger do so."""
         ti = self.task_instance
         if ti is None or not hasattr(XCom, "aset"):
             return
         try:
             await XCom.aset(key="progress", value=progress.to_dict(), **identity_of(ti))
-        except Exception as error:  # nothing that a night of paid videos may end for
+        except Exception as error:  # must not end a batch of billed videos
             self.log.debug("The progress could not be pushed: %s", error)

@@ -1,7 +1,8 @@
-"""A person looks at the video before it is published: Airflow 3.1 and later.
+"""A person approves the video before it is published. Needs Airflow 3.1 or later.
 
-The approval waits on the *Required Actions* page, without a worker, and shows the link to the video. Approved, the file
-is stored where the Airflow variable ``veo_destination`` says; rejected, it isn't, and the run ends well.
+The approval waits on the *Required Actions* page without occupying a worker, and shows the link to the video. If it is
+approved, the file is stored at the Airflow variable ``veo_destination``. If it is rejected, the file is not stored, and
+the run succeeds.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def veo_approval():
     )
     store = VeoDownloadVideoOperator(
         task_id="store",
-        veo_task_id=create.output,  # its URL is asked for anew: approvals may take longer than a URL lives
+        veo_task_id=create.output,  # fetches a fresh URL: the old one may expire before the approval
         destination="{{ var.value.get('veo_destination', 'file:///tmp/veo-videos/') }}",
     )
 
@@ -46,5 +47,5 @@ def veo_approval():
     publish(store.output)
 
 
-if AIRFLOW_V_3_1_PLUS:  # older ones have no approvals, and find no DAG here
+if AIRFLOW_V_3_1_PLUS:  # older versions have no approvals, so this file defines no DAG
     veo_approval()

@@ -1,4 +1,4 @@
-"""The smallest useful DAG: one prompt becomes one video, and the next task gets its id."""
+"""The smallest useful DAG: it submits one prompt, and the next task receives the video's id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A function says what to make, ``@task.veo_video`` makes it and waits without a worker."""
+"""A function returns the request, and ``@task.veo_video`` submits it and waits in the triggerer."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""The file goes to S3 in the task that made the video, and DAGs that wait for it start.
+"""The task that creates the video also stores its file in S3, which triggers another DAG.
 
-``veo_files_in_s3`` makes a video and stores it. ``veo_publish_files`` runs when it has: its schedule is the alias under
-which the first DAG announces each file. The facts about the file (where it is, its size, checksum, duration …) come
-with the event.
+``veo_files_in_s3`` creates a video and stores it. ``veo_publish_files`` runs afterwards: it is scheduled on the asset
+alias to which the first DAG publishes each file. The event contains the file's URI, size, checksum, duration, etc.
 
-The storage is where the Airflow variable ``veo_destination`` says, e.g. ``s3://aws_default@my-bucket/videos/``. The
-part before the ``@`` is an Airflow connection. Any storage of an installed provider will do: ``gs://``, ``abfs://``, …
+The Airflow variable ``veo_destination`` sets the storage, e.g. ``s3://aws_default@my-bucket/videos/``. The part before
+the ``@`` is an Airflow connection. The storage of any installed provider works: ``gs://``, ``abfs://``, …
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Three reference images become elements of one video, from a Chinese prompt that the relay translates."""
+"""Create a video from three reference images and a Chinese prompt that the relay translates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Create, wait without a worker, use: three tasks, each of which can be cleared by itself."""
+"""Create, wait in the triggerer, publish: three tasks that can be cleared separately."""
 
 from __future__ import annotations
 

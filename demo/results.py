@@ -1,4 +1,4 @@
-"""What the night made, from the results that the batch has written."""
+"""Prints the results of the night, from the files that the batch has written."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def show(console: Console, results: Path) -> None:
-    """Play the files, and print a row for each job."""
+    """Decode the files, and print a row for each job."""
     with results.open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     summary = json.loads(results.with_name("summary.json").read_text(encoding="utf-8"))
     made = f"{summary['succeeded']} of {summary['total']} videos in {summary['seconds']} s"
-    table = Table(title=f"What the night made: {made}, for {summary['cost']:g}")
-    table.add_column("prompt")  # what there is no room for is left out of this one first
+    table = Table(title=f"Results: {made}, for {summary['cost']:g}")
+    table.add_column("prompt")  # the only column that may be truncated
     for name in ("id", "status", "file"):
         table.add_column(name, no_wrap=True)
     for name in ("took", "cost"):
@@ -38,7 +38,7 @@ def show(console: Console, results: Path) -> None:
 
 
 def took(row: dict) -> str:
-    """Say how long a video took until its end was seen."""
+    """Return how long a video took, from submission to the poll that saw it finished."""
     if not row["finished_at"]:
         return ""
     span = datetime.fromisoformat(row["finished_at"]) - datetime.fromisoformat(row["submitted_at"])
@@ -46,7 +46,7 @@ def took(row: dict) -> str:
 
 
 def play(path: Path) -> str:
-    """Decode every frame, and say what it is."""
+    """Decode every frame, and describe the video."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         frames = sum(1 for _ in container.decode(stream))

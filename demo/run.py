@@ -1,6 +1,6 @@
-"""Run the nightly DAG in a real Airflow against the sandbox, until MP4 files that play lie on disk.
+"""Run the nightly DAG in a real Airflow against the sandbox, until playable MP4 files are on disk.
 
-Everything it writes is under ``.demo/``: the videos and Airflow's log stay, Airflow's home is removed.
+Everything it writes is under ``.demo/``. The videos and Airflow's log are kept, Airflow's home is removed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from night import Night
+from progress import ProgressDisplay
 from results import show
 from rich.console import Console
 
@@ -42,8 +42,8 @@ PRICES = {"veo3-fast": 0.4, "veo3.1-fast": 0.4, "veo3.1-components": 0.6, "veo3-
 POLICY = """
 from datetime import timedelta
 
-# The sandbox's videos take seconds, and those of a relay minutes: a cluster policy has it asked more often.
-# A wait that is over in a moment Airflow may take for the end of its task, and tries that again: soon, here.
+# The sandbox's videos take seconds, those of a real relay minutes: this cluster policy shortens the poll interval.
+# Airflow may mistake a very short deferral for the end of the task and retry it: this also shortens the retry delay.
 def task_policy(task):
     if hasattr(task, "poll_interval"):
         task.poll_interval = 1
@@ -52,36 +52,36 @@ def task_policy(task):
 """
 
 STARTING = re.compile(r"\[DAG TEST\] starting task_id=(\S+) map_index=(-?\d+)")
-SAID = re.compile(
+MESSAGE = re.compile(
     r"\[(?:info|warning|error) *\] (.*?)\s*\[(?:airflow\.task\.(?:operators|hooks)\.)?airflow_provider_veo\."
 )
-LOGGED = re.compile(r"\d{4}-\d\d-\d\dT")
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT")
 
 console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
 
 
 def main() -> int:
-    """Run the demo; the exit code says how it went."""
+    """Run the demo, and return the exit code."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(FOLDER)
     VIDEOS.mkdir(parents=True)
     started = time.monotonic()
     try:
         with sandbox.running(generation_seconds=GENERATION_SECONDS, video_seconds=VIDEO_SECONDS) as relay:
-            say("sandbox", f"{relay.url} is a relay on this machine: no key is needed, nothing is paid")
+            show_step("sandbox", f"{relay.url} is a local relay: no key is needed, nothing is billed")
             run_airflow(relay)
             stats = relay.stats()
         (results,) = VIDEOS.rglob("results.jsonl")
         show(console, results)
-        twice = len(stats["paid_twice"])
-        say("relay", f"{stats['accepted']} videos accepted, {twice} of them twice; {stats['requests']['query']} polls")
-        say("files", f"{near(results.parent / 'videos')}, with results.jsonl and summary.json beside it")
-        say("done", f"in {time.monotonic() - started:.0f} s; Airflow's log is {near(LOG)}")
+        twice, polls = len(stats["paid_twice"]), stats["requests"]["query"]
+        show_step("relay", f"{stats['accepted']} videos accepted, {twice} of them twice; {polls} polls")
+        show_step("files", f"{short_path(results.parent / 'videos')}, with results.jsonl and summary.json beside it")
+        show_step("done", f"in {time.monotonic() - started:.0f} s; Airflow's log is {short_path(LOG)}")
     except KeyboardInterrupt:
-        say("stopped", "everything that was started has ended")
+        show_step("stopped", "all started processes have ended")
         return 130
     except subprocess.CalledProcessError as error:
-        say("failed", f"{' '.join(error.cmd[1:])} ended with {error.returncode}; see {near(LOG)}, which ends with:")
+        show_step("failed", f"{' '.join(error.cmd[1:])} exited with {error.returncode}; the end of {short_path(LOG)}:")
         print("\n".join(LOG.read_text(encoding="utf-8").splitlines()[-15:]))
         return 1
     finally:
@@ -90,7 +90,7 @@ def main() -> int:
 
 
 def prepared(home: Path, videos: Path, relay: Sandbox) -> dict[str, str]:
-    """Make an Airflow home with the examples, the connection and the page's settings; return its environment."""
+    """Create an Airflow home with the examples, the connection and the page's settings. Return its environment."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     environment |= {
         "AIRFLOW_HOME": str(home),
@@ -109,35 +109,35 @@ def prepared(home: Path, videos: Path, relay: Sandbox) -> dict[str, str]:
 
 
 def run_airflow(relay: Sandbox) -> None:
-    """Make a database, and run the DAG as ``airflow dags test`` does: every task for real, in one process."""
+    """Create the database, and run the DAG with ``airflow dags test``, which runs every task in one process."""
     environment = prepared(HOME, VIDEOS, relay)
-    say("airflow", f"preparing its database in {near(HOME)}")
+    show_step("airflow", f"preparing its database in {short_path(HOME)}")
     for _ in airflow("db", "migrate", environment=environment):
         pass
     with (DAGS / "veo_nightly.csv").open(encoding="utf-8", newline="") as manifest:
         total = sum(1 for _ in csv.DictReader(manifest))
     today = datetime.now().astimezone().date().isoformat()
-    say("airflow", f"airflow dags test veo_nightly {today}")
-    with Night(console, relay, VIDEOS, total):
-        tell(airflow("dags", "test", "veo_nightly", today, environment=environment))
+    show_step("airflow", f"airflow dags test veo_nightly {today}")
+    with ProgressDisplay(console, relay, VIDEOS, total):
+        print_log(airflow("dags", "test", "veo_nightly", today, environment=environment))
 
 
-def tell(lines: Iterator[str]) -> None:
-    """Print what a person wants to know of Airflow's log."""
+def print_log(lines: Iterator[str]) -> None:
+    """Print the relevant lines of Airflow's log."""
     task = None
     for line in lines:
         if starting := STARTING.search(line):
             if task != starting.group(1):
                 task = starting.group(1)
                 console.print(f"  [bold]{task}")
-        elif said := SAID.search(line):
-            console.print(f"      {said.group(1)}", markup=False, soft_wrap=True)
-        elif task == "report" and not LOGGED.match(line):
+        elif message := MESSAGE.search(line):
+            console.print(f"      {message.group(1)}", markup=False, soft_wrap=True)
+        elif task == "report" and not LOG_LINE.match(line):
             console.print(f"      {line.rstrip()}", markup=False, soft_wrap=True)
 
 
 def airflow(*arguments: str, environment: dict[str, str]) -> Iterator[str]:
-    """Run an ``airflow`` command, and yield its lines as they come. It doesn't outlive this process."""
+    """Run an ``airflow`` command, and yield its output line by line. Kill it if the caller stops reading."""
     command = [str(Path(sys.executable).with_name("airflow")), *arguments]
     with (
         LOG.open("a", encoding="utf-8") as log,
@@ -165,18 +165,18 @@ def airflow(*arguments: str, environment: dict[str, str]) -> Iterator[str]:
         raise subprocess.CalledProcessError(process.returncode, command)
 
 
-def near(path: Path) -> str:
-    """Return a path as it is seen from here, if it is below."""
+def short_path(path: Path) -> str:
+    """Return a path relative to the working directory, if it is inside it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def say(what: str, text: str) -> None:
+def show_step(what: str, text: str) -> None:
     """Print a step."""
     console.print(f"[bold cyan]{what:<8}[/] ", end="")
     console.print(text, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
-    for stop in signal.SIGTERM, signal.SIGINT:  # that one too: a shell starts what is in its background without it
+    for stop in signal.SIGTERM, signal.SIGINT:  # a shell ignores SIGINT in background jobs
         signal.signal(stop, signal.default_int_handler)
     sys.exit(main())

@@ -1,7 +1,7 @@
 """
-Airflow's own UI with everything in it: the sandbox, the connection, the examples, and a night of videos to look at.
+Run Airflow's UI with the sandbox, the connection, the examples and a finished night of videos.
 
-It runs until it is stopped (Ctrl-C). Everything it writes is under ``.ui-demo/``, and is removed then.
+It runs until it is stopped (Ctrl-C). Everything it writes is under ``.ui-demo/``, which is removed at the end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import requests
-from run import PROJECT, near, prepared, say
+from run import PROJECT, prepared, short_path, show_step
 
 from airflow_provider_veo import sandbox
 
@@ -30,17 +30,17 @@ LOG = FOLDER / "airflow.log"
 USER = "admin"
 RUNS = ("veo_nightly", "veo_reference_images", "veo_wait_with_sensor", "veo_decorator")
 GENERATION_SECONDS = 20
-"""Waits that are over in a moment are what Airflow may take for the end of their task, on a busy machine."""
+"""Airflow on a busy machine may mistake a very short deferral for the end of the task."""
 FAULTS = ("failed=the prompt names a person@prompt=pours tea",)
-"""One of the night's videos fails, as in every night: why is on its card."""
+"""One of the videos fails. Its card shows the reason."""
 START_SECONDS, NIGHT_SECONDS, STOP_SECONDS = 180, 1200, 30
 
 
 class Airflow:
     """
-    A standalone Airflow on a free port, and whoever asks it something.
+    A standalone Airflow on a free port, and a client of its API.
 
-    :param environment: to run it in.
+    :param environment: the environment to run it in.
     """
 
     def __init__(self, environment: dict[str, str]) -> None:
@@ -52,7 +52,7 @@ class Airflow:
         passwords = HOME / "passwords.json"
         passwords.write_text(json.dumps({USER: self.password}), encoding="utf-8")
         self._environment = environment | {
-            # It calls the command airflow.
+            # `airflow standalone` calls the command `airflow`.
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(port),
@@ -62,13 +62,13 @@ class Airflow:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-            "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",  # nothing runs but what is asked to
+            "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",  # run only what is triggered
         }
         self._session = requests.Session()
 
     @contextlib.contextmanager
     def running(self):
-        """Run it. It ends with all that it has started."""
+        """Run it. Stop it with all its processes at the end."""
         command = [str(Path(sys.executable).with_name("airflow")), "standalone"]
         with LOG.open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
@@ -84,12 +84,14 @@ class Airflow:
         """Run DAGs, and wait until they have ended."""
         now = datetime.now(timezone.utc).isoformat()
         for dag_id in dag_ids:
-            self._wait_for(lambda path=f"dags/{dag_id}": self._ask("GET", path).ok, START_SECONDS, f"to parse {dag_id}")
-            self._ask("PATCH", f"dags/{dag_id}", {"is_paused": False}).raise_for_status()
-            self._ask("POST", f"dags/{dag_id}/dagRuns", {"dag_run_id": "demo", "logical_date": now}).raise_for_status()
+            self._wait_for(
+                lambda path=f"dags/{dag_id}": self._call("GET", path).ok, START_SECONDS, f"to parse {dag_id}"
+            )
+            self._call("PATCH", f"dags/{dag_id}", {"is_paused": False}).raise_for_status()
+            self._call("POST", f"dags/{dag_id}/dagRuns", {"dag_run_id": "demo", "logical_date": now}).raise_for_status()
         for dag_id in dag_ids:
             self._wait_for(lambda dag_id=dag_id: self._state(dag_id) in ("success", "failed"), NIGHT_SECONDS, "to end")
-            say("run", f"{dag_id}: {self._state(dag_id)}")
+            show_step("run", f"{dag_id}: {self._state(dag_id)}")
 
     def _is_up(self) -> bool:
         try:
@@ -103,16 +105,16 @@ class Airflow:
         return answer.ok
 
     def _state(self, dag_id: str) -> str:
-        return str(self._ask("GET", f"dags/{dag_id}/dagRuns/demo").json().get("state"))
+        return str(self._call("GET", f"dags/{dag_id}/dagRuns/demo").json().get("state"))
 
-    def _ask(self, method: str, path: str, document: object = None) -> requests.Response:
+    def _call(self, method: str, path: str, document: object = None) -> requests.Response:
         return self._session.request(method, f"{self.url}/api/v2/{path}", json=document, timeout=60)
 
     def _wait_for(self, happened, seconds, what, process=None) -> None:
         deadline = time.monotonic() + seconds
         while not happened():
             if time.monotonic() > deadline or (process and process.poll() is not None):
-                raise RuntimeError(f"waited for Airflow {what}; see {near(LOG)}")
+                raise RuntimeError(f"waited for Airflow {what}; see {short_path(LOG)}")
             time.sleep(1)
 
     def _end(self, process: subprocess.Popen) -> None:
@@ -131,20 +133,20 @@ def main() -> int:
     (FOLDER / "videos").mkdir(parents=True)
     try:
         with sandbox.running(generation_seconds=GENERATION_SECONDS, video_seconds=4, faults=FAULTS) as relay:
-            say("sandbox", f"{relay.url} is a relay on this machine: no key is needed, nothing is paid")
+            show_step("sandbox", f"{relay.url} is a local relay: no key is needed, nothing is billed")
             airflow = Airflow(prepared(HOME, FOLDER / "videos", relay))
-            say("airflow", f"starting; its log is {near(LOG)}")
+            show_step("airflow", f"starting; its log is {short_path(LOG)}")
             with airflow.running() as process:
-                say("open", f"{airflow.url}/plugin/veo-videos")
-                say("log in", f"user {USER}, password {airflow.password}")
+                show_step("open", f"{airflow.url}/plugin/veo-videos")
+                show_step("log in", f"user {USER}, password {airflow.password}")
                 airflow.run(*RUNS)
-                say("ready", "the night is over: look at the videos. Ctrl-C ends everything")
+                show_step("ready", "all runs have ended: open the page to see the videos. Ctrl-C stops everything")
                 process.wait()
     except KeyboardInterrupt:
-        say("stopped", "everything that was started has ended")
+        show_step("stopped", "all started processes have ended")
         return 0
     except RuntimeError as error:
-        say("failed", str(error))
+        show_step("failed", str(error))
         print("\n".join(LOG.read_text(encoding="utf-8").splitlines()[-15:]))
         return 1
     finally:
@@ -153,6 +155,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    for stop in signal.SIGTERM, signal.SIGINT:  # that one too: a shell starts what is in its background without it
+    for stop in signal.SIGTERM, signal.SIGINT:  # a shell ignores SIGINT in background jobs
         signal.signal(stop, signal.default_int_handler)
     sys.exit(main())

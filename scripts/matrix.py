@@ -1,13 +1,13 @@
 """
-Test the wheel on every line of Airflow, each in an environment of its own.
+Test the wheel on every supported line of Airflow, each in its own environment.
 
-``python scripts/matrix.py [LINE …]``; a line is one of :data:`LINES`, and all of them where none is named. Airflow is
-installed first and by itself, with constraints; then the wheel, and what the tests need. The tests run in a copy of the
-project without the package, so that they find the one that was installed.
+``python scripts/matrix.py [LINE …]``. A line is one of :data:`LINES`, and all of them by default. Airflow is installed
+first, with constraints, then the wheel and the test dependencies. The tests run in a copy of the project without the
+package, so that they import the installed one.
 
-They are the unit tests, and of the system tests those of the examples, of downloads, of a scheduler with a triggerer
-and of records in files; with ``--all`` the others too, which take most of the time of older lines. With ``--quick``
-they are what is likeliest to differ between lines: no tests of parts that know nothing of Airflow, or little.
+By default these are the unit tests, and the system tests of the examples, downloads, a scheduler with a triggerer, and
+records in files. ``--all`` adds the other system tests, which are slow on older lines. ``--quick`` leaves out tests of
+parts that hardly depend on Airflow.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ PROJECT = Path(__file__).parents[1]
 FOLDER = PROJECT / ".matrix"
 LOWEST = "lowest"
 LINES = ("2.11", "3.0", "3.1", "3.2", "3.3", LOWEST)
-"""Lines of Airflow, and the oldest one with the lowest versions of everything that ``pyproject.toml`` admits."""
+"""Lines of Airflow, and the oldest one with the lowest versions that ``pyproject.toml`` allows."""
 EXTRAS = {"3.0": "dev,fab", "3.1": "dev,ui", "3.2": "dev,ui", LOWEST: "test"}
 ONLY_WITH_ALL = (
     *("announcements", "batch", "create_operator", "hostile_relay", "lineage", "package", "templates", "waits"),
 )
-"""System tests that run on each line only where that is asked for."""
+"""System tests that run only with ``--all``."""
 NOT_WHEN_QUICK = (
     *("unit/protocol", "unit/sandbox", "unit/storage", "system/test_files.py", "system/test_ui.py"),
     *("unit/batch/test_jobs*.py", "unit/batch/test_manifest*.py", "unit/batch/test_watched.py"),
 )
-"""Tests of what is the same everywhere; the examples store files, too, and a browser looks at the page on 3.1."""
+"""Tests of code that is the same on all lines. The examples also store files, and 3.1 tests the page in a browser."""
 WHEN_QUICK_ONLY_ON_LOWEST = ("unit/hooks/test_batch*.py", "unit/batch/test_engine*.py", "unit/net")
-"""Tests of what libraries do that have the same versions on all other lines."""
+"""Tests that depend on libraries whose versions differ only on the lowest line."""
 COPIED = ("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests", "README.md", "pyproject.toml")
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 class Outcome(NamedTuple):
-    """What came out for a line."""
+    """The result of a line."""
 
     line: str
     airflow: str
@@ -65,7 +65,7 @@ class Environment:
     The environment of a line.
 
     :param line: one of :data:`LINES`.
-    :param python: the interpreter to make it with.
+    :param python: the interpreter to create it with.
     """
 
     def __init__(self, line: str, python: str) -> None:
@@ -76,19 +76,19 @@ class Environment:
         self._made_with = python
 
     def install(self, wheel: Path) -> None:
-        """Install Airflow as its documentation says, and then the wheel."""
+        """Install Airflow as documented, and then the wheel."""
         if not self.python.exists():
             run(UV, "venv", "--quiet", "--python", self._made_with, self.python.parents[1])
         pins = re.findall(r"^apache-airflow==[^\s;]+", self.constraints.read_text(), re.MULTILINE)
         pinned = ("--compile-bytecode", "--constraint", self.constraints)
         self._pip("install", *pinned, *pins)
-        # By its path uv takes a wheel of the same version for the one that is there.
+        # Without --reinstall-package, uv skips a wheel whose version is already installed.
         wheel_with_extras = f"{wheel}[{EXTRAS.get(self.line, 'dev')}]"
         self._pip("install", *pinned, "--reinstall-package", "airflow-provider-veo", wheel_with_extras)
         self._pip("check")
 
     def test(self, dist: Path, arguments: list[str]) -> tuple[bool, str]:
-        """Run the tests, and return whether they passed and how many of them there were."""
+        """Run the tests, and return whether they passed, and pytest's summary."""
         project = self.folder / "project"
         shutil.rmtree(project, ignore_errors=True)
         project.mkdir(parents=True)
@@ -108,7 +108,7 @@ class Environment:
         return tests.returncode == 0, re.sub(r"^=+ | in [\d.]+s.*", "", last.strip())
 
     def versions(self) -> tuple[str, str]:
-        """Return Airflow's version and Python's."""
+        """Return the versions of Airflow and Python."""
         code = "import platform, importlib.metadata as m; print(m.version('apache-airflow'), platform.python_version())"
         airflow, python = run(self.python, "-c", code).split()
         return airflow, python
@@ -118,10 +118,10 @@ class Environment:
 
 
 def run(*command: object) -> str:
-    """Run a command and return what it printed; what it said otherwise is shown if it failed."""
+    """Run a command and return its output. Exit with the output if it fails."""
     done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}\n{done.stdout}")
+        sys.exit(f"{' '.join(map(str, command))} exited with {done.returncode}\n{done.stdout}")
     return done.stdout
 
 
@@ -134,8 +134,8 @@ def build() -> Path:
     return dist
 
 
-def go(line: str, python: str, dist: Path, arguments: list[str]) -> Outcome:
-    """Make a line's environment, and test in it."""
+def run_line(line: str, python: str, dist: Path, arguments: list[str]) -> Outcome:
+    """Create a line's environment, and run the tests in it."""
     print(f"\nAirflow {line} …", flush=True)
     environment, began = Environment(line, python), time.monotonic()
     (wheel,) = dist.glob("*.whl")
@@ -147,26 +147,26 @@ def go(line: str, python: str, dist: Path, arguments: list[str]) -> Outcome:
 
 
 def arguments_for(line: str, options: argparse.Namespace) -> list[str]:
-    """Return pytest's arguments for a line, with what is left out there."""
-    left_out = [] if options.all else [f"system/test_{name}.py" for name in ONLY_WITH_ALL]
+    """Return pytest's arguments for a line, including the tests to skip."""
+    skipped = [] if options.all else [f"system/test_{name}.py" for name in ONLY_WITH_ALL]
     if options.quick:
-        left_out += NOT_WHEN_QUICK
-        left_out += WHEN_QUICK_ONLY_ON_LOWEST if line != LOWEST else ()
-    return [*shlex.split(options.pytest), *(f"--ignore-glob=tests/{path}" for path in left_out)]
+        skipped += NOT_WHEN_QUICK
+        skipped += WHEN_QUICK_ONLY_ON_LOWEST if line != LOWEST else ()
+    return [*shlex.split(options.pytest), *(f"--ignore-glob=tests/{path}" for path in skipped)]
 
 
 def main() -> int:
-    """Test the lines that are named, and print what came out."""
+    """Test the lines and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("lines", nargs="*", choices=[[], *LINES], metavar="LINE", help=", ".join(LINES))
-    parser.add_argument("--python", default=sys.executable, help="the interpreter to make the environments with")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter to create the environments with")
     parser.add_argument("--pytest", default="-q", help="arguments for pytest")
-    parser.add_argument("--all", action="store_true", help="all system tests")
-    parser.add_argument("--quick", action="store_true", help="what is likeliest to differ between lines")
+    parser.add_argument("--all", action="store_true", help="run all system tests")
+    parser.add_argument("--quick", action="store_true", help="skip tests of parts that hardly depend on Airflow")
     options = parser.parse_args()
     dist = build()
-    outcomes = [go(line, options.python, dist, arguments_for(line, options)) for line in options.lines or LINES]
-    print(f"\n{'=' * 20} Airflow's lines {'=' * 20}", *outcomes, sep="\n")
+    outcomes = [run_line(line, options.python, dist, arguments_for(line, options)) for line in options.lines or LINES]
+    print(f"\n{'=' * 20} Airflow lines {'=' * 20}", *outcomes, sep="\n")
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 

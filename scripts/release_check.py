@@ -1,9 +1,9 @@
 """
 Build the distributions of a release, check them, and write the SBOM.
 
-``python scripts/release_check.py``; it needs the extra ``release``. The wheel is installed with its runtime
-dependencies into an empty environment, as a user does it, and imported there. The SBOM describes that environment. All
-mistakes are reported together; nothing is uploaded.
+``python scripts/release_check.py`` needs the extra ``release``. It installs the wheel with its runtime dependencies
+into an empty environment, as a user does, and imports it there. The SBOM describes that environment. All mistakes are
+reported together. Nothing is uploaded.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NEEDED_IN_WHEEL = (
 )
 IN_DIST_INFO = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
 SUFFIXES = {".py", ".pyi", ".typed", ".json", ".html", ".md", ".js", ".css"}
-"""Kinds of files that the package consists of."""
+"""The file types of the package."""
 TOPS_OF_SDIST = {
     *(PACKAGE, "bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests"),
     *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md"),
@@ -56,11 +56,11 @@ SECRETS = re.compile(
 )
 METADATA = ("Name", "Version", "Summary", "License-Expression", "License-File", "Requires-Python", "Keywords")
 LARGEST_FILE = 16 * 1024 * 1024
-"""Bytes. No file of a release is anywhere near it."""
+"""Bytes. All files of a release are much smaller."""
 
 
 def mistakes_in_wheel(wheel: Path) -> list[str]:
-    """Return what is wrong with a wheel: files that do not belong there, or that are missing, and its metadata."""
+    """Return the mistakes in a wheel: unexpected or missing files, secrets, and incomplete metadata."""
     with zipfile.ZipFile(wheel) as archive:
         sizes = {each.filename: each.file_size for each in archive.infolist() if not each.is_dir()}
         info = f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"
@@ -68,11 +68,11 @@ def mistakes_in_wheel(wheel: Path) -> list[str]:
         for name in sizes:
             top = name.partition("/")[0]
             if top not in (PACKAGE, info):
-                mistakes.append(f"{name}: does not belong into the wheel")
+                mistakes.append(f"{name}: does not belong in the wheel")
             elif top == PACKAGE and PurePosixPath(name).suffix not in SUFFIXES:
-                mistakes.append(f"{name}: this kind of file does not belong into the wheel")
+                mistakes.append(f"{name}: this kind of file does not belong in the wheel")
             elif name.startswith(PAGE) and not name.startswith(f"{PAGE}dist/"):
-                mistakes.append(f"{name}: a source of the page does not belong into the wheel")
+                mistakes.append(f"{name}: a source of the page does not belong in the wheel")
         needed = (*NEEDED_IN_WHEEL, *(f"{info}/{name}" for name in IN_DIST_INFO))
         mistakes += [f"{name}: is missing" for name in needed if name not in sizes]
         read = {name: archive.read(name) for name, size in sizes.items() if size <= LARGEST_FILE}
@@ -81,13 +81,13 @@ def mistakes_in_wheel(wheel: Path) -> list[str]:
 
 
 def mistakes_in_sdist(sdist: Path) -> list[str]:
-    """Return what is wrong with a source distribution."""
+    """Return the mistakes in a source distribution."""
     with tarfile.open(sdist) as archive:
         members = {each.name.partition("/")[2]: each for each in archive.getmembers() if not each.isdir()}
         mistakes = list(_stray({name: each.size for name, each in members.items()}))
         mistakes += [f"{name}: is not a regular file" for name, each in members.items() if not each.isfile()]
         tops = {name.partition("/")[0] for name in members}
-        mistakes += [f"{top}: does not belong into the source distribution" for top in sorted(tops - TOPS_OF_SDIST)]
+        mistakes += [f"{top}: does not belong in the source distribution" for top in sorted(tops - TOPS_OF_SDIST)]
         mistakes += [f"{name}: is missing" for name in NEEDED_IN_SDIST if name not in members]
         files = {name: each for name, each in members.items() if each.isfile() and each.size <= LARGEST_FILE}
         return mistakes + _secrets({name: archive.extractfile(each).read() for name, each in files.items()})
@@ -95,9 +95,9 @@ def mistakes_in_sdist(sdist: Path) -> list[str]:
 
 def mistakes_in_sbom(text: str, version: str, private: Iterable[str]) -> list[str]:
     """
-    Return what is wrong with an SBOM.
+    Return the mistakes in an SBOM.
 
-    :param private: What it must not contain: paths of this machine, and the addresses of its package index.
+    :param private: Strings that it must not contain: paths of this machine and addresses of its package index.
     """
     document = json.loads(text)
     component = document.get("metadata", {}).get("component", {})
@@ -159,16 +159,16 @@ def write_sbom(wheel: Path, folder: Path, version: str) -> str:
 
 
 def run(*command: object, **options: object) -> None:
-    """Run a command, and end with what it printed if it fails."""
+    """Run a command. Exit with its output if it fails."""
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, **options)
     if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}\n{done.stdout}{done.stderr}")
+        sys.exit(f"{' '.join(map(str, command))} exited with {done.returncode}\n{done.stdout}{done.stderr}")
 
 
 def main() -> int:
     """Build, check and describe a release."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
-    parser.add_argument("--dist", type=Path, default=PROJECT / "dist", help="folder to write to; emptied first")
+    parser.add_argument("--dist", type=Path, default=PROJECT / "dist", help="output folder; emptied first")
     dist = parser.parse_args().dist
     shutil.rmtree(dist, ignore_errors=True)
     run(BIN / "uv", "build", "--quiet", "--out-dir", dist, "--build-constraint", CONSTRAINTS, PROJECT)

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Make the virtual environment: uv where it is, else bootstrapped into the environment itself.
-# Reads PYTHON, VENV and CONSTRAINTS from the environment. Asks nothing, needs Python 3.10 or newer.
+# Create the virtual environment with uv. If uv is not installed, install it into the environment first.
+# Reads PYTHON, VENV and CONSTRAINTS from the environment. Needs Python 3.10 or newer.
 set -eu
 
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
-    echo "Python 3.10 or newer is needed, and $PYTHON is $("$PYTHON" --version 2>&1)." >&2
-    echo "Name another one: make PYTHON=python3.12 …" >&2
+    echo "Python 3.10 or newer is required, but $PYTHON is $("$PYTHON" --version 2>&1)." >&2
+    echo "Choose another one: make PYTHON=python3.12 …" >&2
     exit 1
 }
 
@@ -18,7 +18,7 @@ if [ -z "$uv" ]; then
         "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$uv_version"
         uv="$VENV/bin/uv"
     elif "$PYTHON" -m pip --version >/dev/null 2>&1; then
-        # Some distributions split ensurepip off, and with it the ability to make environments that have pip.
+        # Without ensurepip, which some distributions package separately, venv cannot install pip.
         mkdir -p "$VENV"
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --target "$VENV/bootstrap" "uv==$uv_version"
         uv="$VENV/bootstrap/bin/uv"

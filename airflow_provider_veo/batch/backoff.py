@@ -1,11 +1,11 @@
 """
-What a relay's answers to creates say about sending more of them.
+Whether more creates may be sent, given the relay's answers to earlier ones.
 
-A refusal for now slows everything down, see the :class:`~airflow_provider_veo.polling.rate_limiter.RateLimiter`. An
-answer that leaves it unknown whether a video was accepted, and a fault of the connection, are worse: behind a proxy
-that has lost its relay each create would end so, and each may be billed. After :data:`FAULTS` of them without an
-acceptance in between, nothing new is sent but one probe at a time, each later than the one before. When one is
-accepted, all continues at full speed.
+A temporary refusal slows everything down, see :class:`~airflow_provider_veo.polling.rate_limiter.RateLimiter`. A
+connection fault, or an answer that leaves it unknown whether a video was accepted, is worse: behind a proxy that has
+lost its relay, every create would end like that, and each may be billed. After :data:`FAULTS` of them without an
+acceptance in between, only one probe at a time is sent, at growing intervals. When one is accepted, sending continues
+at full speed.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ FAULTS = 3
 FIRST_PROBE_SECONDS = 2.0
 _SLOWEST_PROBE_SECONDS = 120.0
 PATIENCE_IN_A_WORKER = 60.0
-"""So long a worker waits for a relay that takes nothing, where it can wait without one."""
+"""Seconds that a worker waits for a refusing relay before it defers, if it can."""
 
 
 class RelayBackoff:
     """
-    Decides how many creates may be sent, by what became of those before.
+    Decides how many creates may be sent, given the outcome of earlier ones.
 
     :param limiter: of all requests.
-    :param refused_since: epoch seconds since when the relay has taken nothing, as another process has seen it.
-    :param faults: creates of other processes, since the last one that was accepted, that :meth:`fault` was told of.
+    :param refused_since: epoch seconds since when the relay has accepted nothing, as seen by another process.
+    :param faults: creates of other processes that ended in a :meth:`fault` since the last accepted one.
     """
 
     def __init__(self, limiter: RateLimiter, refused_since: float | None = None, faults: int = 0) -> None:
         self.refused_since = refused_since
-        """Epoch seconds since when the relay has taken nothing, for reasons that may pass."""
-        self.last_error: VeoError = VeoUnavailableError("The relay has taken no video for half an hour.")
-        """Why it took nothing last."""
+        """Epoch seconds since when the relay has accepted nothing, for temporary reasons."""
+        self.last_error: VeoError = VeoUnavailableError("The relay has accepted no video for half an hour.")
+        """Why it last accepted nothing."""
         self._limiter = limiter
         self._refused_here_since: float | None = None
         self.faults = faults
-        """Creates since the last one that was accepted of which nobody knows what became, or that got no answer."""
+        """Creates since the last accepted one that got no answer, or whose outcome is unknown."""
         self._probe_at = 0.0
         self._probe_seconds = FIRST_PROBE_SECONDS
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing but probes may be sent."""
+        """Whether only probes may be sent."""
         return self.faults >= FAULTS
 
     def room(self, on_the_way: int) -> int | None:
         """
-        Say how many more creates may be sent now; ``None``: as many as there is room for.
+        Return how many more creates may be sent now; ``None``: as many as there is room for.
 
         :param on_the_way: creates that are being sent.
         """
@@ -66,37 +66,37 @@ class RelayBackoff:
 
     @property
     def seconds_to_probe(self) -> float | None:
-        """Seconds until a probe may be sent; ``None``: there is no need for one."""
+        """Seconds until a probe may be sent; ``None``: none is needed."""
         return max(0.0, self._probe_at - time.monotonic()) if self.is_open else None
 
     @property
     def is_out_of_patience(self) -> bool:
-        """Whether the relay has taken nothing for so long that no more is submitted in this try."""
+        """Whether the relay has accepted nothing for so long that this try submits no more."""
         return self.refused_since is not None and time.time() - self.refused_since > PATIENCE_SECONDS
 
     @property
     def is_long(self) -> bool:
-        """Whether the relay wants nothing for longer than a worker should wait."""
+        """Whether the relay wants no requests for longer than a worker should wait."""
         refused_for = time.monotonic() - self._refused_here_since if self._refused_here_since else 0.0
         return max(self._limiter.seconds_held, refused_for, self.seconds_to_probe or 0.0) > PATIENCE_IN_A_WORKER
 
     @property
     def held_until(self) -> float | None:
-        """Epoch seconds before which nothing is to be sent; ``None``: nobody has said so."""
+        """Epoch seconds before which nothing is to be sent; ``None``: no limit."""
         held = max(self._limiter.seconds_held, self.seconds_to_probe or 0.0)
         return time.time() + held if held else None
 
     def accepted(self, sent_at: float) -> None:
-        """Take in that a create was accepted. ``sent_at`` is of the monotonic clock."""
+        """Record that a create was accepted. ``sent_at`` is of the monotonic clock."""
         self._limiter.went_well(sent_at)
         self.refused_since = self._refused_here_since = None
         self.faults, self._probe_seconds = 0, FIRST_PROBE_SECONDS
 
     def refused(self, error: VeoError, sent_at: float) -> bool:
         """
-        Take in that the relay takes nothing for now, or was not reached. Say whether that is news.
+        Record that the relay refused temporarily or was not reached. Return whether this is the first refusal.
 
-        :param error: which of both.
+        :param error: the refusal or connection error.
         :param sent_at: when the create was sent, on the monotonic clock.
         """
         if error.status_code is None or isinstance(error, VeoWrongHostError):
@@ -105,7 +105,7 @@ class RelayBackoff:
         return self._nothing_taken(error)
 
     def fault(self, error: VeoError) -> bool:
-        """Take in an answer that leaves it open what became of a create, or that none came. Say whether it is news."""
+        """Record an unknown outcome or a missing answer. Return whether this is the first refusal."""
         was_open = self.is_open
         self.faults += 1
         if self.is_open:

@@ -1,4 +1,4 @@
-"""What a batch may spend, and what it has spent."""
+"""The budget of a batch: what it may spend, and what it has spent."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ROUNDING = 1e-9
 
 class Budget:
     """
-    Counts the price of everything that was accepted, in all tries, and of what may have been.
+    Adds up the price of everything that was, or may have been, accepted in all tries.
 
     :param settings: the connection, with its prices.
-    :param max_cost: the most that may be spent; ``None``: anything.
+    :param max_cost: the maximum that may be spent; ``None``: no limit.
     """
 
     def __init__(self, settings: VeoConnection, max_cost: float | None = None) -> None:
@@ -33,7 +33,7 @@ class Budget:
         self._committed = 0.0
 
     def begin(self, jobs: Iterable[Job], records: Iterable[Submission]) -> None:
-        """Count what is on record."""
+        """Add what is on record."""
         prices = {job.key: self.price(job) or 0.0 for job in jobs}
         for record in records:
             self._committed += (record.cost or 0.0) + record.may_have_cost
@@ -41,23 +41,23 @@ class Budget:
                 self._committed += prices.get(record.key, 0.0)
 
     def price(self, job: Job) -> float | None:
-        """Return what a job costs; ``None`` where nobody has said."""
+        """Return the price of a job; ``None`` if its model has none."""
         return self._prices.get(job.body["model"])
 
     def commit(self, job: Job) -> None:
         """
-        Set the price of a job aside, before it is sent.
+        Reserve the price of a job before it is sent.
 
-        :raises VeoError: there is not enough left for it.
+        :raises VeoError: the remaining budget does not cover it.
         """
         price = self.price(job) or 0.0
         if self._max_cost is not None and self._committed + price > self._max_cost * (1 + _ROUNDING):
             raise VeoError(
-                f"It costs {price:g}, and {self._committed:g} of max_cost={self._max_cost:g} are spent already. "
-                "Raise max_cost and clear this task to have it made."
+                f"It costs {price:g}, and {self._committed:g} of max_cost={self._max_cost:g} is already spent. "
+                "Raise max_cost and clear this task to submit it."
             )
         self._committed += price
 
     def release(self, job: Job) -> None:
-        """Give the price of a job back that was not accepted."""
+        """Return the price of a job that was not accepted to the budget."""
         self._committed -= self.price(job) or 0.0

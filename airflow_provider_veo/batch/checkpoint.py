@@ -1,4 +1,4 @@
-"""What one process of a try tells the next one, by way of the trigger that waits in between."""
+"""The state that a process of a try passes to the next one, through the trigger between them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class BatchCheckpoint:
     """
-    What is not on record, since it is of one try only.
+    State of a single try, which is not on record.
 
-    :param try_id: tells the try from all others, also from those of a run that was begun anew.
+    :param try_id: identifies the try, also among those of a cleared run.
     :param since: epoch seconds when the try began.
     :param ended_before: jobs that had ended by then.
-    :param told_at: epoch seconds when it was told how far the batch is.
-    :param held_until: epoch seconds before which the relay wants to hear nothing.
-    :param refused_since: epoch seconds since when it has taken nothing.
+    :param told_at: epoch seconds when progress was last logged.
+    :param held_until: epoch seconds before which the relay wants no requests.
+    :param refused_since: epoch seconds since when the relay has accepted nothing.
     :param faults: see :class:`~airflow_provider_veo.batch.backoff.RelayBackoff`.
     """
 
@@ -34,10 +34,10 @@ class BatchCheckpoint:
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> BatchCheckpoint:
-        """Take what a trigger's event has of it; triggers of an earlier version have less."""
+        """Read the fields that a trigger's event has; triggers of earlier versions have fewer."""
         known = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in event.items() if name in known})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON knows it."""
+        """Return a JSON-serializable dict."""
         return asdict(self)

@@ -1,9 +1,8 @@
-"""
-The work on a batch: submit what was never sent, poll what was accepted, store what is ready.
+"""The work on a batch: submit what was never sent, poll what was accepted, store what is ready.
 
-It is one event loop in one worker process. Nothing is sent before the
-:class:`~airflow_provider_veo.journal.writer.JournalWriter` says that the intent is on record, and each answer goes to
-the writer at once. Where a job is, and where it may go, says :mod:`~airflow_provider_veo.batch.places`.
+It runs in one event loop of one worker process. Nothing is sent before the
+:class:`~airflow_provider_veo.journal.writer.JournalWriter` has put the intent on record, and each answer goes to the
+writer at once. :mod:`~airflow_provider_veo.batch.places` defines where a job may be, and where it may move.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from airflow_provider_veo.batch.downloads import Downloads
 from airflow_provider_veo.batch.places import Places
 from airflow_provider_veo.batch.slots import Slots
 from airflow_provider_veo.journal.decision import Action, decide
@@ -35,6 +34,7 @@ from airflow_provider_veo.protocol import (
     VeoValidationError,
     VideoTask,
 )
+from airflow_provider_veo.protocol.errors import from_dict
 from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, Wait
 
 if TYPE_CHECKING:
@@ -49,10 +49,8 @@ if TYPE_CHECKING:
     from airflow_provider_veo.journal.writer import JournalWriter
     from airflow_provider_veo.polling.rate_limiter import RateLimiter
 
-DOWNLOADS = 4
-"""So many files are stored at a time."""
 RESUBMISSIONS = 2
-"""So often one try submits a job again whose request may have been accepted, where it is asked to."""
+"""Maximum number of times that one try resubmits a job that may have been accepted, with ``"resubmit"``."""
 _SETTLE_SECONDS = 60.0
 
 
@@ -60,16 +58,16 @@ class Engine:
     """
     Works on the jobs of a batch.
 
-    :param jobs: all of them, in their order.
-    :param records: what is on record of them, by key. It is kept up to date.
-    :param options: how to go about it.
-    :param hook: to the relay.
-    :param writer: records what happens.
-    :param limiter: of the requests.
+    :param jobs: all jobs, in their order.
+    :param records: the records by job key. Kept up to date.
+    :param options: the options of the batch.
+    :param hook: the hook to the relay.
+    :param writer: writes the records.
+    :param limiter: limits the rate of all requests.
     :param backoff: decides how many creates may be sent.
-    :param budget: what may be spent.
-    :param store: stores the file of a job, in a thread, and returns what is known of it.
-    :param log: the task's.
+    :param budget: limits the cost.
+    :param store: stores the file of a job, in a thread, and returns its metadata.
+    :param log: the task's logger.
     """
 
     def __init__(
@@ -99,47 +97,45 @@ class Engine:
         self._slots = Slots(options, backoff)
         self._poll = rate_limited(limiter, hook.get_video)
         self._budget = budget
-        self._store_file = store
+        self._downloads = Downloads(store)
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
         self._creates: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self.killed: BaseException | None = None
-        """What has ended the work."""
         self._resubmissions: dict[str, int] = {}
-        self._downloads = asyncio.Semaphore(DOWNLOADS)
-        self._threads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="veo-download")
 
     def begin(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
         """
-        Find out what is to be done for each job.
+        Decide the next action for each job.
 
         :param outcomes: what a trigger has seen, by id: ``{"video": {…}}`` or ``{"error": {…}}``.
-        :raises VeoValidationError: videos are in flight that another account is billed for.
+        :raises VeoValidationError: another account is billed for videos in flight.
         """
-        actions = {job.key: self._decide(job) for job in self._jobs.values()}
+        account, policy = self._budget.account, self._options.policy
+        actions = {key: decide(self.records.get(key), job.wanted(account), policy) for key, job in self._jobs.items()}
         self._refuse_another_account(actions)
         for job in self._jobs.values():
             self._begin_job(job, actions[job.key], outcomes)
         self.stopped = self.stopped or _what_stopped(self.records.values())
 
     def stop(self, error: VeoError) -> None:
-        """Submit nothing more; what is under way goes on."""
+        """Submit nothing more; what is in flight continues."""
         self.stopped = self.stopped or error
         self._changed.set()
 
     def kill(self, error: BaseException) -> None:
-        """End the work: :meth:`run` raises this."""
+        """End the work: :meth:`run` raises the error."""
         self.killed = self.killed or error
         self._changed.set()
 
     async def run(self) -> None:
         """
-        Work until there is nothing to do here: without a trigger, until all has ended.
+        Work until there is nothing left to do here: without a trigger, until all jobs have ended.
 
         Jobs that are left in the queue, unless something has stopped the work, wait for the relay.
 
-        :raises VeoError: the work can't go on; what was sent is on record.
+        :raises VeoError: the work can't continue; what was sent is on record.
         """
         while True:
             if self.killed:
@@ -155,39 +151,34 @@ class Engine:
                 await asyncio.wait_for(self._changed.wait(), seconds)
 
     async def settle(self) -> None:
-        """Wait for the answers to what was sent, and for nothing else."""
+        """Wait for the answers to creates, and cancel everything else."""
         self.places.queue.clear()
         if self._creates:
             await asyncio.wait(self._creates, timeout=_SETTLE_SECONDS)
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in (tasks := list(self._tasks)):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def close(self) -> None:
-        """Begin nothing more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Start nothing more."""
+        self._downloads.close()
 
     @property
     def has_more(self) -> bool:
         """Whether there is more to submit in this try."""
         return bool(self.places.queue) and self.stopped is None
 
-    def _decide(self, job: Job) -> Action:
-        return decide(self.records.get(job.key), job.wanted(self._budget.account), self._options.policy)
-
     def _refuse_another_account(self, actions: Mapping[str, Action]) -> None:
-        others = [self.records[key] for key, action in actions.items() if action is Action.OTHER_ACCOUNT]
+        others = [self.records[key].account for key, action in actions.items() if action is Action.OTHER_ACCOUNT]
         if not others:
             return
-        names = ", ".join(sorted({repr(record.account) for record in others}))
+        names, mine = ", ".join(sorted({repr(name) for name in others})), self._budget.account.name
         raise VeoValidationError(
             "Videos of this batch are in flight that were submitted with another account. Nothing was sent.",
             [
-                f"{len(others)} jobs are in flight with the account {names}, and this task uses "
-                f"{self._budget.account.name!r}: set veo_conn_id back until they have ended; or, if both connections "
-                "bill the same account, give both the same extra field account; or choose another result_path to be "
-                "billed for them again"
+                f"{len(others)} jobs are in flight with the account {names}, and this task uses {mine!r}: set "
+                "veo_conn_id back until they have ended; or, if both connections bill the same account, give both the "
+                "same extra field account; or choose another result_path to be billed for them again"
             ],
         )
 
@@ -207,9 +198,7 @@ class Engine:
             self.places.settled(job)
 
     def _resume(self, job: Job, record: Submission, outcome: Mapping[str, Any] | None) -> None:
-        """Take in what a trigger has seen, or wait here, or leave it to the trigger."""
-        from airflow_provider_veo.protocol.errors import from_dict
-
+        """Take over what a trigger has seen, or poll here, or leave polling to the trigger."""
         if outcome and "video" in outcome:
             self._ended(job, VideoTask.from_dict(outcome["video"]))
         elif outcome and "error" in outcome:
@@ -233,19 +222,16 @@ class Engine:
     async def _submit(self, room: int) -> None:
         self._slots.taken()
         count = await self._turn(room)
-        is_probe = self._backoff.is_open  # perhaps only since a moment ago
+        is_probe = self._backoff.is_open  # it may have opened a moment ago
         if (allowed := self._backoff.room(len(self._creates))) is not None:
             count = min(count, allowed)
-        intents = []
-        for job in self.places.next(count):
-            if self._commit(job):
-                intents.append(self._intent(job))
+        intents = [self._intent(job) for job in self.places.next(count) if self._commit(job)]
         if not intents:
             return
         try:
             await self._writer.intend(intents)
         except VeoJournalError:
-            for record in intents:  # they may be on record, and are certainly not sent
+            for record in intents:  # possibly on record, but certainly not sent
                 self._not_accepted(self._jobs[record.key], replace(record, state=UNSENT))
             raise
         for record in intents:
@@ -254,7 +240,7 @@ class Engine:
             task.add_done_callback(self._creates.discard)
 
     async def _turn(self, most: int) -> int:
-        """Wait until the rate limiter lets some be submitted. 0: meanwhile it was decided to submit nothing more."""
+        """Wait until the rate limiter admits submissions; 0 if the work was stopped in the meantime."""
         turn = asyncio.ensure_future(self._limiter.turn(most))
         while not (turn.done() or self.stopped or self.killed):
             self._changed.clear()
@@ -267,16 +253,14 @@ class Engine:
         return turn.result()
 
     def _commit(self, job: Job) -> bool:
-        """Set the price of a job aside; where there is not enough left for it, it is settled."""
+        """Reserve the price of a job; if the budget is exhausted, settle the job."""
         try:
             self._budget.commit(job)
         except VeoError as error:
             self._log.warning("Job %s (%s) is not submitted. %s", job.key, job.source, error)
-            # What is on record of it stays: an earlier video may have failed, and been billed.
-            record = self.records.get(job.key) or replace(
-                Submission.intend(job.wanted(self._budget.account), None), state=UNSENT
-            )
-            self._keep(record.given_up(error, self._options.try_id))
+            # Its record stays: an earlier video may have failed, and been billed.
+            unsent = replace(Submission.intend(job.wanted(self._budget.account), None), state=UNSENT)
+            self._keep((self.records.get(job.key) or unsent).given_up(error, self._options.try_id))
             self.places.settled(job)
             return False
         return True
@@ -286,10 +270,9 @@ class Engine:
         return Submission.intend(job.wanted(self._budget.account), self.records.get(job.key), self._budget.price(job))
 
     async def _create(self, job: Job, record: Submission, is_probe: bool) -> None:
-        sent_at = time.monotonic()
-        try_id = self._options.try_id
+        sent_at, try_id = time.monotonic(), self._options.try_id
         try:
-            video = await self._hook.create_video(job.body, partial(self._make_sure_that_it_may_be_sent, is_probe))
+            video = await self._hook.create_video(job.body, partial(self._check_that_it_may_be_sent, is_probe))
         except VeoNotSentError:
             self._not_accepted(job, replace(record, state=UNSENT), again=True)
         except VeoAmbiguousSubmitError as error:
@@ -305,14 +288,14 @@ class Engine:
             self._not_accepted(job, record.not_accepted(UNSENT, error, try_id))
         except VeoError as error:
             self._log.error("Job %s (%s) is refused. %s", job.key, job.source, error)
-            state = UNSENT if isinstance(error, VeoValidationError) else REFUSED  # the former is not the relay's word
+            state = UNSENT if isinstance(error, VeoValidationError) else REFUSED  # validation is not the relay's
             self._not_accepted(job, record.not_accepted(state, error, try_id))
         else:
             self._backoff.accepted(sent_at)
             self._accepted(job, record.accepted_video(video), video)
 
-    def _make_sure_that_it_may_be_sent(self, is_probe: bool) -> None:
-        """Between a free socket and the first byte: what has happened while this create waited for one."""
+    def _check_that_it_may_be_sent(self, is_probe: bool) -> None:
+        """Check between a free socket and the first byte: things may have changed while this create waited."""
         is_held = self._backoff.is_open and not is_probe
         if self.stopped or self.killed or is_held or not self._writer.may_send:
             raise VeoNotSentError("Nothing more is sent.")
@@ -355,12 +338,11 @@ class Engine:
         elif record.state == SUCCEEDED:
             self._leave(job)
         else:
-            failed = "Job %s (%s), video %s: generation failed: %s"
-            self._log.warning(failed, job.key, job.source, video.id, video.error)
+            self._log.warning("Job %s (%s): video %s failed: %s", job.key, job.source, video.id, video.error)
             self._leave(job, again=record.attempt < self._options.attempts_per_video, first=False)
 
     def _gave_up(self, job: Job, error: VeoError) -> None:
-        self._log.error("Job %s (%s): the wait has ended. %s", job.key, job.source, error)
+        self._log.error("Job %s (%s): no longer polled. %s", job.key, job.source, error)
         self._keep(self.records[job.key].given_up(error, self._options.try_id), LATER)
         self._leave(job)
         if isinstance(error, VeoAuthenticationError):
@@ -372,17 +354,14 @@ class Engine:
         self._spawn(self._store(job))
 
     async def _store(self, job: Job) -> None:
-        async with self._downloads:
-            record = self.records[job.key]
-            try:
-                running = asyncio.get_running_loop().run_in_executor(self._threads, self._store_file, job, record)
-                file = await running
-            except VeoError as error:
-                self._log.error("Job %s (%s): %s", job.key, job.source, error)
-                self._keep(record.given_up(error, self._options.try_id), LATER)
-            else:
-                self._keep(record.stored(file), LATER)
-            self.places.settled(job)
+        record = self.records[job.key]
+        try:
+            record = record.stored(await self._downloads.store(job, record))
+        except VeoError as error:
+            self._log.error("Job %s (%s): %s", job.key, job.source, error)
+            record = record.given_up(error, self._options.try_id)
+        self._keep(record, LATER)
+        self.places.settled(job)
 
     def _not_accepted(self, job: Job, record: Submission, *, again: bool = False) -> None:
         self._budget.release(job)
@@ -395,7 +374,7 @@ class Engine:
         return record
 
     def _leave(self, job: Job, *, again: bool = False, first: bool = True) -> None:
-        """Give a job's slot back: it is settled, or submitted again."""
+        """Release a job's slot: it is settled, or submitted again."""
         if again:
             self.places.queued(job, first=first)
         else:
@@ -416,6 +395,6 @@ class Engine:
 
 
 def _what_stopped(records: Iterable[Submission]) -> VeoError | None:
-    """Return what has made an earlier process of this try submit nothing more; the records are of this try only."""
+    """Return the error that stopped submission in an earlier process of this try; the records hold only this try's."""
     errors = (record.error for record in records if record.failure)
     return next((error for error in errors if isinstance(error, (VeoQuotaError, VeoAuthenticationError))), None)

@@ -1,4 +1,4 @@
-"""Where the jobs of a batch come from: the task's arguments at first, and what they were when it is tried again."""
+"""Where the jobs of a batch come from: the task's arguments, or what an earlier try recorded of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 JOBS = "jobs"
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
-"""A larger manifest is refused before it is read."""
+"""A larger manifest is rejected before it is read."""
 _DIGEST_VERSION = "2:"
 """Earlier versions recorded a digest without one."""
 
@@ -36,14 +36,14 @@ _DIGEST_VERSION = "2:"
 @dataclass(frozen=True)
 class BatchInput:
     """
-    What a task was given to make.
+    The input of a task.
 
     :param jobs: prompts, or dicts of a request's fields; or
     :param manifest: the URI of a file of them.
-    :param defaults: the request's fields for all jobs.
-    :param max_videos: at most so many.
-    :param max_cost: at most so much for all of them.
-    :param render: renders a prompt of a manifest that is a template; ``None``: prompts are sent as they are.
+    :param defaults: request fields that apply to all jobs.
+    :param max_videos: maximum number of jobs.
+    :param max_cost: maximum price of all videos.
+    :param render: renders a manifest prompt that is a template; ``None``: prompts are sent unrendered.
     """
 
     jobs: Any
@@ -55,14 +55,12 @@ class BatchInput:
 
     def read(self, journal: BatchJournal, settings: VeoConnection, log: Logger) -> tuple[list[Job], str]:
         """
-        Return the jobs, and what tells this input from others.
+        Return the jobs, and the digest that identifies this input.
 
-        Where an earlier try was given the very same, its jobs are returned: a prompt that would be rendered to
-        something else now, by a date or a random number, is not another job, to be paid for again.
+        If an earlier try had the same input, its recorded jobs are returned: a prompt that renders differently now,
+        because of a date or a random number, must not become a new job that is billed again.
 
-        :param journal: of the batch.
-        :param settings: the connection.
-        :raises VeoValidationError: naming every mistake in all jobs.
+        :raises VeoValidationError: lists the mistakes of all jobs.
         """
         content = None if coerce.is_nothing(self.manifest) else self._content()
         lines = journal.load(JOBS)
@@ -71,10 +69,10 @@ class BatchInput:
             if lines is not None and _is_of(head, known):
                 there = _jobs(lines)
                 self._check_limits(there, settings)
-                log.info("%d jobs, as in the try before", len(there))
+                log.info("%d jobs, the same as in the previous try", len(there))
                 return there, known
         if lines is not None:
-            log.warning("The jobs are not those of the try before: those that are the same are not submitted again")
+            log.warning("The jobs differ from the previous try. Jobs that did not change are not submitted again")
         rows = (
             manifest.of_jobs(self._listed()) if content is None else manifest.read(content, _name(str(self.manifest)))
         )
@@ -88,7 +86,7 @@ class BatchInput:
             max_cost=self.max_cost,
             render=None if content is None else self.render,
         )
-        log.info("%d jobs, all of them valid", len(made))
+        log.info("%d jobs, all valid", len(made))
         return made, same
 
     def _check_limits(self, jobs: list[Job], settings: VeoConnection) -> None:
@@ -96,7 +94,7 @@ class BatchInput:
             raise VeoValidationError("The batch is not valid. Nothing was sent in this try.", mistakes)
 
     def _listed(self) -> Any:
-        """What a mapped task has pushed comes as a sequence that is read bit by bit."""
+        """Return the jobs as a list: what a mapped task pushed is a lazy sequence."""
         is_sequence = isinstance(self.jobs, Sequence) and not isinstance(self.jobs, str)
         return list(self.jobs) if is_sequence else self.jobs
 
@@ -107,19 +105,19 @@ class BatchInput:
             about = path.fs.info(path.path)
             size, kind = about.get("size"), about.get("type")
             _refuse_unreadable(uri, size, kind)
-            # A size that is not known beforehand is bounded by what is read.
+            # If the size is unknown, limit how much is read.
             span = {} if isinstance(size, int) else {"start": 0, "end": MAX_MANIFEST_BYTES + 1}
             content = bytes(path.fs.cat_file(path.path, **span))
             _refuse_unreadable(uri, len(content), kind)
             return content
         except FileNotFoundError:
-            raise VeoValidationError(_NOTHING_TO_MAKE, [f"manifest: there is no file {uri!r}"]) from None
+            raise VeoValidationError(_UNREADABLE, [f"manifest: the file {uri!r} does not exist"]) from None
         except VeoValidationError:
             raise
-        except Exception as error:  # of any storage library
+        except Exception as error:  # raised by any storage library
             raise UnreadableManifestError(
-                f"Tried to read the manifest {uri}, and could not: {type(error).__name__}: {error}\n"
-                "Nothing was sent, nothing is paid. See that the storage works and may be read, then try again."
+                f"The manifest {uri!r} could not be read. The storage returned {type(error).__name__}: {error}\n"
+                "Nothing was sent or billed. Check that the storage is available and readable, then retry."
             ) from error
 
     def _digest(self, content: bytes | None) -> str:
@@ -127,10 +125,10 @@ class BatchInput:
 
     def _earlier_digests(self, content: bytes | None) -> list[str]:
         """
-        Return what earlier versions recorded of this input.
+        Return the digests that earlier versions recorded for this input.
 
-        They rendered by default. What they recorded is not read again only because the default is another now: its
-        rendered prompts would not be known any more, and their videos would be billed again.
+        They rendered prompts by default. The new default alone must not make their recorded jobs unknown: the rendered
+        prompts would be lost and their videos billed again.
         """
         rendered = self._hash(content, renders=True)
         return [rendered] if self.render is not None else [rendered, self._hash(content, renders=False)]
@@ -144,9 +142,9 @@ class BatchInput:
 
     def _notice_templates(self, rows: Rows, head: Any, lines: Iterator[Any] | None, log: Logger) -> None:
         """
-        Say that templates are sent as they are.
+        Warn that templates are sent unrendered.
 
-        :raises VeoValidationError: an earlier version has rendered them, and may have paid for them.
+        :raises VeoValidationError: an earlier version rendered them, and their videos may have been billed.
         """
         templates = sum(looks_like_template(row.fields.get("prompt")) for row in rows.rows)
         if not templates:
@@ -154,45 +152,45 @@ class BatchInput:
         found = f"{templates:,} of {len(rows.rows):,} prompts in the manifest look like templates"
         if lines is not None and _was_rendered(head) and not _are_all_known(rows, lines):
             raise VeoValidationError(
-                "The manifest has changed since this batch began, when its prompts were rendered. Nothing was sent in "
+                "The manifest has changed, and earlier tries of this batch rendered its prompts. Nothing was sent in "
                 "this try.",
                 [
-                    f"render_prompts: {found}. Sent as they are, they would be other videos, and be billed again. Set "
+                    f"render_prompts: {found}. Sent unrendered, they would be different requests and billed again. Set "
                     "render_prompts=True, or choose another result_path"
                 ],
             )
-        log.warning("%s. They are sent as they are. Set render_prompts=True to have them rendered", found)
+        log.warning("%s. They are sent unrendered. Set render_prompts=True to render them", found)
 
 
-_NOTHING_TO_MAKE = "There is nothing to make. Nothing was sent, nothing is paid."
+_UNREADABLE = "The manifest can't be read. Nothing was sent or billed."
 
 
 def _refuse_unreadable(uri: str, size: Any, kind: Any) -> None:
-    """Refuse a file that is too large, and a FIFO or a device, which may never end."""
+    """Reject a file that is too large, and a FIFO or a device, which may never end."""
     if kind not in ("file", "directory", None):
-        raise VeoValidationError(_NOTHING_TO_MAKE, [f"manifest: {uri!r} is not a regular file"])
+        raise VeoValidationError(_UNREADABLE, [f"manifest: {uri!r} is not a regular file"])
     if isinstance(size, int) and size > MAX_MANIFEST_BYTES:
         expected = f"expected at most {MAX_MANIFEST_BYTES:,} bytes"
-        raise VeoValidationError(_NOTHING_TO_MAKE, [f"manifest: {expected}, {uri!r} has {size:,} or more"])
+        raise VeoValidationError(_UNREADABLE, [f"manifest: {expected}, {uri!r} has {size:,} or more"])
 
 
 class UnreadableManifestError(VeoError):
-    """The manifest could not be read, for a reason that may pass."""
+    """The manifest could not be read, and a retry may succeed."""
 
     final = False
 
 
 def recorded(journal: BatchJournal) -> list[Job]:
     """
-    Return the jobs of a batch that goes on.
+    Return the recorded jobs of a batch that continues.
 
-    :raises VeoValidationError: there are none: somebody has removed them.
+    :raises VeoValidationError: the record was removed.
     """
     lines = journal.load(JOBS)
     if lines is None:
         raise VeoValidationError(
-            "The batch can't go on: its jobs were there when it began to wait, and are gone.",
-            [f"result_path: {journal.where} was removed or emptied. What it had submitted goes on being billed"],
+            "The batch can't continue: its recorded jobs disappeared while it was deferred.",
+            [f"result_path: {journal.where} was removed or emptied. Videos already submitted will still be billed"],
         )
     next(lines)
     return _jobs(lines)
@@ -200,13 +198,13 @@ def recorded(journal: BatchJournal) -> list[Job]:
 
 def settled(journal: BatchJournal, jobs: list[Job], same: str, *, is_rendered: bool = False) -> list[Job]:
     """
-    Record the jobs, for later tries and for the processes of this one, and return them.
+    Record the jobs for later tries and for the processes of this one, and return them.
 
-    :param journal: whose batch this process has claimed. What was recorded meanwhile of the very same input goes before
-        what was read earlier: another process may have begun to submit it.
-    :param jobs: what was read.
-    :param same: what tells its input from others.
-    :param is_rendered: whether prompts of it were rendered.
+    :param journal: of a batch that this process has claimed. If another process has meanwhile recorded jobs for the
+        same input, those are returned instead: it may have begun to submit them.
+    :param jobs: the jobs that were read.
+    :param same: the digest of their input.
+    :param is_rendered: whether their prompts were rendered.
     """
     lines = journal.load(JOBS)
     before = None if lines is None else next(lines)
@@ -222,13 +220,13 @@ def _is_of(head: Any, same: str) -> bool:
 
 
 def _was_rendered(head: Mapping[str, Any]) -> bool:
-    """Whether any try has rendered prompts of this batch; earlier versions did so by default."""
+    """Whether any try has rendered prompts of this batch; earlier versions did by default."""
     is_current = str(head.get("input", "")).startswith(_DIGEST_VERSION)
     return bool(head.get("rendered", not is_current))
 
 
 def _are_all_known(rows: Rows, lines: Iterable[Any]) -> bool:
-    """Whether all prompts that look like templates were jobs of this batch before, as they are."""
+    """Whether all prompts that look like templates were already jobs of this batch, unrendered."""
     known = {record["body"].get("prompt") for record in lines}
     prompts = (row.fields.get("prompt") for row in rows.rows)
     return all(coerce.text(prompt) in known for prompt in prompts if looks_like_template(prompt))
@@ -239,5 +237,5 @@ def _jobs(lines: Iterable[Any]) -> list[Job]:
 
 
 def _name(uri: str) -> str:
-    """Return the name of a file, without what else is in its URI."""
+    """Return the file name of a URI."""
     return urlsplit(uri).path.rpartition("/")[2] or uri

@@ -1,7 +1,7 @@
-"""From rows to jobs: all that can be known to be wrong is known before the first video is paid for.
+"""From rows to jobs: every mistake that can be found without the relay is found before the first video is billed.
 
-A job's key is what later tries know it by. The key of one that was given none is made of its request, and of nothing
-else: :func:`derived_key` is the same in every version of this package, or videos would be paid for again.
+Later tries identify a job by its key. If none was given, the key is derived from the request alone.
+:func:`derived_key` must be the same in every version of this package, or videos would be billed again.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Job:
     """
     One video of a batch.
 
-    :param key: tells it from all others of the batch, in every try.
+    :param key: identifies the job within the batch, in every try.
     :param body: the validated body of the create request.
-    :param source: where it was written down, for people: ``prompts.csv, line 7`` or ``jobs[6]``.
-    :param named: whether the key was given.
-    :param existing_veo_task_id: go on with this video instead of paying for one.
+    :param source: where the job is defined, for people: ``prompts.csv, line 7`` or ``jobs[6]``.
+    :param named: whether the key was given, not derived.
+    :param existing_veo_task_id: use this video instead of submitting a new one.
     """
 
     key: str
@@ -56,18 +56,18 @@ class Job:
     existing_veo_task_id: str | None = None
 
     def wanted(self, account: Account) -> Wanted:
-        """Return what is asked for, of this account."""
+        """Return what this job requests from an account."""
         return Wanted(self.body, account, self.key, self.existing_veo_task_id)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the job as JSON knows it. See :meth:`from_dict`."""
+        """Return a JSON-serializable dict for :meth:`from_dict`."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Job:
-        """Make the job again that :meth:`to_dict` was asked of."""
+        """Restore a job from :meth:`to_dict`."""
         known = {each.name: record[each.name] for each in fields(cls)}
-        # Thousands of jobs have the same names, models and aspect ratios.
+        # Thousands of jobs share names, models and aspect ratios.
         body = {sys.intern(name): _shared(value) for name, value in record["body"].items()}
         return cls(**{**known, "key": one_spelling(record["key"]), "body": body})
 
@@ -82,26 +82,25 @@ def make(
     render: Callable[[str], str] | None = None,
 ) -> list[Job]:
     """
-    Make a job of each row, in their order.
+    Make a job from each row, in order.
 
-    A row without a key gets one that is made of its request (see :func:`derived_key`): rows that are put above it, or
-    taken away, between two tries don't change it. Where several rows ask for the very same, their keys end in ``-2``,
-    ``-3`` … from the second on.
+    A row without a key gets one derived from its request (see :func:`derived_key`), so rows inserted or removed above
+    it between two tries don't change it. From the second identical request on, derived keys end in ``-2``, ``-3`` …
 
-    :param rows: what was read, and what was found wrong on the way. Its rows are taken out.
-    :param defaults: the task's own arguments: what a row leaves out, or has as ``None``, ``""``, ``"None"`` or
-        ``"null"``, is taken from here as a whole. ``False``, ``0`` and ``[]`` are given.
+    :param rows: the rows and the mistakes found while reading them. The list of rows is emptied.
+    :param defaults: the task's own arguments. A field that a row omits, or gives as ``None``, ``""``, ``"None"`` or
+        ``"null"``, is taken from here as a whole. ``False``, ``0`` and ``[]`` count as given.
     :param settings: the connection, for its models, prices and ``default_model``.
-    :param max_videos: at most so many jobs.
-    :param max_cost: at most so much for all videos, in the currency of the connection's ``prices``. A video that is
-        there already costs nothing.
-    :param render: renders a row's prompt that is a template, or raises ``PromptTemplateError``. It is called for no
-        other prompt, and not for the default one.
-    :raises VeoValidationError: naming the mistakes of all rows, those of reading them included, each text once; the
-        first 200 texts, if there are more.
+    :param max_videos: maximum number of jobs.
+    :param max_cost: maximum price of all videos, in the currency of the connection's ``prices``. An existing video is
+        free.
+    :param render: renders a row's prompt that is a template, or raises ``PromptTemplateError``. It is not called for
+        other prompts, nor for the default one.
+    :raises VeoValidationError: lists the mistakes of all rows, reading mistakes included, each distinct one once, up
+        to 200 of them.
     """
     if max_videos is not None and len(rows.rows) > max_videos and render is not None:
-        render = str  # they are refused in any case: thousands of templates are not rendered for that
+        render = str  # the batch is rejected anyway: don't render thousands of templates
     body_of = partial(_body, defaults=_given_defaults(defaults, settings), settings=settings)
     drafts = [_Draft(row, body_of, render) for row in _taken_out(rows.rows)]
     _refuse_shared(drafts, "key")
@@ -121,16 +120,16 @@ def limit_mistakes(
     count: int | None = None,
 ) -> list[str]:
     """
-    Say by which limits a batch is too large; the parameters are those of :func:`make`.
+    Return the limits that a batch exceeds; for the parameters see :func:`make`.
 
-    :param count: of jobs, where some of them are not valid.
+    :param count: the number of jobs, if some of them are invalid.
     """
     count = len(jobs) if count is None else count
     return [*_too_many(count, max_videos), *_too_expensive(jobs, settings.prices, max_cost)]
 
 
 def derived_key(body: Mapping[str, Any]) -> str:
-    """Return the key of a request that was given none: ``auto-`` and 16 hexadecimal digits of its SHA-256."""
+    """Return the key of a request without one: ``auto-`` and 16 hexadecimal digits of its SHA-256."""
     text = json.dumps(body, sort_keys=True, ensure_ascii=True)
     return _DERIVED + hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -140,7 +139,7 @@ def _shared(value: Any) -> Any:
 
 
 class _Draft:
-    """A row on its way to a job, and what is wrong with it."""
+    """A row that is being turned into a job, with its mistakes."""
 
     __slots__ = ("body", "existing_veo_task_id", "key", "mistakes", "source")
 
@@ -170,21 +169,21 @@ class _Draft:
             return render(prompt)
         except PromptTemplateError as error:
             self.mistakes = (*self.mistakes, f"prompt: {' '.join(str(error).split())}")
-            return "a prompt that can't be rendered"  # the other fields are still checked
+            return "a prompt that can't be rendered"  # so that the other fields are still checked
 
 
 def _body(row: Mapping[str, Any], defaults: Mapping[str, Any], settings: VeoConnection) -> dict[str, Any]:
     body = VideoRequest(**{**defaults, **_given(row)}).body(settings.catalog)
     if _NO_TEXT.search(body["prompt"]):
-        text = "prompt: it holds a NUL, or half of a character (a lone surrogate): that is no text"
+        text = "prompt: expected text without NUL characters and lone surrogates"
         raise VeoValidationError("The prompt is not valid.", [text])
-    # What JSON doesn't have, such as numbers as keys of a mapping, becomes what will be sent and read again.
+    # Normalize what JSON can't represent, such as numeric mapping keys, to what will be sent and read back.
     body.update(json.loads(json.dumps({name: body[name] for name in body if name not in REQUEST_FIELDS})))
     return body
 
 
 def _given_defaults(defaults: Mapping[str, Any], settings: VeoConnection) -> dict[str, Any]:
-    # Images may come as what can be gone through only once, or slowly.
+    # Images may be an iterator, or slow to iterate.
     meant = {**defaults, "images": coerce.images(defaults.get("images"))}
     return {"prompt": None, "model": settings.default_model, **_given(meant)}
 
@@ -197,12 +196,12 @@ def _key(value: Any) -> str | None:
     if coerce.is_nothing(value):
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError(f"expected a text or a number, got {short(value)}")
+        raise ValueError(f"expected a string or a number, got {short(value)}")
     key = one_spelling(str(coerce.text(value)))
     if len(key) > _KEY_CHARACTERS or not key.isprintable():
         raise ValueError(f"expected 1 to {_KEY_CHARACTERS} printable characters, got {short(key)} ({len(key)})")
     if key.startswith(_DERIVED):
-        raise ValueError(f"{_DERIVED}… is what the keys of rows without one begin with; choose another")
+        raise ValueError(f"the prefix {_DERIVED!r} is reserved for derived keys; choose another key")
     return key
 
 
@@ -219,7 +218,7 @@ def _refuse_shared(drafts: Sequence[_Draft], name: str) -> None:
     counts = Counter(value for value in values if value is not None)
     for draft, value in zip(drafts, values, strict=True):
         if (count := counts[value]) > 1:
-            shared = f"{name}: {count:,} rows have the {name} {value!r:.400}, and each needs one of its own"
+            shared = f"{name}: {count:,} rows have the {name} {value!r:.400}, which must be unique"
             draft.mistakes = (*draft.mistakes, shared)
 
 
@@ -244,12 +243,12 @@ def _too_expensive(jobs: Iterable[Job | _Draft], prices: Mapping[str, float], ma
 
 
 def _exact(amount: float) -> Decimal:
-    """Take an amount as it is written: 0.1 is a tenth."""
+    """Return an amount as written: 0.1 is exactly one tenth."""
     return Decimal(str(amount)).normalize()
 
 
 def _taken_out(items: list[Any]) -> Iterator[Any]:
-    """Go through a list and empty it: there may be hundreds of thousands of rows."""
+    """Iterate over a list while emptying it: there may be hundreds of thousands of rows."""
     items.reverse()
     while items:
         yield items.pop()
@@ -269,12 +268,12 @@ def _jobs(drafts: Iterable[_Draft]) -> Iterator[Job]:
 def _title(drafts: Sequence[_Draft], mistakes: Iterable[Mistake]) -> str:
     wrong = {mistake.source for mistake in mistakes if _PLACE.fullmatch(mistake.source)}
     total = len(wrong.union(draft.source for draft in drafts))
-    count = f": {len(wrong):,} of {total:,} rows {'is' if len(wrong) == 1 else 'are'} wrong" if wrong else ""
-    return f"The batch is not valid{count}. Nothing was sent, nothing is paid."
+    count = f": {len(wrong):,} of {total:,} rows {'is' if len(wrong) == 1 else 'are'} invalid" if wrong else ""
+    return f"The batch is not valid{count}. Nothing was sent or billed."
 
 
 def _together(mistakes: Iterable[Mistake]) -> Iterator[str]:
-    """Say each text once, with all places where it holds, in the order of the first ones."""
+    """Yield each distinct mistake once with all its sources, ordered by the first of them."""
     sources: dict[str, dict[str, None]] = {}
     for mistake in sorted(mistakes, key=_position):
         sources.setdefault(mistake.text, {})[mistake.source] = None

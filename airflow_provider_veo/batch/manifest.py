@@ -1,8 +1,8 @@
-"""A batch as people write it down: a CSV or JSONL file, or a list in the DAG, read into rows.
+"""Reads a CSV or JSONL manifest, or a list in the DAG, into rows.
 
-Nothing raises, whatever the bytes are. What can't be read is a mistake that says where it is and how to mend it, and
-reading goes on behind it where that is possible, so that one run finds all of them. What the fields may hold is not
-decided here.
+Nothing here raises, whatever the bytes are. What can't be read becomes a mistake that says where it is and how to fix
+it, and reading continues after it where possible, so that one run finds all of them. Field values are not validated
+here.
 """
 
 from __future__ import annotations
@@ -29,53 +29,52 @@ FIELDS = (*REQUEST_FIELDS, "key", "existing_veo_task_id")
 """All fields of a row."""
 
 _CELL_CHARACTERS = 32_767
-"""What a spreadsheet's cell can hold."""
+"""The most that a spreadsheet cell can hold."""
 
 _WRITTEN_BY_PROGRAMS = ("images", "extra_body")
-"""The columns whose cells may be longer than a spreadsheet's."""
+"""Columns whose cells may exceed a spreadsheet's limit."""
 
 MAX_ROWS = 200_000
-"""Rows of one batch, those with mistakes included. Reading ends there."""
+"""Maximum rows of a batch, invalid ones included. Reading stops there."""
 
 _HEADER_CHARACTERS = 1 << 16
-"""By so many characters of a CSV file its delimiter is found."""
+"""How much of a CSV file is examined to detect its delimiter."""
 
 _NAMES_LISTED = 20
 _SAVE_AS = "save the file as UTF-8 (in Excel: Save As > CSV UTF-8)"
 _ARRAY = (
-    "this is one JSON array, and JSONL has one JSON object in each line, without brackets around them or commas "
-    "between them (jq -c '.[]' makes that of it)"
+    "this is a JSON array, but JSONL has one JSON object per line, without brackets around them or commas between "
+    "them (convert it with jq -c '.[]')"
 )
 _BROKEN = {
-    "field larger": "a cell has more than LIMIT characters: a quote is probably not closed; images that large "
-    "belong into a JSONL manifest",
-    "expected after": "a blank or a text follows the closing quote of a cell: a quote inside a quoted cell is written "
-    'twice (""), or an earlier quote is not closed',
-    "unexpected end": "a quoted cell is not closed: its closing quote is missing, or a quote inside it is not written "
-    'twice ("")',
+    "field larger": "a cell has more than LIMIT characters: a quote is probably not closed; put images "
+    "that large in a JSONL manifest",
+    "expected after": 'a character follows the closing quote of a cell: double a quote inside a quoted cell (""), or '
+    "close the earlier quote",
+    "unexpected end": 'a quoted cell is not closed: add its closing quote, or double a quote inside it ("")',
 }
-"""Of what the csv module says, the part that tells it from the rest; and what to say instead."""
+"""A part of each error of the csv module, and the message that replaces it."""
 
 
 class Row(NamedTuple):
-    """One job as it was written down."""
+    """One job as given."""
 
     fields: dict[str, Any]
-    """What is given of :data:`FIELDS`, as it came: nothing is checked but the names."""
+    """The given :data:`FIELDS`, unchanged: only the names are checked."""
 
     source: str
-    """For people: ``prompts.csv, line 7``, the line of the file in which the row begins; or ``jobs[6]``."""
+    """For people: ``prompts.csv, line 7``, the line on which the row begins; or ``jobs[6]``."""
 
 
 class Mistake(NamedTuple):
-    """Where something is wrong, and what."""
+    """An invalid part of the input, and where it is."""
 
     source: str
     text: str
 
 
 class Rows(NamedTuple):
-    """What was read, and what could not be."""
+    """The rows that were read, and the mistakes found."""
 
     rows: list[Row]
     mistakes: list[Mistake]
@@ -83,15 +82,15 @@ class Rows(NamedTuple):
 
 def read(content: bytes, name: str) -> Rows:
     """
-    Read a manifest: a CSV file with a header, or a JSONL file with an object (or a text, the prompt) in each line.
+    Read a manifest: a CSV file with a header, or a JSONL file with an object (or a prompt string) on each line.
 
-    It is UTF-8, with or without a byte order mark; lines end in CRLF, LF or CR, and in LF inside a cell. A CSV file's
-    delimiter is a comma, a semicolon or a tab, as its header has it; its cells hold at most 131,072 characters, the csv
-    module's limit. An empty cell is a field that is not given; images are separated by ``|``, or are a JSON list, and
-    ``[]`` says that there are none.
+    The encoding is UTF-8, with or without a byte order mark. Lines end in CRLF, LF or CR, and in LF inside a cell. A
+    CSV file's delimiter is a comma, a semicolon or a tab, detected from its header. A cell holds at most 131,072
+    characters, the csv module's limit. An empty cell is a field that is not given. Images are separated by ``|`` or
+    given as a JSON list; ``[]`` means no images.
 
     :param content: the file's bytes.
-    :param name: the file's name or URI, without secrets. It ends in .csv, .tsv, .jsonl or .ndjson, in any letter case.
+    :param name: the file's name or URI, without secrets. It ends in .csv, .tsv, .jsonl or .ndjson, in any case.
     """
     reader = next((reader for suffix, reader in _READERS.items() if name.lower().endswith(suffix)), None)
     if reader is None:
@@ -104,16 +103,16 @@ def read(content: bytes, name: str) -> Rows:
 
 def of_jobs(jobs: Any) -> Rows:
     """
-    Read a list that stands in the DAG, or comes from another task.
+    Read a list from the DAG or from another task.
 
-    :param jobs: a sequence of prompts, or of mappings of :data:`FIELDS`; or a text that holds a JSON or Python list,
-        which is what a template makes of one.
+    :param jobs: a sequence of prompts or of mappings of :data:`FIELDS`; or a string with a JSON or Python list, as a
+        rendered template is.
     """
     items = coerce.literal(jobs) if isinstance(jobs, str) else jobs
     if isinstance(items, (str, bytes, bytearray)) or not isinstance(items, Sequence):
-        expected = "expected a list of prompts or of objects, or a text that holds a JSON or Python list"
+        expected = "expected a list of prompts or of objects, or a string with a JSON or Python list"
         if isinstance(items, str) and len(items) > coerce.PYTHON_LITERAL_CHARACTERS:
-            expected = f"{expected} (as long as this one, only JSON: let the template end in | tojson)"
+            expected = f"{expected} (a string this long must be JSON: end the template with | tojson)"
         return Rows([], [Mistake("jobs", f"{expected}, got {short(jobs)}")])
     if len(items) > MAX_ROWS:
         return Rows([], [Mistake("jobs", _TOO_MANY)])
@@ -124,7 +123,7 @@ def of_jobs(jobs: Any) -> Rows:
 
 
 def short(value: Any) -> str:
-    """Show what was given, but no prompt and no image in full."""
+    """Return a shortened ``repr``: never a whole prompt or image."""
     return _SHORT.repr(value)
 
 
@@ -132,29 +131,35 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
-_TOO_MANY = f"has more than {MAX_ROWS:,} rows: split it into several batches; nothing beyond them was read"
+_TOO_MANY = f"has more than {MAX_ROWS:,} rows: split it into several batches; the rest was not read"
 
 
 def _some(found: Rows, source: str) -> Rows:
-    return found if found.rows or found.mistakes else Rows([], [Mistake(source, "holds no jobs")])
+    return found if found.rows or found.mistakes else Rows([], [Mistake(source, "contains no jobs")])
 
 
 def _take(value: Any, source: str, into: Rows) -> None:
-    """Add an object, or a text that is a prompt, as a row."""
+    """Add an object, or a prompt string, as a row."""
     if isinstance(value, str):
         value = {"prompt": value}
     if not isinstance(value, Mapping):
-        expected = "expected an object with a prompt, or a text that is the prompt"
+        expected = "expected an object with a prompt, or a prompt string"
         into.mistakes.append(Mistake(source, f"{expected}, got {short(value)}"))
         return
     if unknown := tuple(str(name) for name in value if name not in FIELDS):
         into.mistakes.append(Mistake(source, _unknown("field", unknown)))
     fields = {name: value[name] for name in FIELDS if name in value}
-    # pandas says so of a cell that is empty; as a text it would be a prompt.
-    missing = [name for name, given in fields.items() if isinstance(given, float) and not math.isfinite(given)]
-    into.mistakes.extend(Mistake(source, f"{name}: {fields[name]} is no value; leave it out") for name in missing)
-    if not missing:
+    if missing := [
+        f"{name}: {given} is not a value; omit it" for name, given in fields.items() if _is_not_finite(given)
+    ]:
+        into.mistakes.extend(Mistake(source, text) for text in missing)
+    else:
         into.rows.append(Row(fields, source))
+
+
+def _is_not_finite(value: Any) -> bool:
+    """Whether a value is NaN, which pandas has for an empty cell, or infinite. As text it would be a prompt."""
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 @lru_cache(maxsize=256)
@@ -169,16 +174,16 @@ def _unknown(kind: str, names: tuple[str, ...]) -> str:
 
 def _encoding_mistake(content: bytes) -> str | None:
     nul = content.find(b"\0")
-    # A manifest begins with a letter, a quote or a brace: in UTF-16 one half of that is a zero.
+    # A manifest begins with an ASCII character, one byte of which is zero in UTF-16.
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or 0 <= nul < 2:
         return f"is UTF-16, not UTF-8, from offset 0 (line 1) on; {_SAVE_AS}"
     if nul >= 0:
-        return f"has a NUL byte at offset {nul} (line {_line(content, nul)}): it is no text, or no UTF-8; {_SAVE_AS}"
+        return f"has a NUL byte at offset {nul} (line {_line(content, nul)}): it is not text or not UTF-8; {_SAVE_AS}"
     try:
         content.decode()
     except UnicodeDecodeError as error:
         where = f"the byte 0x{content[error.start]:02x} at offset {error.start} (line {_line(content, error.start)})"
-        return f"is not UTF-8: {where} can't be read, the file may be in Latin-1 or GBK; {_SAVE_AS}"
+        return f"is not UTF-8: {where} is invalid; the file may be Latin-1 or GBK; {_SAVE_AS}"
     return None
 
 
@@ -190,7 +195,7 @@ def _line(content: bytes, offset: int) -> int:
 def _of_lines(text: str, name: str) -> Rows:
     found = Rows([], [])
     for number, line in enumerate(_lines(text), start=1):
-        line = line.removeprefix("\ufeff")  # files that were put together, each with its own
+        line = line.removeprefix("\ufeff")  # from concatenated files
         if not line.strip():
             continue
         source = f"{name}, line {number}"
@@ -207,7 +212,7 @@ def _of_lines(text: str, name: str) -> Rows:
 
 
 def _lines(text: str, *, keep_ends: bool = False) -> Iterator[str]:
-    """Split a text without a copy of it: it may have a hundred million lines."""
+    """Split a text lazily: it may have a hundred million lines."""
     start = 0
     while (end := text.find("\n", start)) >= 0:
         yield text[start : end + keep_ends]
@@ -216,7 +221,7 @@ def _lines(text: str, *, keep_ends: bool = False) -> Iterator[str]:
 
 
 class _NotJsonError(ValueError):
-    """A line that is refused; the text says why."""
+    """A line that is not acceptable JSON; the message says why."""
 
 
 def _json(line: str) -> Any:
@@ -237,14 +242,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise _NotJsonError(f"the field {short(twice)} is there more than once")
+        raise _NotJsonError(f"the field {short(twice)} is given more than once")
     return fields
 
 
 def _finite(literal: str) -> float:
     number = float(literal)
     if not math.isfinite(number):
-        raise _NotJsonError(f"{short(literal)} is no number that JSON has")
+        raise _NotJsonError(f"{short(literal)} is not a JSON number")
     return number
 
 
@@ -255,9 +260,9 @@ class _Record(NamedTuple):
 
 def _records(text: str, name: str, delimiter: str, mistakes: list[Mistake]) -> Iterator[_Record]:
     """
-    Cut a CSV text into records, without those whose cells are all empty.
+    Yield the records of a CSV text, except those whose cells are all empty.
 
-    Behind a quote that is broken cells can't be told from text: the first one is a mistake, and the end.
+    After a broken quote, cells can't be told apart: the first one is a mistake and ends the reading.
     """
     reader = csv.reader(_lines(text, keep_ends=True), delimiter=delimiter, skipinitialspace=True, strict=True)
     line = 1
@@ -273,7 +278,7 @@ def _records(text: str, name: str, delimiter: str, mistakes: list[Mistake]) -> I
 def _broken(error: str) -> str:
     text = next((text for part, text in _BROKEN.items() if part in error), error)
     text = text.replace("LIMIT", f"{csv.field_size_limit():,}")
-    return f"{text}. The row begins in this line; from here on nothing was read"
+    return f"{text}. The row begins on this line; reading stopped here"
 
 
 class _Table:
@@ -287,7 +292,7 @@ class _Table:
         self.columns = _columns(header.cells) if header else []
 
     def fit(self) -> tuple[int, int]:
-        """Say how well the delimiter cuts the header into columns."""
+        """Rate the delimiter: the known columns it yields, then all columns."""
         return len({*self.columns}.intersection(FIELDS)), len(self.columns)
 
     def rows(self) -> Rows:
@@ -305,19 +310,19 @@ class _Table:
             yield _unknown("column", tuple(unknown))
         for column, count in Counter(self.columns).items():
             if count > 1 and column in FIELDS:
-                yield f"the column {column} is there {count} times"
+                yield f"the column {column} appears {count} times"
         if "prompt" not in self.columns:
-            yield "there is no column prompt; the first line names the columns, as in: key,prompt,model,images"
+            yield "the column prompt is missing; name the columns in the first line, as in: key,prompt,model,images"
 
     def _row(self, record: _Record) -> Row | None:
-        """Return a record as a row; ``None`` if it makes none. What is wrong with it is added to the mistakes."""
+        """Return a record as a row, or ``None`` if it is not one. Its mistakes are added to :attr:`mistakes`."""
         if wrong := self._too_long(record.cells) or self._ragged(record.cells):
             self.mistakes.append(Mistake(record.source, wrong))
             return None
         named = zip(self.columns, record.cells, strict=False)
         given = {column: _meant(column, cell) for column, cell in named if not coerce.is_nothing(cell)}
         if "" in given:
-            self.mistakes.append(Mistake(record.source, "there is a value in a column that has no name"))
+            self.mistakes.append(Mistake(record.source, "a column without a name has a value"))
         return Row({column: value for column, value in given.items() if column in FIELDS}, record.source)
 
     def _too_long(self, cells: list[str]) -> str | None:
@@ -325,7 +330,7 @@ class _Table:
         longest = max(len(cell) for column, cell in named if column not in _WRITTEN_BY_PROGRAMS)
         if longest <= _CELL_CHARACTERS:
             return None
-        limit = f"more than a spreadsheet's can have ({_CELL_CHARACTERS:,})"
+        limit = f"more than a spreadsheet cell can hold ({_CELL_CHARACTERS:,})"
         return f"a cell has {longest:,} characters, {limit}: a quote is probably not closed"
 
     def _ragged(self, cells: list[str]) -> str | None:
@@ -334,10 +339,10 @@ class _Table:
         if _columns(cells) == self.columns:
             return "repeats the header"
         if count > expected:
-            hint = f"a cell that holds the delimiter {self._delimiter!r} stands in quotes"
-            return f"got {count} cells, and the header has {expected}; {hint}"
+            hint = f"quote a cell that contains the delimiter {self._delimiter!r}"
+            return f"got {count} cells, but the header has {expected}; {hint}"
         if len(cells) < expected:
-            return f"got {len(cells)} cells, and the header has {expected}"
+            return f"got {len(cells)} cells, but the header has {expected}"
         return None
 
 
@@ -360,7 +365,7 @@ _TIMES = {
     **dict.fromkeys(("16:09", "16:09:00"), "16:9"),
     **dict.fromkeys(("09:16", "9:16:00", "09:16:00"), "9:16"),
 }
-"""A spreadsheet takes an aspect ratio for a time of day."""
+"""What a spreadsheet that takes an aspect ratio for a time of day writes."""
 
 
 def _of_table(text: str, name: str, delimiters: str) -> Rows:

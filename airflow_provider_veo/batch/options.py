@@ -1,4 +1,4 @@
-"""What a user decides about how a batch is worked on."""
+"""The user's options for processing a batch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from airflow_provider_veo.journal.decision import Policy
 @dataclass(frozen=True)
 class Options:
     """
-    The operator's arguments that the work goes by.
+    The operator's arguments that control processing.
 
-    :param max_in_flight: videos that are generated at a time.
-    :param requests_per_minute: the most requests to the relay, questions included.
-    :param attempts_per_video: how often a job whose generation fails is submitted in all.
+    :param max_in_flight: maximum number of videos generated at a time.
+    :param requests_per_minute: maximum rate of requests to the relay, polls included.
+    :param attempts_per_video: maximum submissions of a job whose generation fails.
     :param on_ambiguous_submit: ``"fail"`` or ``"resubmit"``.
-    :param poll_interval: seconds between two questions for a video.
-    :param timeout: seconds for a video, from its submission on.
+    :param poll_interval: seconds between two polls for a video.
+    :param timeout: seconds to wait for a video after its submission.
     :param deferrable: wait without a worker.
     :param download: store each video's file.
-    :param max_cost: the most that all submissions may cost.
-    :param try_id: tells this try of the task from all others, also from those of a run that was begun anew.
+    :param max_cost: maximum price of all submissions.
+    :param try_id: identifies this try of the task, also among those of a cleared run.
     """
 
     max_in_flight: int = 20
@@ -38,10 +38,10 @@ class Options:
 
     @property
     def policy(self) -> Policy:
-        """What decides about submissions that are on record."""
+        """The policy for submissions that are on record."""
         return Policy(self.on_ambiguous_submit, self.attempts_per_video, self.download, keeps_account=True)
 
     @property
     def enough_slots(self) -> int:
-        """So many free slots are worth a submission, and a worker's process where it has to be woken for that."""
+        """Free slots that justify submitting, or waking a worker's process to submit."""
         return max(1, self.max_in_flight // 4)

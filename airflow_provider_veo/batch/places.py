@@ -1,15 +1,15 @@
 """
-Where each job of a batch is: in exactly one of four places.
+The place of each job of a batch: exactly one of four.
 
 =============  ==========================================  =====================================================
-place          it gets there                               it leaves
+place          entered when                                left when
 =============  ==========================================  =====================================================
-``QUEUED``     not submitted yet; not accepted, for now;   its intent is on record: *in flight*; there is no
-               failed, and another attempt is allowed      money left for it: *settled*
-``IN_FLIGHT``  its intent is on record                     its video is ready: *storing*, or *settled* where no
+``QUEUED``     not submitted yet; refused for now;         its intent is on record: *in flight*; the budget is
+               failed, and another attempt is allowed      exhausted: *settled*
+``IN_FLIGHT``  its intent is on record                     its video is ready: *storing*, or *settled* if no
                                                            files are stored; not accepted, or failed: *queued* or
                                                            *settled*; given up: *settled*
-``STORING``    its video is ready, its file is stored      stored or not: *settled*
+``STORING``    its video is ready                          its file is stored, or could not be: *settled*
 ``SETTLED``    nothing is left to do in this try           never
 =============  ==========================================  =====================================================
 """
@@ -40,7 +40,7 @@ MOVES = {
     Place.STORING: {Place.SETTLED},
     Place.SETTLED: set(),
 }
-"""Where a job may go from each place; ``None`` is nowhere yet."""
+"""Allowed moves from each place; ``None``: not in a place yet."""
 
 
 class Places:
@@ -57,16 +57,16 @@ class Places:
         return self._of.get(key)
 
     def queued(self, job: Job, *, first: bool = False) -> None:
-        """Put a job into the queue, at its end unless it was there a moment ago."""
+        """Put a job at the end of the queue, or with ``first`` back at its start."""
         self._move(job, Place.QUEUED)
         (self.queue.appendleft if first else self.queue.append)(job)
 
     def next(self, count: int) -> list[Job]:
-        """Take the next jobs out of the queue, for :meth:`flies` or :meth:`settled`."""
+        """Take the next jobs out of the queue, to pass to :meth:`flies` or :meth:`settled`."""
         return [self.queue.popleft() for _ in range(min(count, len(self.queue)))]
 
     def flies(self, job: Job) -> None:
-        """Note that a job's intent is recorded, or its video generated."""
+        """Note that a job's intent is on record, or its video is being generated."""
         self._move(job, Place.IN_FLIGHT)
         self.in_flight[job.key] = job
 

@@ -1,4 +1,4 @@
-"""How far a batch is, in one line."""
+"""The progress of a batch, in one line."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from airflow_provider_veo.journal.submission import Submission
 
 SECONDS_BETWEEN = 30.0
-"""Between two lines in a log."""
+"""Between two progress lines in the log."""
 
 
 @dataclass(frozen=True)
 class Progress:
     """
-    How far a batch is.
+    The progress of a batch.
 
-    :param total: jobs.
-    :param done: videos that are there.
-    :param failed: jobs that have ended without one.
+    :param total: number of jobs.
+    :param done: videos that are ready.
+    :param failed: jobs that ended without a video.
     :param generating: videos that are being generated.
     :param to_submit: jobs that are still to be submitted.
-    :param since: epoch seconds when this try submitted its first one, or else when it began.
-    :param cost: of everything that was accepted; ``None`` where some of it has no price.
+    :param since: epoch seconds of this try's first submission, or of its start.
+    :param cost: price of everything that was accepted; ``None`` if any of it has no price.
     :param ended_before: jobs that had ended when this try began.
-    :param folder: where its records and results are, as ``ObjectStoragePath`` finds them.
+    :param folder: ``ObjectStoragePath`` of the records and results.
     """
 
     total: int
@@ -53,12 +53,12 @@ class Progress:
         ended_before: int = 0,
     ) -> Progress:
         """
-        Count what is on record.
+        Compute the progress from the records.
 
-        :param total: jobs.
-        :param records: what is on record of them, by key.
+        :param total: number of jobs.
+        :param records: their records, by key.
         :param generating: keys of the jobs whose videos are being generated.
-        :param to_submit: keys of the jobs that are to be submitted, for the first time or again.
+        :param to_submit: keys of the jobs to submit, for the first time or again.
         :param began: epoch seconds when this try began.
         :param ended_before: jobs that had ended by then.
         """
@@ -71,19 +71,19 @@ class Progress:
         return cls(total, done, failed, len(generating), len(to_submit), since, cost, ended_before)
 
     def with_ended(self, done: int, failed: int) -> Progress:
-        """Return it with so many more of those that were being generated."""
+        """Return a copy in which this many more of the generating videos have ended."""
         return replace(
             self, done=self.done + done, failed=self.failed + failed, generating=self.generating - done - failed
         )
 
     def per_minute(self, now: float) -> float:
-        """Return how many jobs end in a minute, in this try."""
+        """Return the number of jobs that end per minute in this try."""
         seconds = now - self.since if self.since else 0.0
         ended = max(0, self.done + self.failed - self.ended_before)
         return ended * 60 / seconds if seconds > 0 else 0.0
 
     def line(self, now: float) -> str:
-        """Say it in a line, e.g. ``412/1000 done, 3 failed, 20 generating, 565 to submit, 18.2/min, …``."""
+        """Return the progress as text, e.g. ``412/1000 done, 3 failed, 20 generating, 565 to submit, 18.2/min, …``."""
         parts = [f"{self.done}/{self.total} done", f"{self.failed} failed", f"{self.generating} generating"]
         parts.append(f"{self.to_submit} to submit")
         left, rate = self.generating + self.to_submit, self.per_minute(now)
@@ -94,7 +94,7 @@ class Progress:
         return ", ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON knows it."""
+        """Return a JSON-serializable dict."""
         known = asdict(self)
         if not self.ended_before:
             del known["ended_before"]
@@ -102,7 +102,7 @@ class Progress:
 
 
 def cost_of(records: Iterable[Submission]) -> float | None:
-    """Return the price of everything that was accepted, in all tries; ``None`` where some of it has no price."""
+    """Return the price of everything that was accepted, in all tries; ``None`` if any of it has no price."""
     costs = [record.cost for record in records]
     known = [cost for cost in costs if cost is not None]
     return round(sum(known), 6) if len(known) == len(costs) else None

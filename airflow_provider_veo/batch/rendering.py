@@ -1,8 +1,8 @@
-"""Templates in a manifest's prompts: rendered with a few scalars, and with nothing that runs code or grows.
+"""Renders templates in manifest prompts, without running code from them.
 
-Whoever writes the manifest is not trusted. A template is parsed, checked against a list of what is allowed, and only
-then compiled. No allowed expression calls anything, loops, or makes its input longer, so that a template can neither
-hang the worker nor use up its memory.
+The author of a manifest is not trusted. A template is parsed, checked against an allowlist, and only then compiled. No
+allowed expression calls anything, loops, or makes its input longer, so a template can neither hang the worker nor
+exhaust its memory.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow.providers.common.compat.sdk import Context
 
 MAX_CHARACTERS = 20_000
-"""The longest template, and the longest prompt that one renders to."""
+"""Maximum length of a template and of a rendered prompt."""
 
 _MAX_NODES = 1_000
 _MAX_DEPTH = 30
 _MAX_USES = 50
-"""Of names in one template: each may stand for as many characters as all params have."""
+"""Maximum uses of names in a template: each may expand to as many characters as all params have."""
 _MAX_PARAMS_CHARACTERS = 100_000
 _TEMPLATE = re.compile(r"\{[{%#]")
 
@@ -38,12 +38,9 @@ _STRUCTURE = (
     nodes.Template,
     nodes.Output,
     nodes.TemplateData,
-    nodes.Name,
     nodes.Const,
     nodes.Tuple,
     nodes.List,
-    nodes.Getattr,
-    nodes.Getitem,
     nodes.If,
     nodes.CondExpr,
     nodes.Compare,
@@ -52,9 +49,7 @@ _STRUCTURE = (
     nodes.Or,
     nodes.Not,
     nodes.Concat,
-    nodes.Filter,
     nodes.Keyword,
-    nodes.Test,
 )
 _ALLOWED = (
     f"Allowed: the names {', '.join(_NAMES)} (params.name for one of them), constants, if/elif/else, comparisons, "
@@ -63,21 +58,19 @@ _ALLOWED = (
 
 
 class PromptTemplateError(ValueError):
-    """A prompt that can't be rendered; the text says why, and holds no value of the context."""
+    """A prompt that can't be rendered. The message says why and contains no value of the context."""
 
 
 def looks_like_template(prompt: Any) -> bool:
-    """Whether a prompt is a string with Jinja's delimiters in it."""
+    """Whether a prompt is a string that contains a Jinja delimiter."""
     return isinstance(prompt, str) and _TEMPLATE.search(prompt) is not None
 
 
 def template_values(context: Context) -> dict[str, Any]:
     """
-    Return what a template may use, as plain strings, numbers, dicts and lists.
+    Return the values that a template may use, as plain strings, numbers, dicts and lists.
 
-    What the run does not have is left out: a run without a logical date has no ``ds``.
-
-    :param context: the task's.
+    Values that the run lacks are omitted: a run without a logical date has no ``ds``.
     """
     ti = context["ti"]
     values: dict[str, Any] = {name: context.get(name) for name in _OF_THE_LOGICAL_DATE}
@@ -97,7 +90,7 @@ class PromptRenderer:
     """
     Renders the prompts of a manifest. Each distinct template is compiled once.
 
-    :param values: what the templates may use: see :func:`template_values`.
+    :param values: see :func:`template_values`.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -109,8 +102,8 @@ class PromptRenderer:
         """
         Render a template.
 
-        :raises PromptTemplateError: it is invalid, uses what is not allowed or not available, or renders to more than
-            :data:`MAX_CHARACTERS`.
+        :raises PromptTemplateError: the template is invalid, uses something that is not allowed or not available, or
+            renders to more than :data:`MAX_CHARACTERS`.
         """
         if template not in self._known:
             try:
@@ -163,7 +156,7 @@ class PromptRenderer:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """Knows the allowed filters and tests, no globals and no loader. ``a.b`` is an item of a dict, never a method."""
+    """Has only the allowed filters and tests, no globals and no loader. ``a.b`` is a dict item, never a method."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -183,9 +176,9 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 def _check(tree: nodes.Template) -> None:
     """
-    Refuse what is not on the list.
+    Reject what is not on the allowlist.
 
-    :raises PromptTemplateError: naming everything that is not.
+    :raises PromptTemplateError: lists up to ten violations.
     """
     wrong: dict[str, None] = {}
     stack: list[tuple[nodes.Node, int]] = [(tree, 0)]
@@ -198,32 +191,55 @@ def _check(tree: nodes.Template) -> None:
                 f"the template is too complex: expected at most {_MAX_NODES:,} expressions, {_MAX_DEPTH} levels deep"
             )
         uses += isinstance(node, nodes.Name)
-        wrong |= dict.fromkeys(_mistakes_of(node))
+        if mistake := _mistake_of(node):
+            wrong[mistake] = None
         children = [(child, depth + 1) for child in node.iter_child_nodes()]
         stack += reversed(children)
     if wrong:
         raise PromptTemplateError(f"{'; '.join(list(wrong)[:10])}. {_ALLOWED}")
     if uses > _MAX_USES:
-        raise PromptTemplateError(f"the template uses names {uses:,} times, and may use them at most {_MAX_USES} times")
+        raise PromptTemplateError(f"expected at most {_MAX_USES} uses of names in the template, got {uses:,}")
 
 
-def _mistakes_of(node: nodes.Node) -> Iterator[str]:
-    if isinstance(node, nodes.Name):
-        if node.name not in _NAMES or node.ctx != "load":
-            yield f"the template uses {node.name!r:.80}, which is not available ({_line(node)})"
-    elif isinstance(node, (nodes.Getattr, nodes.Getitem)):
-        if not _is_item_of_params(node):
-            yield f"the template uses an attribute or item of something other than params ({_line(node)})"
-    elif isinstance(node, nodes.Filter):
-        if node.name not in _FILTERS or node.node is None:
-            yield f"the template uses the filter {node.name!r:.80}, which is not allowed ({_line(node)})"
-        elif node.name not in ("d", "default") and (node.args or node.kwargs or node.dyn_args or node.dyn_kwargs):
-            yield f"the template gives arguments to the filter {node.name}, which is not allowed ({_line(node)})"
-    elif isinstance(node, nodes.Test):
-        if node.name not in _TESTS:
-            yield f"the template uses the test {node.name!r:.80}, which is not allowed ({_line(node)})"
-    elif not isinstance(node, _STRUCTURE):
-        yield f"the template uses {type(node).__name__}, which is not allowed ({_line(node)})"
+def _mistake_of(node: nodes.Node) -> str | None:
+    check = _CHECKS.get(type(node), _check_structure)
+    mistake = check(node)
+    return f"the template {mistake} ({_line(node)})" if mistake else None
+
+
+def _check_name(node: nodes.Name) -> str | None:
+    if node.name not in _NAMES or node.ctx != "load":
+        return f"uses {node.name!r:.80}, which is not available"
+    return None
+
+
+def _check_item(node: nodes.Expr) -> str | None:
+    return None if _is_item_of_params(node) else "uses an attribute or item of something other than params"
+
+
+def _check_filter(node: nodes.Filter) -> str | None:
+    if node.name not in _FILTERS or node.node is None:
+        return f"uses the filter {node.name!r:.80}, which is not allowed"
+    if node.name not in ("d", "default") and (node.args or node.kwargs or node.dyn_args or node.dyn_kwargs):
+        return f"gives arguments to the filter {node.name}, which is not allowed"
+    return None
+
+
+def _check_test(node: nodes.Test) -> str | None:
+    return None if node.name in _TESTS else f"uses the test {node.name!r:.80}, which is not allowed"
+
+
+def _check_structure(node: nodes.Node) -> str | None:
+    return None if type(node) in _STRUCTURE else f"uses {type(node).__name__}, which is not allowed"
+
+
+_CHECKS: Mapping[type[nodes.Node], Callable[[Any], str | None]] = {
+    nodes.Name: _check_name,
+    nodes.Getattr: _check_item,
+    nodes.Getitem: _check_item,
+    nodes.Filter: _check_filter,
+    nodes.Test: _check_test,
+}
 
 
 def _is_item_of_params(node: nodes.Expr) -> bool:
@@ -233,7 +249,7 @@ def _is_item_of_params(node: nodes.Expr) -> bool:
         ):
             return False
         node = node.node
-    # A name that is not available is a mistake of its own.
+    # A name that is not available is reported by _check_name.
     return isinstance(node, nodes.Name) and (node.name == "params" or node.name not in _NAMES)
 
 

@@ -1,4 +1,4 @@
-"""What became of a batch: a row for each job, and a summary."""
+"""The results of a batch: a row for each job, and a summary."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_veo.batch.progress import cost_of
 from airflow_provider_veo.files import atomic
-from airflow_provider_veo.journal.submission import SubmissionState, now
+from airflow_provider_veo.journal.submission import Submission, SubmissionState, now
 from airflow_provider_veo.protocol.text import first_line, shortened
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.connection import Account
-    from airflow_provider_veo.journal.submission import Submission, Wanted
+    from airflow_provider_veo.journal.submission import Wanted
 
 SUCCEEDED, NOT_STORED, FAILED, REFUSED, UNKNOWN, TIMED_OUT, NOT_SUBMITTED = STATES = (
     "succeeded",
@@ -35,10 +35,10 @@ SUCCEEDED, NOT_STORED, FAILED, REFUSED, UNKNOWN, TIMED_OUT, NOT_SUBMITTED = STAT
 """
 How a job can end.
 
-``succeeded``: the video is there, and its file is stored if that was asked for. ``not_stored``: it is there, and its
-file could not be stored. ``failed``: the relay could not generate it. ``refused``: the relay refuses the request;
-nothing is paid. ``unknown``: it may have been accepted, and be billed. ``timed_out``: it was accepted, and the wait has
-ended without a video. ``not_submitted``: it was not sent; nothing is paid.
+``succeeded``: the video is ready, and its file is stored if requested. ``not_stored``: the video is ready, but its file
+could not be stored. ``failed``: the relay could not generate it. ``refused``: the relay refused it; not billed.
+``unknown``: it may have been accepted and billed. ``timed_out``: it was accepted, but the wait ended without a video.
+``not_submitted``: it was not sent; not billed.
 """
 RESULTS, SUMMARY = "results.jsonl", "summary.json"
 _IMAGE_CHARACTERS = 2048
@@ -48,27 +48,26 @@ _REASONS_SHOWN = 5
 _ROWS_AT_A_TIME = 500
 
 UNKNOWN_TEXT = (
-    "It began to be submitted at {intended_at}, and what became of it is not on record: the process ended, or the "
-    "relay's answer was lost. It may have been accepted, and be billed. Look for it at the relay. If it is there, give "
-    "this job its id as existing_veo_task_id; if it isn't, set on_ambiguous_submit='resubmit'. Then clear this task."
+    "Its submission began at {intended_at}, and the outcome is not on record: the process ended, or the relay's "
+    "response was lost. It may have been accepted and billed. Look for it at the relay. If you find it, set this job's "
+    "existing_veo_task_id to its id; otherwise set on_ambiguous_submit='resubmit'. Then clear this task."
 )
-
-
 _WITHOUT_A_REASON = {
-    NOT_STORED: "The video is there, and its file is not stored yet. The next try stores it.",
-    FAILED: "The relay could not generate it, and gave no reason.",
+    NOT_STORED: "The video is ready, but its file is not stored yet. The next try stores it.",
+    FAILED: "The relay could not generate it and gave no reason.",
     REFUSED: "The relay refused the request in an earlier try. The next try sends it again.",
-    TIMED_OUT: "It was accepted, and its wait has ended without a video. The next try asks for it again.",
+    TIMED_OUT: "It was accepted, but the wait ended without a video. The next try resumes polling.",
 }
+_NO_RECORD = Submission(state=SubmissionState.UNSENT, intended_at="")
 
 
 class Results:
     """
     The rows of a batch.
 
-    :param jobs: in their order.
-    :param records: what is on record, by key.
-    :param account: who is billed; ``None``: what is on record is taken to be what the jobs ask for.
+    :param jobs: the jobs, in order.
+    :param records: their records, by key.
+    :param account: who is billed; ``None``: each record is assumed to match its job's request.
     :param download: whether files were to be stored.
     :param stopped: why not everything was submitted.
     """
@@ -90,38 +89,38 @@ class Results:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many jobs ended in each of the :data:`STATES`."""
+        """Number of jobs in each of the :data:`STATES`."""
         counted = Counter(self._states)
         return {state: counted[state] for state in STATES}
 
     @property
     def cost(self) -> float | None:
-        """Price of everything that was accepted, in all tries; ``None`` where some of it has no price."""
+        """Price of everything that was accepted, in all tries; ``None`` if any of it has no price."""
         return cost_of(self._records.values())
 
     @property
     def possible_cost(self) -> float:
-        """Price of what may have been billed besides, as far as prices are known."""
+        """Price of what may have been billed in addition, as far as prices are known."""
         return round(sum(record.may_have_cost for record in self._records.values()), 6)
 
     @property
     def stored(self) -> list[tuple[Job, Mapping[str, Any]]]:
-        """The jobs whose files are stored, with what is known of the files."""
+        """The jobs whose files are stored, with the facts of each file."""
         return [(job, record.file) for job in self._jobs if (record := self._records.get(job.key)) and record.file]
 
     @property
     def orphans(self) -> list[Submission]:
-        """What was accepted for jobs that are no longer asked for."""
+        """Accepted submissions of jobs that are no longer in the batch."""
         wanted = {job.key for job in self._jobs}
         return [record for key, record in self._records.items() if key not in wanted and record.veo_task_id]
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Return a row for each job, in their order."""
+        """Return a row for each job, in order."""
         for job, state in zip(self._jobs, self._states, strict=True):
             yield self._row(job, state)
 
     def reasons(self) -> list[str]:
-        """Say why jobs did not succeed, the most frequent reasons first."""
+        """Return why jobs did not succeed, the most frequent reasons first."""
         reasons = Counter(
             f"{row['state']}: {first_line(row['error'])}" for row in self.rows() if row["state"] != SUCCEEDED
         )
@@ -133,12 +132,12 @@ class Results:
         self, folder: ObjectStoragePath, about: Mapping[str, Any], make_sure: Callable[[], None] = lambda: None
     ) -> dict[str, Any]:
         """
-        Write both files, and return what is small enough for XCom.
+        Write both files, and return the part that is small enough for XCom.
 
-        :param folder: where to.
-        :param about: what the summary says besides.
-        :param make_sure: is called before each of them. What it raises keeps a process that was thought dead from
-            writing over what a newer one has written.
+        :param folder: the folder to write to.
+        :param about: additional fields of the summary.
+        :param make_sure: called before each write. It raises in a process that was presumed dead, so that it does not
+            overwrite the files of a newer one.
         """
         from airflow_provider_veo.files.remote import uri
 
@@ -159,7 +158,7 @@ class Results:
         return short
 
     def _lines(self) -> Iterator[bytes]:
-        """Return the rows as JSON, many at a time: a storage takes large pieces faster."""
+        """Return the rows as JSON, many at a time: storages write large chunks faster."""
         rows = self.rows()
         while some := list(islice(rows, _ROWS_AT_A_TIME)):
             yield _encoded("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in some))
@@ -170,7 +169,7 @@ class Results:
             return NOT_SUBMITTED
         if record.state == SubmissionState.INTENDED:
             return UNKNOWN
-        is_other = account is not None and not _is_what_is_asked_for(record, job.wanted(account))
+        is_other = account is not None and not _matches(record, job.wanted(account))
         if is_other or record.state == SubmissionState.UNSENT:
             return NOT_SUBMITTED
         ends = {SubmissionState.REFUSED: REFUSED, SubmissionState.ACCEPTED: TIMED_OUT, SubmissionState.FAILED: FAILED}
@@ -179,15 +178,14 @@ class Results:
         return SUCCEEDED if record.file or not self._download else NOT_STORED
 
     def _row(self, job: Job, state: str) -> dict[str, Any]:
-        record = self._records.get(job.key)
-        of_it = record if record and state != NOT_SUBMITTED else None
-        video: Mapping[str, Any] = (of_it and of_it.video) or {}
-        file: Mapping[str, Any] = (of_it and of_it.file) or {}
+        record = self._records.get(job.key, _NO_RECORD)
+        current = _NO_RECORD if state == NOT_SUBMITTED else record
+        video, file = current.video or {}, current.file or {}
         return {
             "key": job.key,
             "source": job.source,
             "state": state,
-            "id": of_it and of_it.veo_task_id,
+            "id": current.veo_task_id,
             "status": video.get("status"),
             "video_url": video.get("video_url"),
             "file": file.get("uri"),
@@ -195,24 +193,24 @@ class Results:
             "enhanced_prompt": video.get("enhanced_prompt"),
             "error": self._error(state, record, video),
             "attempts": _attempts(record),
-            "earlier_ids": list(record.earlier) if record else [],
-            "cost": record.cost if record else 0.0,
-            "possible_cost": record.may_have_cost if record else 0.0,
-            "submitted_at": of_it and (of_it.accepted_at or of_it.intended_at),
-            "finished_at": of_it and of_it.ended_at,
+            "earlier_ids": list(record.earlier),
+            "cost": record.cost,
+            "possible_cost": record.may_have_cost,
+            "submitted_at": current.accepted_at or current.intended_at or None,
+            "finished_at": current.ended_at,
             "request": _request(job),
         }
 
-    def _error(self, state: str, record: Submission | None, video: Mapping[str, Any]) -> str | None:
+    def _error(self, state: str, record: Submission, video: Mapping[str, Any]) -> str | None:
         if state == SUCCEEDED:
             return None
-        trouble = record.reason if record else None
-        if state == UNKNOWN and record:
-            said = UNKNOWN_TEXT.format(intended_at=record.intended_at)
-            return f"{said}\n{trouble}" if trouble else said
+        reason = record.reason
+        if state == UNKNOWN:
+            text = UNKNOWN_TEXT.format(intended_at=record.intended_at)
+            return f"{text}\n{reason}" if reason else text
         if state == NOT_SUBMITTED:
-            return trouble or self._stopped or "It was not sent: the work ended before. The next try sends it."
-        reasons = (video.get("error") if state == FAILED else None, trouble)
+            return reason or self._stopped or "It was not sent: the task ended first. The next try sends it."
+        reasons = (video.get("error") if state == FAILED else None, reason)
         return "\n".join(filter(None, reasons)) or _WITHOUT_A_REASON[state]
 
     def _times(self) -> dict[str, Any]:
@@ -230,18 +228,16 @@ class Results:
         return {model: dict(counts) for model, counts in counted.items()}
 
 
-def _is_what_is_asked_for(record: Submission, wanted: Wanted) -> bool:
+def _matches(record: Submission, wanted: Wanted) -> bool:
     return record.has_adopted(wanted) or record.asks_for(wanted)
 
 
-def _attempts(record: Submission | None) -> int:
-    if record is None:
-        return 0
+def _attempts(record: Submission) -> int:
     return len(record.earlier) + (record.state not in (SubmissionState.UNSENT, SubmissionState.REFUSED))
 
 
 def _encoded(text: str) -> bytes:
-    """Half of a character, which a relay may send, becomes what JSON writes for it."""
+    """Encode a string as UTF-8; a lone surrogate, which a relay may send, becomes its JSON escape."""
     return text.encode(errors="backslashreplace")
 
 

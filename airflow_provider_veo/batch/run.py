@@ -1,8 +1,8 @@
 """
-Runs an :class:`~airflow_provider_veo.batch.engine.Engine` in this process, whatever happens to it.
+Runs an :class:`~airflow_provider_veo.batch.engine.Engine` in this process, and ends it without losing an answer.
 
-A signal (Airflow's kill, its ``execution_timeout``) ends the work between two steps of the event loop. Raised inside
-one, it could take the place of an answer that was just read: an id that nobody would ever know.
+A signal (Airflow's kill, its ``execution_timeout``) ends the work between two steps of the event loop. An exception
+raised inside a step could replace an answer that was just read, and its id would be lost.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ if TYPE_CHECKING:
 
 
 TRIGGER_BYTES = 42_000
-"""MySQL keeps 64 KiB of a trigger's arguments, which are encrypted: four bytes for each three."""
+"""MySQL stores up to 64 KiB of a trigger's arguments; encryption turns three bytes into four."""
 _BYTES_BESIDE_AN_ID = 24
 PAUSE_SECONDS = 300.0
-"""For so long nothing is submitted when the relay has refused everything for a while."""
+"""How long nothing is submitted after the relay has refused everything for a while."""
 
 
 @dataclass(frozen=True)
 class Remaining:
     """
-    What one process has left for later, decided once, at its end.
+    The work that one process leaves for later, determined once, at its end.
 
-    :param in_flight: videos that are being generated.
-    :param has_more: whether there are jobs to submit in this try.
-    :param wake_at: epoch seconds at which to continue in any case: the relay wants nothing until then.
+    :param in_flight: number of videos being generated.
+    :param has_more: whether there are jobs left to submit in this try.
+    :param wake_at: epoch seconds at which to continue in any case: until then, the relay accepts nothing.
     """
 
     in_flight: int
@@ -66,16 +66,16 @@ class Run:
     """
     One worker process's work on a batch. Used once.
 
-    :param jobs: all of them, in their order.
-    :param records: what is on record of them, by key. It is kept up to date.
-    :param options: how to go about it.
+    :param jobs: all jobs, in their order.
+    :param records: the records by job key. Kept up to date.
+    :param options: the options of the batch.
     :param hook: reads the connection.
-    :param journal: keeps the records.
-    :param budget: what may be spent.
-    :param checkpoint: what an earlier process of this try has left.
+    :param journal: stores the records.
+    :param budget: limits the cost.
+    :param checkpoint: the state that an earlier process of this try has left.
     :param store: stores the file of a job, in a thread.
-    :param publish: is told every now and then how far it is.
-    :param log: the task's.
+    :param publish: called with the progress from time to time.
+    :param log: the task's logger.
     """
 
     def __init__(
@@ -95,20 +95,20 @@ class Run:
         self._options = options
         self._jobs = {job.key: job for job in jobs}
         self._checkpoint = checkpoint
-        self.told_at = checkpoint.told_at
-        """When it was told how far it is, in epoch seconds; it may have been another process."""
+        self.reported_at = checkpoint.told_at
+        """When progress was last reported, in epoch seconds, possibly by another process."""
         self._publish = publish
         self._log = log
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signalled: list[Callable[[], Any]] = []
         self._writer = JournalWriter(journal, records.values())
-        # A create never waits for a socket: what is on record is sent at once.
+        # A create never waits for a socket: a recorded intent is sent at once.
         self._hook = VeoBatchHook(hook, POLLS_AT_ONCE + CREATES_AT_ONCE)
         self.limiter = RateLimiter(options.requests_per_minute)
-        """Of all requests."""
+        """Limits all requests."""
         self.limiter.hold(checkpoint.held_until)
         self.backoff = RelayBackoff(self.limiter, checkpoint.refused_since, checkpoint.faults)
-        """What the relay's answers say about sending more."""
+        """Decides from the relay's answers how many creates may be sent."""
         self.engine = Engine(
             jobs,
             records,
@@ -124,9 +124,9 @@ class Run:
 
     @property
     def progress(self) -> Progress:
-        """How far it is."""
+        """The current progress."""
         engine = self.engine
-        # What is on record of jobs that are no longer asked for is not counted.
+        # Records of jobs that are no longer in the input are not counted.
         records = {key: engine.records[key] for key in self._jobs.keys() & engine.records.keys()}
         generating, to_submit = set(engine.places.in_flight), {job.key for job in engine.places.queue}
         began, ended_before = self._checkpoint.since, self._checkpoint.ended_before
@@ -134,10 +134,10 @@ class Run:
 
     @property
     def checkpoint(self) -> BatchCheckpoint:
-        """What the next process of this try has to know beside what is on record."""
+        """What the next process of this try needs in addition to the records."""
         return replace(
             self._checkpoint,
-            told_at=self.told_at,
+            told_at=self.reported_at,
             held_until=self.backoff.held_until,
             refused_since=self.backoff.refused_since,
             faults=self.backoff.faults,
@@ -146,9 +146,9 @@ class Run:
     @property
     def watched(self) -> dict[str, float]:
         """
-        When the videos that are being generated were submitted, by id: as many as a trigger can hold, the oldest first.
+        Submission times of the videos being generated, by id: as many as a trigger can hold, the oldest first.
 
-        The others' turn comes when some of these have ended.
+        The others follow when some of these have ended.
         """
         records = sorted(
             (self.engine.records[key] for key in self.engine.places.in_flight), key=lambda each: each.submitted
@@ -162,29 +162,29 @@ class Run:
             watched[str(record.veo_task_id)] = record.submitted
         return watched
 
-    def tell(self, *, at_once: bool = False) -> None:
+    def report(self, *, at_once: bool = False) -> None:
         """
-        Tell how far it is, unless that was told a moment ago.
+        Publish the progress, unless that was done a moment ago.
 
-        :param at_once: tell it in any case.
+        :param at_once: publish it in any case.
         """
-        if not at_once and time.time() < self.told_at + SECONDS_BETWEEN:
+        if not at_once and time.time() < self.reported_at + SECONDS_BETWEEN:
             return
-        self.told_at = time.time()
+        self.reported_at = time.time()
         try:
             self._publish(self.progress)
-        except Exception as error:  # nothing that a night of paid videos may end for
-            self._log.warning("How far the batch is could not be told: %s: %s", type(error).__name__, error)
+        except Exception as error:  # must not end a batch of billed videos
+            self._log.warning("The progress could not be reported: %s: %s", type(error).__name__, error)
 
     def go(self, outcomes: Mapping[str, Mapping[str, Any]]) -> Remaining:
         """
-        Work until there is nothing to do in this process, and return what is left.
+        Work until there is nothing left to do in this process, and return what remains.
 
-        Whatever ends it, a signal too: what was sent is answered before, and on record.
+        Whatever ends it, even a signal: the answers to all sent creates are awaited and recorded first.
 
         :param outcomes: what a trigger has seen, by id.
-        :raises VeoJournalRecordError: something was accepted and could not be recorded; it names the ids.
-        :raises VeoError: the work can't go on.
+        :raises VeoJournalRecordError: accepted videos could not be recorded; the error lists their ids.
+        :raises VeoError: the work can't continue.
         """
         with self._signals_between_steps(), contextlib.closing(asyncio.new_event_loop()) as self._loop:
             run = self._loop.run_until_complete
@@ -196,19 +196,19 @@ class Run:
             finally:
                 run(self._end())
                 self._fail_for_what_is_not_on_record()
-        if self.engine.killed:  # when all was done already
+        if self.engine.killed:  # after the work had ended
             raise self.engine.killed
         return self._remaining()
 
     def _remaining(self) -> Remaining:
         in_flight, has_more = len(self.engine.places.in_flight), self.engine.has_more
-        # Jobs were left in the queue though there is room: the relay wants nothing for a while.
+        # Jobs are queued although there is room: the relay accepts nothing for a while.
         is_paused = has_more and in_flight < self._options.max_in_flight
         wake_at = (self.backoff.held_until or time.time() + PAUSE_SECONDS) if is_paused else None
         return Remaining(in_flight, has_more, wake_at)
 
     def kill(self, error: BaseException) -> None:
-        """End the work, from a signal's handler: :meth:`go` raises this."""
+        """End the work, from a signal handler: :meth:`go` raises the error."""
         self._soon(self.engine.kill, error)
 
     @contextlib.contextmanager
@@ -224,14 +224,14 @@ class Run:
             self._heed()
 
     def _soon(self, do: Callable[..., None], *args: Any) -> None:
-        """Do something between two steps of the event loop, from a signal's handler."""
+        """Call something between two steps of the event loop, from a signal handler."""
         if self._loop is None or self._loop.is_closed():
             do(*args)
         else:
             self._loop.call_soon_threadsafe(do, *args)
 
     def _heed(self) -> None:
-        """Do what signals that came are for; what that raises ends the work."""
+        """Run the actions of received signals. An exception that one raises ends the work."""
         while self._signalled:
             try:
                 self._signalled.pop(0)()
@@ -243,16 +243,16 @@ class Run:
         if self._checkpoint.since is None:
             before = self.progress
             self._checkpoint = replace(self._checkpoint, since=time.time(), ended_before=before.done + before.failed)
-        telling = asyncio.ensure_future(self._tell())
+        reporting = asyncio.ensure_future(self._report())
         try:
             await self.engine.run()
         finally:
-            telling.cancel()
+            reporting.cancel()
 
-    async def _tell(self) -> None:
+    async def _report(self) -> None:
         while True:
-            await asyncio.sleep(max(0.0, self.told_at + SECONDS_BETWEEN - time.time()))
-            self.tell()
+            await asyncio.sleep(max(0.0, self.reported_at + SECONDS_BETWEEN - time.time()))
+            self.report()
 
     async def _end(self) -> None:
         self.engine.close()
@@ -264,6 +264,6 @@ class Run:
         if lost:
             ids = "\n".join(f"  - job {record.key}: video {record.veo_task_id}" for record in lost)
             raise VeoJournalRecordError(
-                f"{len(lost)} videos were accepted by the relay, and are billed, but could not be recorded: "
+                f"{len(lost)} videos were accepted by the relay and are billed, but could not be recorded: "
                 f"{self._writer.broken}\n{ids}\nGive these jobs their ids as existing_veo_task_id, and clear this task."
             )

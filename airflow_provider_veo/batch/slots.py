@@ -1,4 +1,4 @@
-"""How many creates may be sent now, by what is under way and by what the relay takes."""
+"""How many creates may be sent now, given what is in flight and what the relay accepts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from airflow_provider_veo.batch.options import Options
 
 CREATES_AT_ONCE = 5
-"""At most so many creates are on the way. Should the process die, or the relay, so many at most may be unknown."""
+"""Maximum creates sent at once, and so the maximum left unknown if the process or the relay dies."""
 
 
 class Slots:
     """
     Counts free slots.
 
-    :param options: how many videos may be generated at a time, and whether a worker waits for that.
-    :param backoff: decides by what became of the creates before.
+    :param options: how many videos may be generated at a time, and whether a worker waits for them.
+    :param backoff: limits creates by the outcome of earlier ones.
     """
 
     def __init__(self, options: Options, backoff: RelayBackoff) -> None:
@@ -28,10 +28,10 @@ class Slots:
 
     def room(self, queued: int, in_flight: int, on_the_way: int) -> int:
         """
-        Say how many creates may be sent now.
+        Return how many creates may be sent now.
 
-        :param queued: jobs to submit; 0 where nothing more is submitted.
-        :param in_flight: videos that are generated, or are being submitted.
+        :param queued: jobs to submit; 0 if nothing more is submitted.
+        :param in_flight: videos that are being generated or submitted.
         :param on_the_way: creates that are being sent.
         """
         free = self._free(queued, in_flight)
@@ -43,13 +43,13 @@ class Slots:
             return min(room, allowed)
         if room >= min(self._worth_a_write, queued):
             return room
-        # A slot alone is not worth a write: others become free soon.
+        # A single slot does not justify a write: others become free soon.
         now = time.monotonic()
         self._waiting_since = self._waiting_since or now
         return room if now - self._waiting_since >= self._options.poll_interval else 0
 
     def seconds_to_room(self, queued: int, in_flight: int, on_the_way: int) -> float | None:
-        """Say in how many seconds there may be room though nothing happens; ``None``: there won't be."""
+        """Return the seconds until there may be room without another event; ``None``: there won't be."""
         if not self._free(queued, in_flight) or self._is_paused:
             return None
         if self._backoff.seconds_to_probe is not None:
@@ -58,7 +58,7 @@ class Slots:
         return None if since is None else max(0.0, since + self._options.poll_interval - time.monotonic())
 
     def taken(self) -> None:
-        """Take in that some are being used."""
+        """Note that slots are being used."""
         self._waiting_since = None
 
     def _free(self, queued: int, in_flight: int) -> int:
@@ -66,7 +66,7 @@ class Slots:
 
     @property
     def _is_paused(self) -> bool:
-        """Whether the relay wants nothing for longer than a worker should wait."""
+        """Whether the relay wants no requests for longer than a worker should wait."""
         return self._options.deferrable and self._backoff.is_long
 
     @property

@@ -1,4 +1,4 @@
-"""The Airflow connection of type ``veo``: what it says, and the fields of its form."""
+"""The Airflow connection of type ``veo``: its settings and the fields of its form."""
 
 from __future__ import annotations
 

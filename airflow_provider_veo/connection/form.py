@@ -1,7 +1,6 @@
-"""The fields of the connection form, said once.
+"""The fields of the connection form.
 
-Airflow 3.2+ reads them from the provider info (``conn-fields``), older lines ask the hook for WTForms fields: both are
-made from here.
+Airflow 3.2+ reads them from the provider info (``conn-fields``); older versions get WTForms fields from the hook.
 """
 
 from __future__ import annotations
@@ -16,14 +15,12 @@ _OPTIONAL_BOOLEAN = {"type": ["boolean", "null"], "default": False}
 CONN_FIELDS: dict[str, dict[str, Any]] = {
     "default_model": {
         "label": "Default model",
-        "description": "Used where a task names no model, e.g. veo3-fast.",
+        "description": "Used if a task names no model, e.g. veo3-fast.",
         "schema": _OPTIONAL_TEXT,
     },
     "account": {
         "label": "Account",
-        "description": (
-            "Names the account that is billed, where several connections share it. Default: the connection's id."
-        ),
+        "description": ("Name of the billed account, if several connections share it. Default: the connection's id."),
         "schema": _OPTIONAL_TEXT,
     },
     "models": {
@@ -41,12 +38,12 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     },
     "connect_timeout": {
         "label": "Connect timeout",
-        "description": "Seconds until the relay must have taken the connection. Default: 10.",
+        "description": "Maximum seconds to connect to the relay. Default: 10.",
         "schema": _OPTIONAL_SECONDS,
     },
     "read_timeout": {
         "label": "Read timeout",
-        "description": "Seconds until the relay must have answered. Default: 60.",
+        "description": "Maximum seconds to wait for the relay's answer. Default: 60.",
         "schema": _OPTIONAL_SECONDS,
     },
     "proxy": {
@@ -56,12 +53,12 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     },
     "ca_bundle": {
         "label": "CA bundle",
-        "description": "Path, on the workers, of the certificates to trust instead of the system's.",
+        "description": "Path on the workers of the certificates to trust instead of the default ones.",
         "schema": _OPTIONAL_TEXT,
     },
     "allow_insecure_http": {
         "label": "Allow insecure http",
-        "description": "Send the API key over plain http to a public address. Anyone on the way can read it.",
+        "description": "Send the API key over plain http to a public address. Anyone on the network path can read it.",
         "schema": _OPTIONAL_BOOLEAN,
     },
     "allow_private_media": {
@@ -90,12 +87,12 @@ PLACEHOLDERS = {
 
 
 def ui_field_behaviour() -> dict[str, Any]:
-    """Return how the form shows the standard fields, as hooks tell it."""
+    """Return how the form shows the standard fields, in the hook's format."""
     return {"hidden_fields": HIDDEN_FIELDS, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}
 
 
 def connection_form_widgets() -> dict[str, Any]:
-    """Return the additional fields as WTForms fields, as hooks tell them."""
+    """Return the additional fields as WTForms fields, in the hook's format."""
     from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
     from wtforms import BooleanField, IntegerField, StringField
     from wtforms.validators import Optional

@@ -1,6 +1,6 @@
-"""An Airflow connection of type ``veo``, read: every field checked, all mistakes reported together.
+"""Reads an Airflow connection of type ``veo``: every field is checked, all mistakes are reported together.
 
-The API key is in no representation of it.
+The API key is in no ``repr``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from airflow import __version__ as airflow_version
 
@@ -30,7 +30,7 @@ HEADERS = {
     "Accept-Encoding": "identity",  # a compressed answer has no size until it is decompressed
     "User-Agent": f"airflow-provider-veo/{__version__} apache-airflow/{airflow_version}",
 }
-"""What each request says of itself. The key is added to each request by itself, and stands in no session."""
+"""Headers of every request. The key is not among them: it is added to each request separately."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 DEFAULT_HOST = "https://az.gptplus5.com"
@@ -40,11 +40,10 @@ DEFAULT_HOST = "https://az.gptplus5.com"
 @dataclass(frozen=True)
 class Account:
     """
-    An account at a relay, as far as we know it. A key that is rotated, or another URL of the same relay, doesn't
-    make another account of it.
+    An account at a relay. It stays the same when its key is rotated or the relay's URL changes.
 
     :param name: the connection's extra ``account``, or else its id.
-    :param base_url: the relay. Earlier versions recorded it as part of the account.
+    :param base_url: the relay's URL, which earlier versions recorded as part of the account.
     """
 
     name: str
@@ -59,20 +58,20 @@ class Account:
 @dataclass(frozen=True)
 class VeoConnection:
     """
-    What a connection says, ready for use.
+    The validated settings of a connection.
 
     :param conn_id: its id in Airflow.
     :param base_url: scheme, host and port of the relay, and a path if it has one, without ``/v1``.
     :param api_key: the key, without ``Bearer``.
-    :param account: names who is billed, where several connections share it.
-    :param default_model: used where a task names no model.
+    :param account: name of the billed account, if several connections share it.
+    :param default_model: used if a task names no model.
     :param catalog: the models to choose from, the connection's ``models`` included.
     :param prices: price of one video by model, in any currency.
     :param connect_timeout: seconds.
-    :param read_timeout: seconds without an answer, or until it is there in full.
+    :param read_timeout: seconds without any data, or until the body is complete.
     :param proxy: URL of a proxy for both schemes, with its user info. Clients get it through
-        :class:`airflow_provider_veo.net.proxies.Proxy`, which takes the user info out.
-    :param ca_bundle: path of a CA bundle, a file or a folder; ``None``: the one that requests comes with.
+        :class:`airflow_provider_veo.net.proxies.Proxy`, which separates the user info.
+    :param ca_bundle: path of a CA bundle, a file or a folder; ``None`` for the one that requests comes with.
     :param allow_insecure_http: send the key over plain http to a public address.
     :param allow_private_media: fetch video files from private addresses.
     """
@@ -93,7 +92,7 @@ class VeoConnection:
 
     @property
     def billed(self) -> Account:
-        """Who is billed for what is submitted with this connection."""
+        """The account billed for submissions with this connection."""
         return Account(self.account or self.conn_id, self.base_url)
 
     @cached_property
@@ -109,7 +108,7 @@ def read(connection: Connection) -> VeoConnection:
     """
     Read an Airflow connection.
 
-    :raises VeoValidationError: naming every mistake in it; no value of a secret field.
+    :raises VeoValidationError: naming every mistake, but no value of a secret field.
     """
     extra = _Extra(connection.extra_dejson)
     base_url = extra.checked("host", lambda: _base_url(connection))
@@ -132,21 +131,21 @@ def read(connection: Connection) -> VeoConnection:
     if extra.mistakes:
         raise VeoValidationError(
             f"The connection {connection.conn_id!r} is not valid. Nothing was sent. "
-            "Mend it in Admin > Connections, or wherever it comes from.",
+            "Fix it in Admin > Connections, or wherever the connection is defined.",
             extra.mistakes,
         )
     return settings
 
 
 class _Extra:
-    """The fields of ``extra``, and the mistakes found on the way."""
+    """The fields of ``extra``, and the mistakes found while reading them."""
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self.fields = fields
         self.mistakes: list[str] = []
 
     def get(self, name: str, convert: Callable[[Any], Any], default: Any) -> Any:
-        """Convert a field; one that a form left blank is one that isn't there."""
+        """Convert a field. A blank field is treated as missing."""
         value = self.fields.get(name)
         if coerce.is_nothing(value):
             return default
@@ -163,44 +162,53 @@ class _Extra:
 
 
 def _base_url(connection: Connection) -> str:
-    """Every form that people write a base URL in; see the README."""
-    host = (connection.host or "").strip()
-    scheme = (connection.schema or "").strip().lower()
-    if not host:
-        host = DEFAULT_HOST
+    """Accept every form that people write a base URL in; see the README."""
+    host = (connection.host or "").strip() or DEFAULT_HOST
+    schema = (connection.schema or "").strip().lower()
     if "://" not in host:
-        host = f"{scheme or 'https'}://{host}"
+        host = f"{schema or 'https'}://{host}"
     url = urlsplit(host)
-    if url.username is not None or url.password is not None or url.query or url.fragment:
+    scheme = url.scheme.lower()
+    if _has_more_than_a_base(url):
         raise ValueError("expected a host or a base URL, without user, password, query or fragment")
-    if url.scheme.lower() not in ("http", "https"):
+    if scheme not in _DEFAULT_PORTS:
         raise ValueError(f"expected http or https, got {url.scheme!r}")
-    if scheme and scheme != url.scheme.lower():
-        raise ValueError(f"it says {url.scheme}, and the schema field says {scheme}")
+    _refuse_conflict("schema", scheme, schema)
     name = url.hostname
     if not name or re.search(r"[\s\\^`{}|<>\"]", host):
         raise ValueError(f"no host name in {host!r}")
-    if url.port and connection.port and url.port != connection.port:
-        raise ValueError(f"it says port {url.port}, and the port field says {connection.port}")
+    _refuse_conflict("port", url.port, connection.port)
     port = url.port or connection.port
-    port = None if port == _DEFAULT_PORTS[url.scheme.lower()] else port
     path = re.sub(r"/v1$", "", url.path.rstrip("/")).rstrip("/")
-    name = f"[{name}]" if ":" in name else name
-    return f"{url.scheme.lower()}://{name}{f':{port}' if port else ''}{path}"
+    return f"{scheme}://{_host_and_port(name, None if port == _DEFAULT_PORTS[scheme] else port)}{path}"
+
+
+def _host_and_port(name: str, port: int | None) -> str:
+    host = f"[{name}]" if ":" in name else name
+    return f"{host}:{port}" if port else host
+
+
+def _has_more_than_a_base(url: SplitResult) -> bool:
+    return url.username is not None or url.password is not None or bool(url.query or url.fragment)
+
+
+def _refuse_conflict(field_name: str, in_host: str | int | None, in_field: str | int | None) -> None:
+    if in_host and in_field and in_host != in_field:
+        raise ValueError(f"the URL says {field_name} {in_host}, but the {field_name} field says {in_field}")
 
 
 def _api_key(password: str | None) -> str:
     key = re.sub(r"^Bearer\s+", "", (password or "").strip(), flags=re.IGNORECASE)
     if not key or key.lower() == "bearer":
-        raise ValueError("there is no API key; put the relay's key into the password field")
+        raise ValueError("the API key is missing; put the relay's key into the password field")
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ValueError("the API key has a character that no key can have (a space, a line break, a non-ASCII letter)")
+        raise ValueError("the API key has an invalid character (a space, a line break, a non-ASCII letter)")
     return key
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"expected a text, got {value!r}")
+        raise ValueError(f"expected a string, got {value!r}")
     return value.strip()
 
 
@@ -222,7 +230,7 @@ def _seconds(value: Any) -> float:
 
 
 def _object(value: Any) -> Mapping[str, Any]:
-    """A form saves it as an object in Airflow 3 and as text in Airflow 2."""
+    """Forms save an object in Airflow 3 and a string in Airflow 2."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -242,12 +250,12 @@ def _prices(value: Any) -> dict[str, float]:
 
 
 def _ca_bundle_of_the_environment() -> str | None:
-    """Return what requests takes from the environment, for the other client to take, too."""
+    """Return the CA bundle that requests takes from the environment, so that aiohttp uses it too."""
     return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None
 
 
 def _proxy(value: Any) -> str:
-    """The value may hold a password, and is not repeated."""
+    """Errors don't repeat the value: it may contain a password."""
     if isinstance(value, str) and "://" in value:
         proxy = proxies.Proxy.parse(value)
         if proxy.is_valid and proxy.scheme in ("http", "https", "socks5", "socks5h"):
@@ -257,10 +265,10 @@ def _proxy(value: Any) -> str:
 
 def refuse_plain_http_to_the_public(settings: VeoConnection) -> None:
     """
-    Refuse to send the key over plain http, but to a loopback or private address. Looks the host's name up: it blocks.
+    Refuse to send the key over plain http, except to a loopback or private address. Blocks: it resolves the host.
 
     :raises VeoValidationError: an address of the host is public.
-    :raises VeoUnavailableError: the host has no address.
+    :raises VeoUnavailableError: the host can't be resolved.
     """
     url = urlsplit(settings.base_url)
     if url.scheme == "https" or settings.allow_insecure_http:
@@ -269,7 +277,7 @@ def refuse_plain_http_to_the_public(settings: VeoConnection) -> None:
         found = {str(info[4][0]) for info in socket.getaddrinfo(url.hostname, None)}
     except OSError as error:
         raise VeoUnavailableError(
-            f"The relay's host {url.hostname!r} has no address: {error}\nNothing was sent, it is safe to try again."
+            f"The relay's host {url.hostname!r} can't be resolved: {error}\nNothing was sent. It is safe to retry."
         ) from error
     refuse_public_addresses(settings, found)
 
@@ -278,7 +286,7 @@ def refuse_public_addresses(settings: VeoConnection, found: Iterable[str]) -> No
     """
     Refuse to send the key over plain http to any of these addresses of the relay's host.
 
-    :param found: numeric addresses, of which the client may use any.
+    :param found: numeric addresses, any of which the client may use.
     :raises VeoValidationError: one of them is public.
     """
     if settings.base_url.startswith("https:") or settings.allow_insecure_http:
@@ -288,8 +296,8 @@ def refuse_public_addresses(settings: VeoConnection, found: Iterable[str]) -> No
         raise VeoValidationError(
             f"The connection {settings.conn_id!r} is not valid. Nothing was sent.",
             [
-                f"host: {settings.base_url} is plain http to a public address ({public[0]}): anyone on the way could "
-                "read the API key. Use https, or set allow_insecure_http in the connection's extra"
+                f"host: {settings.base_url} is plain http to a public address ({public[0]}): anyone on the network "
+                "path could read the API key. Use https, or set allow_insecure_http in the connection's extra"
             ],
         )
 

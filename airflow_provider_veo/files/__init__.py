@@ -1,1 +1,1 @@
-"""Writing bytes: to this machine, to object storages, whole or not at all."""
+"""Atomic writes to local files and object storages."""

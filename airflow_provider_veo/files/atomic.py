@@ -1,4 +1,4 @@
-"""Small files that are there whole or not at all, in any storage."""
+"""Atomic reads and writes of small files, in any storage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def write(path: ObjectStoragePath, content: bytes) -> None:
-    """Write a file, in one request where that is possible."""
+    """Write a file, in one request if possible."""
     if is_local(path):
         replace_file(Path(path.path), content)
     elif remote.has_uploads(path.fs):
@@ -38,9 +38,9 @@ def write_stream(
     path: ObjectStoragePath, chunks: Iterable[bytes], make_sure: Callable[[], None] = lambda: None
 ) -> None:
     """
-    Write a file piece by piece, with bounded memory.
+    Write a file in chunks, with bounded memory.
 
-    :param make_sure: is called when all is written, before the file appears. What it raises keeps it from appearing.
+    :param make_sure: called after the last chunk, before the file appears. If it raises, the file does not appear.
     """
     sink = open_sink(path, time.monotonic() + _SECONDS, log)
     try:
@@ -54,7 +54,7 @@ def write_stream(
 
 
 def read(path: ObjectStoragePath) -> bytes | None:
-    """Return what is in a file; ``None`` where there certainly is none."""
+    """Return the content of a file; ``None`` if it certainly does not exist."""
     try:
         return bytes(path.fs.cat_file(path.path))
     except FileNotFoundError:
@@ -63,16 +63,16 @@ def read(path: ObjectStoragePath) -> bytes | None:
 
 def read_all(paths: Sequence[ObjectStoragePath]) -> list[bytes]:
     """
-    Return what is in several files, asking for some of them at a time.
+    Return the contents of several files, which are read concurrently.
 
-    :raises FileNotFoundError: one of them isn't there.
+    :raises FileNotFoundError: one of them does not exist.
     """
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         return list(pool.map(lambda path: bytes(path.fs.cat_file(path.path)), paths))
 
 
 def names(folder: ObjectStoragePath) -> list[str]:
-    """Return the names of what is in a folder, as the storage knows it now; none if there is no such folder."""
+    """Return the names in a folder, without cached listings; none if the folder does not exist."""
     folder.fs.invalidate_cache(folder.path)
     with contextlib.suppress(FileNotFoundError):
         return [os.path.basename(name.rstrip("/")) for name in folder.fs.ls(folder.path, detail=False)]
@@ -80,7 +80,7 @@ def names(folder: ObjectStoragePath) -> list[str]:
 
 
 def remove(paths: Sequence[ObjectStoragePath]) -> None:
-    """Remove files that nobody needs any more. What can't be removed stays."""
+    """Remove files. Those that can't be removed stay."""
     for path in paths:
         with contextlib.suppress(Exception):
             path.fs.rm_file(path.path)

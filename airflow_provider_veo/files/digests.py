@@ -1,4 +1,4 @@
-"""Checksums that a server tells of a file: where it tells one, the file is checked against it."""
+"""Checksums that a host sends with a file, to verify it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 _ALGORITHMS = {"sha-256": "sha256", "md5": "md5"}
 _HEADERS = ("Repr-Digest", "Digest", "x-goog-hash", "x-ms-blob-content-md5", "Content-MD5")
-"""RFC 9530, RFC 3230, Google Cloud Storage, Azure, RFC 1864 (obsolete). Of the whole file, in an answer of 200."""
+"""RFC 9530, RFC 3230, Google Cloud Storage, Azure, RFC 1864 (obsolete). In a 200 answer, they cover the whole file."""
 _NAMED = re.compile(r"([\w-]+)\s*=\s*:?([A-Za-z0-9+/]+={0,2}):?")
 _MD5_ETAG = re.compile(r'"([0-9a-f]{32})"', re.IGNORECASE)
 
 
 class Digests:
     """
-    The checksums of a file as it should be, and as it comes.
+    The expected checksums of a file, and those of the received bytes.
 
     :param expected: by algorithm, as :mod:`hashlib` names it.
-    :param etag_md5: an ETag that is an MD5 if the file is on S3 or the like, and anything else elsewhere: it can show
-        that two files are the same, but not that they differ.
+    :param etag_md5: an ETag that may be an MD5, as on S3: it can show that two files are the same, but not that they
+        differ.
     """
 
     def __init__(self, expected: Mapping[str, bytes] | None = None, etag_md5: bytes | None = None) -> None:
@@ -34,7 +34,7 @@ class Digests:
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Digests:
-        """Read the headers of an answer that holds the whole file."""
+        """Read the headers of an answer that contains the whole file."""
         expected: dict[str, bytes] = {}
         for header in _HEADERS:
             value = headers.get(header, "")
@@ -49,14 +49,14 @@ class Digests:
         return cls(expected, bytes.fromhex(etag[1]) if etag else None)
 
     def update(self, data: bytes) -> None:
-        """Take the next piece of the file."""
+        """Add the next bytes of the file."""
         for seen in self._seen.values():
             seen.update(data)
 
     def difference(self) -> str | None:
-        """Say which checksum is another than the server's, or ``None``."""
+        """Return which checksum differs from the host's, or ``None``."""
         wrong = [name for name, digest in self.expected.items() if self._seen[name].digest() != digest]
-        return f"not with the {wrong[0].upper()} that the host told" if wrong else None
+        return f"its {wrong[0].upper()} is not the one that the host sent" if wrong else None
 
 
 def _decoded(text: str) -> bytes:

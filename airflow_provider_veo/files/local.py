@@ -1,4 +1,4 @@
-"""What everyone who writes files of this machine needs: they are written beside their place, and renamed when whole."""
+"""Writing local files: under a temporary name, renamed when complete."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def is_local(path: ObjectStoragePath) -> bool:
-    """Whether this is a file of this machine."""
+    """Whether this is a path of the local file system."""
     from fsspec.implementations.local import LocalFileSystem
 
     return isinstance(path.fs, LocalFileSystem)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make sure that the files renamed in it keep their names when the machine loses its power."""
+    """Sync a folder, so that renames in it survive a power failure."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -29,7 +29,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that it is there in full or not at all, also when the machine loses its power."""
+    """Write a file atomically, also across a power failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
     try:

@@ -1,4 +1,4 @@
-"""What is asked of storages through fsspec, beyond reading and writing a file."""
+"""Storage operations through fsspec, beyond reading and writing a file."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 _READ_AHEAD_BYTES = 1024 * 1024
 _WITH_UPLOADS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
-"""Storages by their fsspec protocol in which an object is there when its upload is completed, and not before."""
+"""fsspec protocols of storages in which an object appears only when its upload is completed."""
 
 
 def has_uploads(fs: Any) -> bool:
-    """Whether a file appears in this storage when its upload is completed."""
+    """Whether a file appears in this storage only when its upload is completed."""
     return not _WITH_UPLOADS.isdisjoint(_protocols(fs))
 
 
 def content_type_option(fs: Any, content_type: str | None) -> dict[str, Any]:
-    """Return the argument of ``open`` that says what an object is, where there is one: browsers play it by that."""
+    """Return the argument of ``open`` that sets the content type, which browsers need to play a file; may be empty."""
     protocols = set(_protocols(fs))
     if content_type is None:
         return {}
@@ -35,7 +35,7 @@ def content_type_option(fs: Any, content_type: str | None) -> dict[str, Any]:
     if protocols & {"gs", "gcs"}:
         return {"content_type": content_type}
     if protocols & {"abfs", "abfss", "az"}:
-        # adlfs comes with it; nothing else here knows it.
+        # A dependency of adlfs, and needed only here.
         settings = import_module("azure.storage.blob").ContentSettings(content_type=content_type)
         return {"content_settings": settings}
     return {}
@@ -46,7 +46,7 @@ def _protocols(fs: Any) -> tuple[str, ...]:
 
 
 def uri(path: ObjectStoragePath) -> str:
-    """Return where a file is, without the name of a connection, which is nobody else's business."""
+    """Return the URI of a file, without the id of a connection."""
     if is_local(path):
         return f"file://{os.path.abspath(path.path)}"
     scheme, separator, rest = str(path).partition("://")
@@ -55,7 +55,7 @@ def uri(path: ObjectStoragePath) -> str:
 
 
 def size_of(path: ObjectStoragePath) -> int | None:
-    """Return the size of a file; ``None`` where there certainly is none."""
+    """Return the size of a file; ``None`` if it certainly does not exist."""
     forget_listings(path)
     try:
         info = path.fs.info(path.path)
@@ -70,7 +70,7 @@ def open_for_reading(path: ObjectStoragePath) -> IO[bytes]:
     """
     Open a file for reading and seeking, with a bounded buffer.
 
-    :raises OSError: a local path is not a regular file. A FIFO would block until somebody writes to it.
+    :raises OSError: a local path is not a regular file. A FIFO would block until something writes to it.
     """
     if not is_local(path):
         options = {"block_size": _READ_AHEAD_BYTES, "cache_type": "readahead"}
@@ -83,13 +83,13 @@ def open_for_reading(path: ObjectStoragePath) -> IO[bytes]:
 
 
 def forget_listings(path: ObjectStoragePath) -> None:
-    """Make sure that the next question is answered by the storage, not from memory."""
+    """Clear cached listings, so that the next request goes to the storage."""
     path.fs.invalidate_cache(path.fs._parent(path.path))
     path.fs.invalidate_cache(path.path)
 
 
 def unfinished_uploads(path: ObjectStoragePath, log: logging.Logger) -> list[str]:
-    """Return the ids of the uploads of this very file that have begun on S3; of other storages, none."""
+    """Return the ids of this file's unfinished uploads on S3; none for other storages."""
     fs = path.fs
     if not hasattr(fs, "call_s3"):
         return []
@@ -98,21 +98,21 @@ def unfinished_uploads(path: ObjectStoragePath, log: logging.Logger) -> list[str
         listed = fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
         return [upload["UploadId"] for upload in listed.get("Uploads") or () if upload["Key"] == key]
     except Exception as error:
-        # Not everyone who may write may list. The bucket's own lifecycle rule is for that.
-        log.debug("Could not look for unfinished uploads of %s: %s", path, error)
+        # Not everyone who may write may list. Then the bucket's lifecycle rule has to clean up.
+        log.debug("Could not list unfinished uploads of %s: %s", path, error)
         return []
 
 
 def abort_uploads(path: ObjectStoragePath, upload_ids: Sequence[str], log: logging.Logger) -> None:
     """
-    End uploads that nobody will complete: those of processes that were killed.
+    Abort the uploads of processes that were killed.
 
-    Should one of them be alive, it finds its upload gone, and the file stored.
+    A process that is still alive finds its upload gone and the file stored.
     """
     for upload_id in upload_ids:
         try:
             bucket, key, _ = path.fs.split_path(path.path)
             path.fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload_id)
-            log.info("Took away an upload of %s that another process had begun", path)
-        except Exception as error:  # it has ended meanwhile, or may not be ended from here
-            log.debug("Could not end an unfinished upload of %s: %s", path, error)
+            log.info("Aborted an upload of %s that another process had started", path)
+        except Exception as error:  # it has ended in the meantime, or aborting is not permitted
+            log.debug("Could not abort an unfinished upload of %s: %s", path, error)

@@ -1,7 +1,7 @@
-"""Where a download's bytes go until the file is whole: each kind of storage has its own place for that.
+"""Where a file's bytes are written until it is complete, for each kind of storage.
 
-Nothing appears under the file's name before ``finish``, and nothing is left after ``discard``. Where a process is
-killed before either, what it leaves is not under the name, and the next one takes it away or writes over it.
+Nothing appears under the file's name before ``finish``, and nothing is left after ``discard``. If a process is killed
+before either, what it leaves is not under that name, and the next process removes or overwrites it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.files.digests import Digests
 
 PART_BYTES = 5 * 1024 * 1024
-"""A part of an upload, which is held in memory. S3 takes at least 5 MiB and at most 10,000 of them."""
+"""Size of one part of an upload, held in memory. S3 requires at least 5 MiB, and at most 10,000 parts."""
 _LOCK_SECONDS = 0.2
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -37,36 +37,36 @@ class BusyError(Exception):
 
 
 class Sink(ABC):
-    """Takes a file's bytes in their order."""
+    """Takes a file's bytes in order."""
 
     content_type: str | None = None
-    """What the file is, known before its first byte is written."""
+    """Set before the first byte is written."""
     sealed_is_readable: ClassVar[bool] = False
-    """Whether the file can be looked at before it has its name."""
+    """Whether the file can be read before it has its name."""
 
     def expect(self, total: int | None, digests: Digests) -> None:
-        """Hear what the server says of the file, before its first byte."""
+        """Take the host's size and checksums of the file, before its first byte."""
         return
 
     @abstractmethod
     def write(self, data: bytes) -> None:
-        """Take the next piece."""
+        """Write the next bytes."""
 
     @abstractmethod
     def restart(self) -> None:
-        """Forget all pieces: the next one is the first."""
+        """Drop all bytes: the next ones are the first."""
 
     @abstractmethod
     def seal(self) -> None:
-        """Have all pieces: none follows. The file has no name yet."""
+        """End the file: no more bytes follow. It has no name yet."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Give the file its name, at once and as a whole."""
+        """Give the file its name, atomically."""
 
     @abstractmethod
     def discard(self) -> None:
-        """Leave nothing behind. Whatever happened before; also after ``finish``, when it does nothing."""
+        """Leave nothing behind, whatever happened before. After ``finish``, do nothing."""
 
     def open_sealed(self) -> IO[bytes]:
         """Open the file before it has its name."""
@@ -75,10 +75,10 @@ class Sink(ABC):
 
 def open_sink(path: ObjectStoragePath, deadline: float, log: logging.Logger) -> Sink:
     """
-    Return the way to store a file.
+    Return the sink for a file.
 
-    :param deadline: on the monotonic clock, for another process that is storing it to be ready.
-    :raises BusyError: it still is.
+    :param deadline: on the monotonic clock: how long to wait for another process that is storing the same file.
+    :raises BusyError: it has not finished by then.
     """
     if is_local(path):
         return LocalFile(Path(path.path), deadline)
@@ -87,11 +87,11 @@ def open_sink(path: ObjectStoragePath, deadline: float, log: logging.Logger) -> 
 
 class LocalFile(Sink):
     """
-    A file in a local file system: written beside its final place, synced, renamed.
+    A local file: written under a temporary name in the same folder, synced, renamed.
 
-    The name beside it follows from the file's, so that what a killed process left is written over; a lock on it, which
-    dies with its process, keeps two processes apart. Where a file system has no locks the name is unique instead, and
-    what a killed process leaves stays.
+    The temporary name is derived from the file's, so that the next process overwrites what a killed one left; a lock on
+    it, which ends with its process, keeps two processes apart. On a file system without locks the temporary name is
+    unique instead, and what a killed process leaves stays.
     """
 
     sealed_is_readable = True
@@ -104,12 +104,12 @@ class LocalFile(Sink):
 
     def _open(self, deadline: float) -> IO[bytes]:
         while True:
-            # Not truncated: it may be another process's, until the lock is ours.
+            # Not truncated: without the lock, another process may be writing it.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             file = open(os.open(self._part, flags, 0o666), "r+b", buffering=0)  # noqa: SIM115
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._is_at_its_place(file):
+                if self._has_its_name(file):
                     file.truncate(0)
                     return file
             except BlockingIOError:
@@ -126,8 +126,8 @@ class LocalFile(Sink):
                 return open(self._part, "x+b", buffering=0)
             file.close()
 
-    def _is_at_its_place(self, file: IO[bytes]) -> bool:
-        """Whoever had the lock before may have renamed or removed the file that we have just opened and locked."""
+    def _has_its_name(self, file: IO[bytes]) -> bool:
+        """Whether the locked file still has its name: the previous lock holder may have renamed or removed it."""
         with contextlib.suppress(FileNotFoundError):
             return os.path.samestat(os.fstat(file.fileno()), os.stat(self._part))
         return False
@@ -139,18 +139,18 @@ class LocalFile(Sink):
         return self._file
 
     def write(self, data: bytes) -> None:
-        """Take the next piece."""
+        """Write the next bytes."""
         view = memoryview(data)
         while view:
             view = view[self._opened.write(view) :]
 
     def restart(self) -> None:
-        """Forget all pieces."""
+        """Drop all bytes."""
         self._opened.seek(0)
         self._opened.truncate(0)
 
     def seal(self) -> None:
-        """Have all pieces on the disk, also when the machine loses its power."""
+        """Sync the file to disk."""
         os.fsync(self._opened.fileno())
 
     def open_sealed(self) -> IO[bytes]:
@@ -158,14 +158,14 @@ class LocalFile(Sink):
         return open(self._part, "rb")
 
     def finish(self) -> None:
-        """Rename it."""
+        """Rename the file."""
         os.replace(self._part, self._path)
         self._opened.close()
         self._file = None
         sync_folder(self._path.parent)
 
     def discard(self) -> None:
-        """Remove it, as long as the lock says that it is ours."""
+        """Remove the file, while the lock is held."""
         if self._file is not None:
             file, self._file = self._file, None
             with file:
@@ -174,32 +174,32 @@ class LocalFile(Sink):
 
 class Upload(Sink):
     """
-    An object in a storage that has uploads: nothing is there before one is completed.
+    An object in a storage with uploads: it appears when its upload is completed.
 
-    A broken download goes on in the same upload. What a killed process has begun is never seen under the name; on S3,
-    where it would be kept and billed for, it is taken away when the file is stored at last.
+    A broken download continues in the same upload. The upload of a killed process never appears under the name; on S3,
+    where it would be kept and billed, it is aborted once the file is stored.
     """
 
     def __init__(self, path: ObjectStoragePath, log: logging.Logger) -> None:
         self._path = path
         self._log = log
         self._file: Any = None
-        # Those that begin later are of processes that are newer than this one.
+        # Uploads that begin later belong to newer processes.
         self._others = remote.unfinished_uploads(path, log)
 
     def write(self, data: bytes) -> None:
-        """Take the next piece."""
+        """Write the next bytes."""
         if self._file is None:
             options = remote.content_type_option(self._path.fs, self.content_type)
             self._file = self._path.fs.open(self._path.path, "wb", block_size=PART_BYTES, autocommit=False, **options)
         self._file.write(data)
 
     def restart(self) -> None:
-        """Forget all pieces."""
+        """Drop all bytes."""
         self.discard()
 
     def seal(self) -> None:
-        """Nothing: the last part goes out with the end of the upload."""
+        """Do nothing: the last part is sent when the upload ends."""
 
     def finish(self) -> None:
         """Complete the upload."""
@@ -210,10 +210,10 @@ class Upload(Sink):
         remote.abort_uploads(self._path, self._others, self._log)
 
     def discard(self) -> None:
-        """Give the upload up."""
+        """Abort the upload."""
         if self._file is not None:
             file, self._file = self._file, None
-            # fsspec closes a file that is forgotten, and some storages take that for the end of the upload.
+            # fsspec closes a file on garbage collection, which some storages take for the end of the upload.
             file.closed = True
             with contextlib.suppress(Exception):
                 file.discard()
@@ -221,9 +221,9 @@ class Upload(Sink):
 
 class RenamedFile(Sink):
     """
-    A file in a storage of which nothing better is known: written under a name that nobody else has, then renamed.
+    A file in any other storage: written under a unique temporary name, then renamed.
 
-    What a killed process leaves there stays: ``.{name}.{random}.part``.
+    What a killed process leaves stays: ``.{name}.{random}.part``.
     """
 
     sealed_is_readable = True
@@ -238,7 +238,7 @@ class RenamedFile(Sink):
         self._written = False
 
     def write(self, data: bytes) -> None:
-        """Take the next piece."""
+        """Write the next bytes."""
         if self._file is None:
             with contextlib.suppress(NotImplementedError):
                 self._fs.makedirs(self._folder, exist_ok=True)
@@ -247,33 +247,33 @@ class RenamedFile(Sink):
         self._file.write(data)
 
     def restart(self) -> None:
-        """Forget all pieces."""
+        """Drop all bytes."""
         self.discard()
 
     def seal(self) -> None:
-        """Close it."""
+        """Close the file."""
         self._file.close()
         self._file = None
 
     def open_sealed(self) -> IO[bytes]:
-        """Open it again."""
+        """Open the file again."""
         return cast("IO[bytes]", self._fs.open(self._part, "rb"))
 
     def finish(self) -> None:
-        """Rename it."""
+        """Rename the file."""
         try:
             self._fs.mv(self._part, self._path.path)
         except Exception:
             if not self._fs.exists(self._path.path) or not self._fs.exists(self._part):
                 raise
-            # Not every storage renames over a file. This is the only moment without one under the name.
+            # Not every storage renames over a file. The name is missing only between these two calls.
             self._fs.rm_file(self._path.path)
             self._fs.mv(self._part, self._path.path)
         self._written = False
         remote.forget_listings(self._path)
 
     def discard(self) -> None:
-        """Remove it."""
+        """Remove the file."""
         if self._file is not None:
             file, self._file = self._file, None
             with contextlib.suppress(Exception):

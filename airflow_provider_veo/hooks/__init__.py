@@ -1,7 +1,7 @@
 """The hooks to a Veo relay: the only modules that open a connection to it.
 
-``VeoHook`` is for tasks (requests), ``VeoAsyncHook`` for triggers (aiohttp). Each loads its client only when it is
-asked for, so that a triggerer has no requests and a worker no aiohttp to load.
+``VeoHook`` is for tasks (requests), ``VeoAsyncHook`` for triggers (aiohttp). Each is imported on first use, so that
+a triggerer doesn't load requests, nor a worker aiohttp.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The hook that triggers use. It only asks: it has no way to submit a video.
+"""The hook for triggers. It only polls: it can't submit a video.
 
-All triggers of a process that use the same connection share one :class:`_Client`: its pooled sockets, and the
-connection, which is looked up once for all of them. It is there as long as any of them needs it.
+All triggers of a process that use the same connection share a :class:`_Client`, with its pooled sockets and settings,
+as long as any of them needs it.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 20
-"""At most so many questions of one process are on the way to a relay at once. The others wait for their turn."""
+"""Maximum number of concurrent polls per process and connection. Others wait."""
 LOOK_UP_SECONDS = 300.0
-"""So long a connection that was looked up is used, until it is looked up again: its key may have been rotated."""
+"""Seconds after which a connection is looked up again: its key may have been rotated."""
 
 
 class VeoAsyncHook(BaseHook):
     """
     Poll a Veo relay from an event loop, with the key of an Airflow connection.
 
-    Used as ``async with VeoAsyncHook() as hook``, it keeps the shared client alive until the block ends; without, each
-    question opens a client of its own if nobody else has one open.
+    ``async with VeoAsyncHook() as hook`` keeps the shared client open until the block ends. Outside of one, each poll
+    opens a client of its own if none is open.
 
     :param veo_conn_id: id of a connection of type ``veo``.
     """
@@ -73,27 +73,27 @@ class VeoAsyncHook(BaseHook):
 
     async def get_video(self, veo_task_id: str) -> VideoTask:
         """
-        Poll for a video, once. Costs nothing.
+        Poll for a video once. This costs nothing.
 
         :param veo_task_id: the id that create returned.
-        :raises VeoError: ``transient`` where asking again later may help.
+        :raises VeoError: ``transient`` if polling again later may help.
         """
         async with self:
             client = _clients[asyncio.get_running_loop()][self.veo_conn_id]
-            asked_at = time.monotonic()
+            started = time.monotonic()
             settings = await client.settings()
             try:
                 return await client.poll(settings, veo_task_id)
             except VeoAuthenticationError:
                 # The key may have been rotated since it was looked up.
-                renewed = await client.settings(not_before=asked_at)
+                renewed = await client.settings(not_before=started)
                 if renewed.api_key == settings.api_key:
                     raise
                 return await client.poll(renewed, veo_task_id)
 
 
 class _Client:
-    """What the triggers of an event loop share that use the same connection."""
+    """Shared by all triggers of an event loop that use the same connection."""
 
     def __init__(self, veo_conn_id: str) -> None:
         self.users = 0
@@ -108,9 +108,9 @@ class _Client:
 
     async def settings(self, not_before: float | None = None) -> connection.VeoConnection:
         """
-        Return the connection, looked up if that is too long ago.
+        Return the connection, looked up again if the last lookup is too old.
 
-        :param not_before: monotonic seconds; what was looked up earlier is looked up anew.
+        :param not_before: monotonic seconds; a lookup before this is repeated.
         :raises VeoValidationError: it is not valid.
         :raises VeoUnavailableError: it can't be looked up.
         """
@@ -124,19 +124,19 @@ class _Client:
                 try:
                     self._settings = await self._look_up()
                 except VeoError as error:
-                    # It worked before. A secrets backend may be down, or somebody be editing: no reason to end waits.
-                    log.warning("Going on with the connection as it was: %s", error)
+                    # It worked before. The secrets backend may be down, or an edit in progress: no reason to end waits.
+                    log.warning("Continuing with the previous settings of the connection: %s", error)
             return self._settings
 
     async def _look_up(self) -> connection.VeoConnection:
         try:
-            # All that asks the triggerer's main process does so from a thread of asgiref's. Airflow 3.0 and 3.1 can't
-            # from others, and what 3.1 to 3.3.1 do from the event loop itself masks secrets in a way that may lock up.
+            # On Airflow 3.0 and 3.1, only a thread of asgiref's can call the triggerer's main process. On 3.1 to 3.3.1,
+            # a lookup from the event loop masks secrets in a way that may deadlock.
             return await sync_to_async(self._read, thread_sensitive=False)()
         except VeoError:
             raise
         except Exception as error:
-            # Whatever a secrets backend raises. To Airflow, one that is down looks like one that lacks the connection.
+            # Airflow reports a secrets backend that is down as a missing connection.
             raise VeoUnavailableError(
                 f"The connection {self._veo_conn_id!r} can't be looked up: {type(error).__name__}: {error}"
             ) from error
@@ -149,7 +149,6 @@ class _Client:
         return settings
 
     async def poll(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
-        """Send one question, and understand its answer."""
         return await self._exchange.poll(settings, veo_task_id)
 
 

@@ -1,8 +1,8 @@
 """
-How a batch's worker talks to the relay: many requests at once, from one event loop.
+The hook of a batch's worker: many concurrent requests from one event loop.
 
-It submits, so it is for workers only: nothing that a triggerer loads may import it. A create is sent once for each
-call; who calls decides whether it may be sent again.
+It submits, so it is for workers only: nothing that a triggerer loads may import it. Each call sends a create once; the
+caller decides whether it may be sent again.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 _KEEPALIVE_SECONDS = 1.0
-"""A server may close a socket that was idle, just when a create is written to it, and nobody would know whether that
-was accepted. Those who are quick about it do so after two seconds."""
+"""A server may close an idle socket just as a create is written to it, which leaves its outcome unknown. Some do so
+after as little as two seconds."""
 
 
 class VeoBatchHook:
     """
-    Submits videos and asks for them, each request once.
+    Submits and polls videos, each request once.
 
-    :param hook: reads the connection, in this thread: Airflow's supervisor is not asked from an event loop.
-    :param connections: at most so many requests are on the way at once.
+    :param hook: reads the connection, in this thread: Airflow's supervisor must not be called from an event loop.
+    :param connections: maximum number of concurrent requests.
     """
 
     def __init__(self, hook: VeoHook, connections: int) -> None:
@@ -57,7 +57,7 @@ class VeoBatchHook:
 
     @property
     def settings(self) -> VeoConnection:
-        """The connection. Nothing is sent to one that was not checked."""
+        """The connection. It was checked before anything is sent to it."""
         return self._settings
 
     async def close(self) -> None:
@@ -66,11 +66,11 @@ class VeoBatchHook:
 
     async def create_video(self, body: Mapping[str, Any], make_sure: Callable[[], None] | None = None) -> VideoTask:
         """
-        Submit a video, once. This is the call that costs money.
+        Submit a video once. This is the call that costs money.
 
-        :param body: what :func:`airflow_provider_veo.protocol.payload.build` made. It is checked once more.
-        :param make_sure: is called when there is a connection, before the first byte of the body. What it raises is
-            raised, and nothing is sent.
+        :param body: from :func:`airflow_provider_veo.protocol.payload.build`. It is validated again.
+        :param make_sure: called once connected, before the first byte of the body is sent. If it raises, the error is
+            propagated and nothing is sent.
         :raises VeoAmbiguousSubmitError: it may have been accepted.
         :raises VeoError: of another kind: it was not accepted.
         """
@@ -80,10 +80,10 @@ class VeoBatchHook:
 
     async def get_video(self, veo_task_id: str) -> VideoTask:
         """
-        Poll for a video, once. Costs nothing.
+        Poll for a video once. This costs nothing.
 
         :param veo_task_id: the id that create returned.
-        :raises VeoError: ``transient`` where asking again later may help.
+        :raises VeoError: ``transient`` if polling again later may help.
         """
         return await self._with_a_rotated_key(lambda: self._exchange.poll(self.settings, veo_task_id))
 
@@ -100,7 +100,7 @@ class VeoBatchHook:
             if body.refusal:
                 raise body.refusal from None
             if body.was_sent:
-                # Whatever it was: the request may have gone out, and nobody knows what became of it.
+                # Whatever the error: the request may have been sent, and its outcome is unknown.
                 raise responses.no_answer(VeoAmbiguousSubmitError, "POST", url, error, settings.secrets) from error
             if isinstance(error, TRANSPORT_ERRORS):
                 raise responses.no_answer(VeoUnavailableError, "POST", url, error, settings.secrets) from error
@@ -110,12 +110,12 @@ class VeoBatchHook:
         return responses.parse_create(*reply, secrets=settings.secrets, now=time.time())
 
     async def _with_a_rotated_key(self, send: Callable[[], Awaitable[_T]]) -> _T:
-        """Send again what the relay refused for its key, if the connection has another one now."""
+        """Resend a request refused for its key, if the connection has a new key now."""
         before = self.settings.api_key
         try:
             return await send()
         except VeoAuthenticationError as refused:
-            if self.settings.api_key == before:  # else somebody has looked it up meanwhile
+            if self.settings.api_key == before:  # otherwise another request has looked it up
                 self._look_up_again(refused)
             if self.settings.api_key == before:
                 raise
@@ -125,8 +125,8 @@ class VeoBatchHook:
         try:
             self._hook.look_up_again()
             self._settings = self._prepared()
-        except Exception as error:  # whatever is wrong with it: the key that is known is refused
-            raise refused.adding(f"The connection was looked up again, and is of no use: {error}") from error
+        except Exception as error:  # whatever is wrong: the known key is refused
+            raise refused.adding(f"The connection was looked up again and can't be used: {error}") from error
 
     def _prepared(self) -> VeoConnection:
         settings = self._hook.settings
@@ -135,12 +135,12 @@ class VeoBatchHook:
 
 
 class _Outgoing(aiohttp.BytesIOPayload):
-    """A request body that knows whether anything of it was sent: if not, the relay can't have accepted it."""
+    """A request body that records whether any of it was sent: if not, the relay can't have accepted it."""
 
     was_sent = False
     make_sure: Callable[[], None] | None = None
     refusal: Exception | None = None
-    """Why it was not sent, by :attr:`make_sure`."""
+    """What :attr:`make_sure` raised."""
     _transport: asyncio.Transport | None = None
 
     async def write(self, writer: AbstractStreamWriter) -> None:
@@ -153,9 +153,9 @@ class _Outgoing(aiohttp.BytesIOPayload):
 
     def send_no_more(self) -> None:
         """
-        Throw away what a socket that was closed has still to send.
+        Discard what is still buffered for a closed socket.
 
-        It would go out whenever the relay reads on: a create that was given up long ago would be accepted then.
+        It would be sent as soon as the relay reads on, and a create abandoned long ago would be accepted.
         """
         if self._transport is not None and self._transport.is_closing():
             self._transport.abort()

@@ -1,4 +1,4 @@
-"""HTTP exchanges with a relay from an event loop, over pooled sockets: what is sent when is the callers' business."""
+"""HTTP exchanges with a relay from an event loop, over pooled sockets."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from airflow_provider_veo.protocol import VideoTask
 
 TRANSPORT_ERRORS = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
-"""What comes in place of an answer, or of the rest of one."""
+"""Raised when there is no answer, or only a part of one."""
 
 
 class Exchange:
     """
     The sockets to one relay.
 
-    :param connections: at most so many requests are on the way at once. The others wait for their turn.
-    :param keepalive: seconds that a socket is kept for the next request.
+    :param connections: maximum number of concurrent requests. Others wait.
+    :param keepalive: seconds that an idle socket is kept open.
     """
 
     def __init__(self, connections: int, keepalive: float = 15.0) -> None:
@@ -43,18 +43,18 @@ class Exchange:
         self._checked: dict[str, connection.VeoConnection] = {}
         self._resolver: CheckingResolver | None = None
         self._session: aiohttp.ClientSession | None = None
-        # Bounds what is on the way. A bounded pool would do, were the time in its queue not part of aiohttp's timeout.
+        # Limits concurrent requests. A pool limit won't do: time in its queue counts towards aiohttp's timeout.
         self._turn = asyncio.Semaphore(connections)
 
     def prepare(self, settings: connection.VeoConnection) -> None:
         """
-        Take in a connection, anew when it was looked up anew. Looks its host up, and reads its CA bundle: it blocks.
+        Use these settings from now on. Blocks: it resolves the host and reads the CA bundle.
 
-        :raises VeoValidationError: it is plain http to a public address, or its proxy can't be used from here.
-        :raises VeoUnavailableError: its host has no address.
+        :raises VeoValidationError: it is plain http to a public address, or its proxy is not supported here.
+        :raises VeoUnavailableError: its host can't be resolved.
         """
         connection.refuse_plain_http_to_the_public(settings)
-        # Not with each request: it reads all of the environment, twice.
+        # Not on each request: it reads the whole environment twice.
         proxy = usable_proxy(settings)
         self._checked[_host(settings.base_url)] = settings
         needs_tls = settings.ca_bundle or settings.base_url.startswith("https:")
@@ -62,7 +62,7 @@ class Exchange:
         self._proxy = proxy
 
     async def close(self) -> None:
-        """Close the sockets. New ones are opened when it is used again."""
+        """Close the sockets. The next request opens new ones."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -71,7 +71,7 @@ class Exchange:
             await resolver.close()
 
     def _check(self, host: str, addresses: Iterable[str]) -> None:
-        """Refuse a public address of the relay's own host, where the key would go over plain http."""
+        """Refuse a public address of the relay's host if the key would be sent over plain http."""
         if settings := self._checked.get(host.rstrip(".").lower()):
             connection.refuse_public_addresses(settings, addresses)
 
@@ -83,18 +83,18 @@ class Exchange:
         **request: Any,
     ) -> tuple[int, dict[str, str], bytes]:
         """
-        Send one request, and return status, headers and body of its answer; the body as far as it came.
+        Send one request, and return the status, headers and possibly truncated body of its answer.
 
         :param settings: the connection.
         :param method: HTTP method.
-        :param path: of the relay's API.
-        :param request: what aiohttp takes.
+        :param path: path of the relay's API.
+        :param request: arguments of aiohttp's ``request``.
         :raises ProxyRefusedError: a proxy refused the request; nothing reached the relay.
-        :raises TRANSPORT_ERRORS: there is no answer at all.
+        :raises TRANSPORT_ERRORS: there is no answer.
         """
         proxy, url = self._proxy, f"{settings.base_url}{path}"
         is_plain = url.startswith("http:")
-        # A plain request goes to the proxy itself. All of an encrypted one but the CONNECT goes to the relay.
+        # A plain request goes to the proxy itself; of an encrypted one, only the CONNECT does.
         credentials = proxy.headers if proxy else {}
         async with (
             self._turn,
@@ -119,11 +119,11 @@ class Exchange:
 
     async def poll(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
         """
-        Poll for a video, once. Costs nothing.
+        Poll for a video once. This costs nothing.
 
         :param settings: the connection.
         :param veo_task_id: the id that create returned.
-        :raises VeoError: ``transient`` where asking again later may help.
+        :raises VeoError: ``transient`` if polling again later may help.
         """
         try:
             reply = await self.send(settings, "GET", responses.QUERY_PATH, params={"id": veo_task_id})
@@ -142,29 +142,29 @@ class Exchange:
                 auto_decompress=False,  # the protocol decompresses, within its bounds
                 headers=connection.HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                # Not trust_env: ~/.netrc would take the place of the key.
+                # With trust_env, ~/.netrc would replace the key.
                 trust_env=False,
             )
         return self._session
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read an answer's body as far as it comes, and one byte more than is allowed at most."""
+    """Read a body as far as it arrives, and at most a chunk past the limit."""
     body = bytearray()
     try:
         while len(body) <= responses.MAX_BODY_BYTES and (chunk := await response.content.readany()):
             body += chunk
     except aiohttp.ClientPayloadError:
-        pass  # It is cut off. The status is known, and decides what that means.
+        pass  # Truncated: the status decides what that means.
     except TRANSPORT_ERRORS:
         if response.status < 300:
             raise
-        # The rest doesn't come in time. That it is a refusal is known.
+        # The rest is late, but the status already says that it is not a success.
     return bytes(body)
 
 
 def _ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """Trust whom requests trusts: a video that is submitted by one client must be found by the other."""
+    """Trust the same certificates as requests: what one client submits, the other must be able to poll."""
     import ssl
 
     from requests.utils import DEFAULT_CA_BUNDLE_PATH
@@ -175,7 +175,7 @@ def _ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
 
 
 def _host(url: str) -> str:
-    """Return the host of a URL as aiohttp looks it up, IDNA-encoded."""
+    """Return the host of a URL as aiohttp resolves it, IDNA-encoded."""
     return (yarl.URL(url).raw_host or "").rstrip(".").lower()
 
 
@@ -190,9 +190,9 @@ def _proxy_of_the_environment(url: str) -> proxies.Proxy | None:
 
 def usable_proxy(settings: connection.VeoConnection) -> proxies.Proxy | None:
     """
-    Return the proxy that requests from an event loop go through.
+    Return the proxy for requests from an event loop.
 
-    :raises VeoValidationError: it can't be used from there.
+    :raises VeoValidationError: it is not supported there.
     """
     if settings.proxy:
         proxy: proxies.Proxy | None = proxies.Proxy.parse(settings.proxy)
@@ -203,14 +203,12 @@ def usable_proxy(settings: connection.VeoConnection) -> proxies.Proxy | None:
 
 
 def _refuse_all_but_http(proxy: proxies.Proxy | None, settings: connection.VeoConnection) -> None:
-    """To aiohttp each proxy is one for http: it would tell the key to one that is none."""
+    """aiohttp treats every proxy as an HTTP proxy, and would send the key to any other kind."""
     if proxy is None or (proxy.is_http and proxy.is_valid):
         return
     where = "the connection's extra" if settings.proxy else "the environment"
     if proxy.is_http:
-        mistake = f"proxy: expected a URL such as http://proxy.example.com:3128; that of {where} is not valid"
+        mistake = f"proxy: expected a URL such as http://proxy.example.com:3128, but the one in {where} is not valid"
     else:
-        mistake = (
-            f"proxy: a batch, and a wait without a worker, need an http proxy, and {where} names one for {proxy.scheme}"
-        )
+        mistake = f"proxy: batches and deferred waits need an http proxy, but {where} names one for {proxy.scheme}"
     raise VeoValidationError(f"The connection {settings.conn_id!r} can't be used here. Nothing was sent.", [mistake])

@@ -1,7 +1,7 @@
-"""The hook that tasks use.
+"""The hook for tasks.
 
-Two invariants. A create is sent again only where the relay certainly did not accept it. The API key goes into the
-``Authorization`` header of requests to the connection's own base URL, and nowhere else.
+Two invariants. A create is resent only if the relay certainly did not accept it. The API key is sent only in the
+``Authorization`` header of requests to the connection's own base URL.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
 
 _KEEPALIVE_SECONDS = 1.0
-"""A create takes no socket that was idle for longer: the relay may close it at that moment, and nobody would know."""
+"""A create never reuses a socket idle for longer: the relay may be closing it, which leaves the outcome unknown."""
 _MAX_ATTEMPTS = 5
 _MAX_SECONDS = 60.0
-"""How often, and for how long in all, one call sends a request that is safe to send again."""
+"""Maximum attempts and total seconds for one call whose request is safe to resend."""
 
 _CHUNK_BYTES = 65536
 _T = TypeVar("_T")
@@ -76,9 +76,9 @@ class VeoHook(BaseHook):
         super().__init__(**kwargs)
         self.veo_conn_id = veo_conn_id
         self.nothing_sent = True
-        """Whether the last create has certainly left nothing at the relay, whatever has ended it."""
+        """Whether the last create certainly left nothing at the relay, whatever ended it."""
         self.is_answered = False
-        """Whether the last create has got an answer: an id may be in it that nobody else knows."""
+        """Whether the last create got an answer, which may contain an id recorded nowhere else."""
         self._used_at = 0.0
 
     @cached_property
@@ -95,18 +95,18 @@ class VeoHook(BaseHook):
 
     def look_up_again(self) -> None:
         """
-        Read the connection anew: its key may have been rotated. Where that can't be done, it stays as it was.
+        Read the connection again: its key may have been rotated. If it can't be read, the previous one stays in use.
 
-        :raises VeoValidationError: there is one, and it is not valid.
+        :raises VeoValidationError: the connection is not valid.
         """
         before = self.__dict__.pop("settings", None)
         try:
-            self.settings  # noqa: B018  it is read, and kept
+            self.settings  # noqa: B018  it is read and cached
         except Exception as error:
-            # Whatever a secrets backend raises. To Airflow, one that is down looks like one that lacks the connection.
+            # Airflow reports a secrets backend that is down as a missing connection.
             if before is None or isinstance(error, VeoValidationError):
                 raise
-            self.log.warning("Going on with the connection as it was: %s", error)
+            self.log.warning("Continuing with the previous settings of the connection: %s", error)
             self.__dict__["settings"] = before
 
     @cached_property
@@ -122,21 +122,21 @@ class VeoHook(BaseHook):
         return GuardedAdapter(self._check, self._check_proxied)
 
     def _check(self, host: str, addresses: Iterable[str]) -> None:
-        """Refuse a public address of the relay's own host, where the key would go over plain http."""
+        """Refuse a public address of the relay's host if the key would be sent over plain http."""
         if same_host(host, host_of(self.settings.base_url)):
             connection.refuse_public_addresses(self.settings, addresses)
 
     def _check_proxied(self, url: str) -> None:
-        """The same, where a proxy connects: only the lookup can be checked."""
+        """The same for a proxied request: only the lookup can be checked."""
         if same_host(host_of(url), host_of(self.settings.base_url)):
             connection.refuse_plain_http_to_the_public(self.settings)
 
     def get_conn(self) -> requests.Session:
-        """Return the pooled session. It holds no key: each request of this hook's own adds it."""
+        """Return the pooled session, without the key: this hook adds it to each of its requests."""
         return self._session
 
     def close(self) -> None:
-        """Close the pooled connections. The hook opens new ones when it is used again."""
+        """Close the pooled connections. The next request opens new ones."""
         if session := self.__dict__.pop("_session", None):
             session.close()
         self.__dict__.pop("_adapter", None)
@@ -145,57 +145,57 @@ class VeoHook(BaseHook):
         """
         Submit a video. This is the call that costs money.
 
-        It is sent again only where the relay certainly did not accept it: when it was not reached, or refused for now
-        (5xx with an error envelope, 429 with a ``Retry-After``); at most 5 times and 60 s in all.
+        It is resent only if the relay certainly did not accept it: the relay was not reached, or refused for now (5xx
+        with an error envelope, 429 with a ``Retry-After``). At most 5 attempts and 60 s in total.
 
-        :param body: what :func:`airflow_provider_veo.protocol.payload.build` made. It is checked once more.
-        :return: the accepted video. Its ``id`` is the only way to it.
+        :param body: from :func:`airflow_provider_veo.protocol.payload.build`. It is validated again.
+        :return: the accepted video. Its ``id`` is the only reference to it.
         :raises VeoValidationError: nothing was sent.
-        :raises VeoAmbiguousSubmitError: it may have been accepted, and must not be sent again unseen.
+        :raises VeoAmbiguousSubmitError: it may have been accepted. Check at the relay before sending it again.
         :raises VeoError: of another kind: it was not accepted.
         """
         payload.check(body, catalog=self.settings.catalog)
         data = json.dumps(body, allow_nan=False).encode("ascii")
         self.nothing_sent, self.is_answered = True, False
-        return self._again_if(_safe_to_send_again, lambda: self._create_once(data))
+        return self._retry_if(_safe_to_send_again, lambda: self._create_once(data))
 
     def get_video(self, veo_task_id: str) -> VideoTask:
         """
-        Poll for a video. Costs nothing; transient failures are asked again, at most 5 times and 60 s in all.
+        Poll for a video. This costs nothing. Transient errors are retried: at most 5 attempts and 60 s in total.
 
         :param veo_task_id: the id that ``create_video`` returned.
-        :raises VeoNotFoundError: the relay doesn't know it. Right after a create it may only not know it *yet*.
-        :raises VeoError: of the kind that says why there is no answer.
+        :raises VeoNotFoundError: the relay doesn't know it; right after a create, perhaps not *yet*.
+        :raises VeoError: the poll failed.
         """
-        return self._again_if(lambda error: error.transient, lambda: self._get_once(veo_task_id))
+        return self._retry_if(lambda error: error.transient, lambda: self._get_once(veo_task_id))
 
     def wait_for_video(
         self, veo_task_id: str, poll_interval: float = 15, timeout: float = 3600, *, started: float | None = None
     ) -> VideoTask:
         """
-        Wait in this process until a video is there. Transient failures are waited out.
+        Block until a video is ready. Transient errors are retried.
 
         :param veo_task_id: the id that ``create_video`` returned.
-        :param poll_interval: seconds between two questions; a long wait and a ``Retry-After`` make them rarer.
+        :param poll_interval: seconds between two polls; longer in a long wait or after a ``Retry-After``.
         :param timeout: seconds.
         :param started: epoch seconds from which the timeout counts. Default: now.
         :return: the video, with its ``video_url``.
-        :raises VeoGenerationFailedError: the relay could not make it, with its reason.
-        :raises VeoTimeoutError: it was not there in time. It goes on being generated, and is billed.
-        :raises VeoError: of the kind that says why asking is no use (a bad key, an id that is not known …).
+        :raises VeoGenerationFailedError: the relay could not generate it.
+        :raises VeoTimeoutError: it was not ready in time. It is still being generated and will be billed.
+        :raises VeoError: polling can't help (a bad key, an unknown id …).
         """
         wait = Wait(veo_task_id, started or time.time(), timeout, poll_interval)
         while (video := self.poll(wait)) is None:
-            time.sleep(wait.seconds_to_next(time.time(), random.random()))  # noqa: S311  it spreads, it hides nothing
+            time.sleep(wait.seconds_to_next(time.time(), random.random()))  # noqa: S311  jitter
         return video
 
     def poll(self, wait: Wait) -> VideoTask | None:
         """
         Poll once for the video of a wait, and log what is new.
 
-        :param wait: the wait, which takes the answer in.
-        :return: the video; ``None`` where it is not there yet.
-        :raises VeoError: asking again is no use.
+        :param wait: the wait, which is updated.
+        :return: the video, or ``None`` if it is not ready yet.
+        :raises VeoError: polling again can't help.
         """
         before = wait.last
         try:
@@ -208,7 +208,7 @@ class VeoHook(BaseHook):
         return video if wait.answered(video) else None
 
     def test_connection(self) -> tuple[bool, str]:
-        """Check host and key by listing the key's models. Nothing is created, nothing is paid."""
+        """Check host and key by listing the key's models. Nothing is submitted or billed."""
         try:
             names = self._models()
         except VeoValidationError as error:
@@ -216,18 +216,18 @@ class VeoHook(BaseHook):
         except VeoAuthenticationError as error:
             return False, f"The relay answers, but does not accept the API key. {first_line(error)}"
         except VeoWrongHostError as error:
-            return False, self._is_no_relay(error)
+            return False, self._not_a_relay(error)
         except VeoUnavailableError as error:
             return False, f"{self.settings.base_url} can't be reached. {first_line(error)} Check host, port and proxy."
         except VeoError as error:
-            return False, self._is_no_relay(error)
+            return False, self._not_a_relay(error)
         finally:
             self.close()
         veo = sorted(name for name in names if "veo" in name.lower())
-        found = f"{len(veo)} of them Veo: {', '.join(veo[:20])}" if veo else "none of them with Veo in its name"
+        found = f"{len(veo)} of them Veo: {', '.join(veo[:20])}" if veo else "none of them Veo"
         return True, f"{self.settings.base_url} accepts the key, which may use {len(names)} models, {found}."
 
-    def _is_no_relay(self, error: VeoError) -> str:
+    def _not_a_relay(self, error: VeoError) -> str:
         return f"{self.settings.base_url} answers, but not as a Veo relay does. {first_line(error)} Check the host."
 
     def _create_once(self, data: bytes) -> VideoTask:
@@ -248,7 +248,7 @@ class VeoHook(BaseHook):
         except (Exception, AirflowTaskTimeout) as error:
             self._ended_without_a_video(body.was_read)
             if body.was_read:
-                # Whatever it was: the request may have gone out, and nobody knows what became of it.
+                # Whatever the error: the request may have been sent, and its outcome is unknown.
                 raise self._no_answer(VeoAmbiguousSubmitError, "POST", url, error) from error
             if isinstance(error, TRANSPORT_ERRORS):
                 raise self._no_answer(VeoUnavailableError, "POST", url, error) from error
@@ -261,13 +261,13 @@ class VeoHook(BaseHook):
         self.nothing_sent, self.is_answered = not may_be_accepted, False
 
     def _get_once(self, veo_task_id: str) -> VideoTask:
-        reply = self._ask(responses.QUERY_PATH, params={"id": veo_task_id})
+        reply = self._get(responses.QUERY_PATH, params={"id": veo_task_id})
         return responses.parse_query(*reply, veo_task_id=veo_task_id, secrets=self.settings.secrets, now=time.time())
 
     def _models(self) -> list[str]:
-        return responses.parse_models(*self._ask(responses.MODELS_PATH), secrets=self.settings.secrets)
+        return responses.parse_models(*self._get(responses.MODELS_PATH), secrets=self.settings.secrets)
 
-    def _ask(self, path: str, params: Mapping[str, str] | None = None) -> _Reply:
+    def _get(self, path: str, params: Mapping[str, str] | None = None) -> _Reply:
         url = f"{self.settings.base_url}{path}"
         try:
             return self._exchange("GET", url, params=params)
@@ -275,7 +275,7 @@ class VeoHook(BaseHook):
             raise self._no_answer(VeoUnavailableError, "GET", url, error) from error
 
     def _exchange(self, method: str, url: str, **request: Any) -> _Reply:
-        """Send one request and read its answer. Raises only where there is no answer at all."""
+        """Send one request and read its answer. Raises only if there is no answer."""
         settings = self.settings
         session = self._session
         total = settings.connect_timeout + 2 * settings.read_timeout
@@ -284,8 +284,8 @@ class VeoHook(BaseHook):
             session.request(
                 method,
                 url,
-                # Without an auth object requests prefers ~/.netrc to our header. Proxy and CA bundle are given with
-                # each request, since the environment's take precedence over those of a session.
+                # Without an auth object, requests prefers ~/.netrc to our header. Proxy and CA bundle are passed with
+                # each request, since the environment overrides those of a session.
                 auth=Bearer(settings.api_key),
                 proxies={"http": settings.proxy, "https": settings.proxy} if settings.proxy else None,
                 verify=settings.ca_bundle or True,
@@ -302,9 +302,9 @@ class VeoHook(BaseHook):
     def _no_answer(self, kind: type[VeoError], method: str, url: str, error: BaseException) -> VeoError:
         return responses.no_answer(kind, method, url, error, self.settings.secrets)
 
-    def _again_if(self, may_send_again: Callable[[VeoError], bool], send: Callable[[], _T]) -> _T:
+    def _retry_if(self, may_retry: Callable[[VeoError], bool], send: Callable[[], _T]) -> _T:
         return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, VeoError) and may_send_again(error)),
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, VeoError) and may_retry(error)),
             stop=tenacity.stop_after_attempt(_MAX_ATTEMPTS) | tenacity.stop_before_delay(_MAX_SECONDS),
             wait=_seconds_to_wait,
             before_sleep=self._log_retry,
@@ -314,7 +314,7 @@ class VeoHook(BaseHook):
     def _log_retry(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         self.log.warning(
-            "Attempt %d of %d failed, the next one is in %.1f s: %s",
+            "Attempt %d of %d failed; next attempt in %.1f s: %s",
             state.attempt_number,
             _MAX_ATTEMPTS,
             state.upcoming_sleep,
@@ -323,21 +323,21 @@ class VeoHook(BaseHook):
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the fields of the connection form, for Airflow lines that don't read the provider info's."""
+        """Return the connection form's fields, for Airflow versions that don't read them from the provider info."""
         from airflow_provider_veo.connection.form import connection_form_widgets
 
         return connection_form_widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return how the form shows the standard fields, for Airflow lines that don't read the provider info's."""
+        """Return how the form shows the standard fields, for Airflow versions that don't read the provider info."""
         from airflow_provider_veo.connection.form import ui_field_behaviour
 
         return ui_field_behaviour()
 
 
 class _Outgoing(io.BytesIO):
-    """A request body that knows whether anything of it was sent: if not, the relay can't have accepted it."""
+    """A request body that records whether any of it was sent: if not, the relay can't have accepted it."""
 
     was_read = False
     begins: Callable[[], None] = staticmethod(lambda: None)
@@ -350,15 +350,15 @@ class _Outgoing(io.BytesIO):
 
 def _read(response: requests.Response, seconds: float) -> bytes:
     """
-    Read an answer's body: what arrives in time, and one byte more than is allowed at most.
+    Read what arrives of a body in time, and at most a chunk past the limit.
 
-    A body that is cut off is returned as far as it came: the status is known, and decides what that means.
+    A truncated body is returned too: the status decides what that means.
     """
     body = bytearray()
     deadline = time.monotonic() + seconds
     try:
         while len(body) <= responses.MAX_BODY_BYTES and time.monotonic() < deadline:
-            # read1 returns what is there. read would wait for a whole chunk, for ever if it drips in.
+            # read1 returns what has arrived; read would wait for a full chunk, however slowly it drips in.
             chunk = response.raw.read1(_CHUNK_BYTES, decode_content=False)
             if not chunk:
                 break
@@ -369,7 +369,7 @@ def _read(response: requests.Response, seconds: float) -> bytes:
 
 
 def _safe_to_send_again(error: VeoError) -> bool:
-    """By the table of the API: not accepted for certain, and the relay doesn't ask for more patience than we have."""
+    """Whether a failed create was certainly not accepted and may be resent."""
     if isinstance(error, VeoRateLimitError):
         return error.retry_after is not None
     return isinstance(error, VeoUnavailableError) and not isinstance(error, VeoWrongHostError)

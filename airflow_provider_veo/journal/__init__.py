@@ -1,4 +1,4 @@
-"""What a task instance submitted, remembered across its tries, so that no video is billed twice."""
+"""Records of what a task instance submitted, kept across its tries so that no video is billed twice."""
 
 from __future__ import annotations
 

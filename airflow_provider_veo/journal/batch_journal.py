@@ -1,20 +1,20 @@
 """
-What a batch has submitted, remembered across tries, wake-ups, processes and machines.
+The journal of a batch: what it submitted, across tries, wake-ups, processes and machines.
 
-It is a folder of small files, each written once and whole: object storages can't append. A file holds a group of
-records, so that many jobs cost few writes. The invariants are those of the journal of a single video:
+It is a folder of small files. Each is written once, atomically, because object storages can't append, and holds a group
+of records, so that many jobs need few writes. The invariants are those of the journal of a single video:
 
 - An intent is on record before its request is sent, and the id soon after it is known. An intent without an id means
-  that nobody knows whether the request was accepted; it never means that it was not sent.
-- "The records could not be read" is never "there are none": it raises, and nothing is sent.
-- Of several processes that run one task instance at once (a worker that was thought dead), the newest one sends.
+  that it is unknown whether the request was accepted; it never means that the request was not sent.
+- "The records could not be read" is never treated as "there are no records": it raises, and nothing is sent.
+- If several processes run one task instance at once (a worker that was thought dead), only the newest one sends.
 
-For the last one each process has a number, one above all that it found, and a token; its first file claims them. It
-then reads what the others have written, and makes sure before each group that it sends, after the group's intents are
-on record, that there is no newer process. Of two processes that do so, at least one sees the other: the newer one sees
-the older one's intents, or the older one sees the newer one's claim and sends nothing (T. Dekker's way; storages must
-list what was written before, as S3, GCS, Azure and file systems do). A process that was frozen after it made sure, and
-thought dead meanwhile, makes sure once more before it sends.
+For the last invariant, each process has a number, one above all that it found, and a token; its first file claims them.
+The process then reads what the others have written. Before it sends a group, and after the group's intents are on
+record, it checks that there is no newer process. Of two such processes at least one sees the other: the newer one sees
+the older one's intents, or the older one sees the newer one's claim and sends nothing (Dekker's algorithm; it requires
+that a listing contains everything written before, as with S3, GCS, Azure and file systems). A process that was frozen
+after the check, and thought dead in the meantime, checks again before it sends.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 MAX_FILES = 64
-"""A process that finds more of them writes one in their place: every later one reads all of them."""
+"""A process that finds more files than this at its start compacts them, because every later process reads all."""
 MAX_FILES_OF_A_PROCESS = 256
-"""One that comes to have more of them does, too: before each group that it sends, it lists them."""
+"""A process that has more files than this compacts them, because it lists them before each group that it sends."""
 FRESH_SECONDS = 5.0
-"""So long it holds that there is no newer process. Airflow takes longer to think that one is dead."""
+"""How long a check for newer processes stays valid. Airflow takes longer to consider a process dead."""
 RECENT_SECONDS = 60.0
-"""The same for what is on record and waits for a socket: a storage may take its time to be listed."""
+"""The same for recorded intents that wait for a socket: listing a storage may take a while."""
 _TRIES_TO_READ = 5
 _LINES_IN_MEMORY = 500
 _READ_AT_ONCE = 32
-"""Files that are in memory at a time."""
+"""Maximum number of files in memory."""
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{32})-(\d{6,})\.jsonl")
 _T = TypeVar("_T")
 
 
 class SupersededError(VeoJournalError):
-    """A newer process works on the same batch."""
+    """A newer process is working on the same batch."""
 
 
 class _Place(NamedTuple):
-    """Where a file stands among the others: in this order they were written, as far as that matters."""
+    """A file's position among the others: the order in which they were written, as far as it matters."""
 
     process: int
     token: str
@@ -79,9 +79,9 @@ class BatchJournal:
     """
     The records of one batch.
 
-    :param folder: where they are: a folder that only this task instance uses.
+    :param folder: the folder that holds them, used by this task instance only.
     :param owner: the task instance: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
-    :param log: the task's.
+    :param log: the task's logger.
     """
 
     def __init__(self, folder: ObjectStoragePath, owner: Mapping[str, Any], log: Logger) -> None:
@@ -94,24 +94,24 @@ class BatchJournal:
         self._known: dict[str, Submission] = {}
         self._looked_at = 0.0
         self._files: list[_Place] = []
-        """Those that hold what is known, and nothing else."""
+        """The files that hold exactly the known records."""
 
     def begin(self) -> dict[str, Submission]:
         """
-        Claim the batch for this process, and return what is on record, by the jobs' keys.
+        Claim the batch for this process, and return the records by job key.
 
-        :raises VeoJournalError: the storage can't be read or written, or a newer process is at it.
-        :raises VeoJournalRecordError: the records can't be understood, or belong to another task instance.
+        :raises VeoJournalError: the storage can't be read or written, or a newer process has taken over.
+        :raises VeoJournalRecordError: the records are invalid, or belong to another task instance.
         """
         places = self._places()
-        self._make_sure_that_it_is_ours(places)
+        self._check_owner(places)
         self._process = max((place.process for place in places), default=0) + 1
         self._write([])
         self.give_way_to_the_newer()
         try:
             self._files, self._known = self._all()
         except VeoJournalRecordError:
-            # Two began at once in the same place. What this one wrote must not keep the other from its records.
+            # Two task instances began in the same folder at once. This one's files must not block the other.
             atomic.remove([self._folder / place.name for place in self._files])
             raise
         if len(self._files) > MAX_FILES:
@@ -120,18 +120,18 @@ class BatchJournal:
 
     def read(self) -> dict[str, Submission]:
         """
-        Return what is on record, by the jobs' keys, claiming nothing: for those who only look.
+        Return the records by job key without claiming the batch, for readers only.
 
         :raises VeoJournalError: the storage can't be read.
-        :raises VeoJournalRecordError: the records can't be understood, or belong to another task instance.
+        :raises VeoJournalRecordError: the records are invalid, or belong to another task instance.
         """
         return self._all()[1]
 
     def write(self, records: Iterable[Submission]) -> None:
         """
-        Record what happened.
+        Write records.
 
-        :raises VeoJournalError: it could not be recorded.
+        :raises VeoJournalError: they could not be written.
         """
         records = list(records)
         self._write(records)
@@ -141,20 +141,20 @@ class BatchJournal:
 
     def intend(self, records: Iterable[Submission]) -> None:
         """
-        Record what is about to be sent. Only who returns from here may send it.
+        Record intents. They may be sent only after this returns.
 
-        :raises VeoJournalError: it could not be recorded, or a newer process is at it.
+        :raises VeoJournalError: they could not be recorded, or a newer process has taken over.
         """
         self.write(records)
         self.give_way_to_the_newer()
 
     def load(self, kind: str) -> Iterator[Any] | None:
         """
-        Return what the newest process has saved of a kind; ``None``: nobody has.
+        Return what the newest process has saved of a kind; ``None`` if none has.
 
-        :param kind: what it is, in a word.
+        :param kind: one word, the prefix of the file name.
         :raises VeoJournalError: it can't be read.
-        :raises VeoJournalRecordError: it can't be understood, or belongs to another task instance.
+        :raises VeoJournalRecordError: it is invalid, or belongs to another task instance.
         """
         prefix = f"{kind}-"
         saved = [
@@ -170,12 +170,11 @@ class BatchJournal:
 
     def save(self, kind: str, lines: Iterable[Any], count: int) -> None:
         """
-        Save something for later processes. What an older one saves later doesn't take its place.
+        Save lines for later processes. A later save by an older process does not replace them.
 
-        :param kind: what it is, in a word.
-        :param lines: what JSON knows.
-        :param count: of the lines.
-
+        :param kind: one word, the prefix of the file name.
+        :param lines: JSON values.
+        :param count: number of lines.
         :raises VeoJournalError: it could not be written.
         """
         name = f"{kind}-{_Place(self._process, self._token, next(self._numbers)).name}"
@@ -183,7 +182,7 @@ class BatchJournal:
 
     @property
     def where(self) -> str:
-        """Where a person finds the records."""
+        """Location of the records, for people."""
         return str(self._folder)
 
     def _write(self, records: list[Submission]) -> None:
@@ -209,8 +208,8 @@ class BatchJournal:
             try:
                 return places, self._read(places)
             except FileNotFoundError:
-                continue  # another process has just written one file in the place of many
-        raise VeoJournalError(self._trouble("read", "its files vanish while they are read"))
+                continue  # another process has just compacted them
+        raise VeoJournalError(self._failure_text("read", "files keep disappearing while they are read"))
 
     def _read(self, places: list[_Place]) -> dict[str, Submission]:
         records: dict[str, Submission] = {}
@@ -227,54 +226,54 @@ class BatchJournal:
         head = self._understood(name, lambda: next(lines, None))
         head, count = (head if isinstance(head, dict) else {}), content.count(b"\n") - 1
         if head.get("format") not in FORMATS:
-            self._refuse(name, f"it has format {head.get('format')!r}, and this version knows formats up to {FORMAT}")
+            self._refuse(name, f"it has format {head.get('format')!r}, and this version reads formats up to {FORMAT}")
         if head.get("task_instance") != self._owner:
             self._refuse(name, f"it belongs to another task instance: {head.get('task_instance')!r:.300}")
         if head.get("lines") != count:
-            self._refuse(name, f"it is cut off: it has {count} lines of {head.get('lines')!r}")
+            self._refuse(name, f"it is truncated: it has {count} of {head.get('lines')!r} lines")
         return lines
 
-    def _make_sure_that_it_is_ours(self, places: list[_Place]) -> None:
-        """Look at one file of each process, before anything is written among them."""
+    def _check_owner(self, places: list[_Place]) -> None:
+        """Check one file of each process, before anything is written next to them."""
         firsts = {(place.process, place.token): place for place in reversed(places)}
         for place in firsts.values():
             try:
                 read = partial(atomic.read_all, [self._folder / place.name])
                 (content,) = self._try("read", read, passing=FileNotFoundError)
             except FileNotFoundError:
-                continue  # another process has just written one file in the place of many
+                continue  # another process has just compacted them
             self._lines(place.name, content)
 
     def _tidy(self) -> None:
         old, self._files = self._files, []
         self._write(list(self._known.values()))
-        # Not while a newer process may be listing: it could miss the new file, and then find the old ones gone.
+        # Not while a newer process may be listing: it could miss the new file and then find the old ones gone.
         self.give_way_to_the_newer()
-        self._log.info("Taking together %d files of the journal %s", len(old), self._folder)
+        self._log.info("Compacting %d journal files in %s", len(old), self._folder)
         atomic.remove([self._folder / place.name for place in old])
 
     def give_way_to_the_newer(self) -> None:
         """
-        Make sure that there is no newer process.
+        Check that there is no newer process.
 
-        :raises SupersededError: there is one.
+        :raises SupersededError: there is a newer process.
         """
         mine, now = (self._process, self._token), time.time()
         if any((place.process, place.token) > mine for place in self._places()):
             raise SupersededError(
-                "Another process is working on this same batch: Airflow started the task again while this one was "
+                "Another process is working on this batch: Airflow started the task again while this one was "
                 "still running. This one sends nothing more."
             )
         self._looked_at = now
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it was just now that there was no newer process. A process that was frozen finds that it wasn't."""
+        """Whether the last check for newer processes is still valid. After a freeze it no longer is."""
         return abs(time.time() - self._looked_at) < FRESH_SECONDS
 
     @property
     def is_recent(self) -> bool:
-        """Whether it was a moment ago that there was no newer process."""
+        """Whether the last check for newer processes is recent enough for recorded intents."""
         return abs(time.time() - self._looked_at) < RECENT_SECONDS
 
     def _understood(self, name: str, understand: Callable[[], _T]) -> _T:
@@ -285,9 +284,9 @@ class BatchJournal:
 
     def _refuse(self, name: str, why: str) -> NoReturn:
         raise VeoJournalRecordError(
-            f"Tried to read what this batch has submitted before, and can't use {self._folder / name}: {why}.\n"
-            "Nothing was sent, for videos may be paid for already. Each task instance needs a result_path of its own: "
-            "put {{ ds }} or {{ run_id }} into it, and {{ ti.map_index }} if the task is mapped. To begin anew, choose "
+            f"Could not use {self._folder / name}, a record of what this batch submitted earlier: {why}.\n"
+            "Nothing was sent, because videos may already be billed. Each task instance needs its own result_path: put "
+            "{{ ds }} or {{ run_id }} into it, and {{ ti.map_index }} if the task is mapped. To start over, choose "
             "another one, or remove the folder once you know what was submitted."
         )
 
@@ -297,12 +296,12 @@ class BatchJournal:
         except passing:
             raise
         except Exception as error:  # of any storage library
-            raise VeoJournalError(self._trouble(what, f"{type(error).__name__}: {error}")) from error
+            raise VeoJournalError(self._failure_text(what, f"{type(error).__name__}: {error}")) from error
 
-    def _trouble(self, what: str, came: str) -> str:
+    def _failure_text(self, what: str, reason: str) -> str:
         return (
-            f"Tried to {what} the records of what this batch submits, in {self._folder}, and could not: {came}\n"
-            "Nothing is sent without them: videos could be paid for twice. See that the storage works, then try again."
+            f"Could not {what} the records of this batch's submissions in {self._folder}: {reason}\n"
+            "Nothing is sent without them, because videos could be billed twice. Check the storage, then try again."
         )
 
 
@@ -320,5 +319,5 @@ def _submissions(lines: Iterable[Any]) -> Iterator[Submission]:
     for line in lines:
         submission = Submission.from_dict(line)
         if not submission.key:
-            raise ValueError("it has a record without the key of a job")
+            raise ValueError("it has a record without a job key")
         yield submission

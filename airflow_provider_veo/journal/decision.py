@@ -1,4 +1,4 @@
-"""What is to be done about a submission, by what is on record of it: one table, for one video and for a batch."""
+"""The next action for a submission, given its record: one table for a single video and for a batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Action(Enum):
-    """What a try does next."""
+    """The next action of a try."""
 
     SUBMIT = auto()
     ADOPT = auto()
@@ -22,20 +22,20 @@ class Action(Enum):
     STORE = auto()
     NOTHING = auto()
     UNKNOWN = auto()
-    """Submit nothing: it may have been accepted, and a person decides."""
+    """Submit nothing: the request may have been accepted, and a person has to decide."""
     OTHER_ACCOUNT = auto()
-    """Submit nothing at all: another account is billed for it, and it can't be polled with this one."""
+    """Submit nothing at all: another account is billed for it, and this one can't poll it."""
 
 
 @dataclass(frozen=True)
 class Policy:
     """
-    What a user decides about submissions that are on record.
+    The user's choices about submissions that are on record.
 
-    :param on_ambiguous_submit: ``"fail"`` or ``"resubmit"``, where it can't be known whether one was accepted.
-    :param attempts: how often a video whose generation fails is submitted in all; ``None``: once in each try.
-    :param download: whether a file is stored of each video.
-    :param keeps_account: refuse to submit what is in flight with another account; else it is submitted again.
+    :param on_ambiguous_submit: ``"fail"`` or ``"resubmit"``, if it is unknown whether a request was accepted.
+    :param attempts: maximum number of submissions of a video whose generation fails; ``None``: one in each try.
+    :param download: whether each video's file is stored.
+    :param keeps_account: refuse to submit a request that is in flight with another account; otherwise submit it again.
     """
 
     on_ambiguous_submit: Literal["fail", "resubmit"] = "fail"
@@ -46,47 +46,53 @@ class Policy:
 
 def decide(record: Submission | None, wanted: Wanted, policy: Policy) -> Action:
     """
-    Say what is to be done.
+    Return the next action.
 
     ===============================  ====================================================================
-    on record                        then
+    on record                        action
     ===============================  ====================================================================
-    nothing                          submit, or adopt the video that a job names
-    in flight with another account   nothing of the batch is submitted; one video is submitted again
-    another video than the job's     adopt that: ``existing_veo_task_id``
-    given up in this very try        nothing: the next try continues
-    an intent only                   nobody knows: ``on_ambiguous_submit`` decides
-    certainly not accepted, refused  submit: it is not billed
+    nothing                          submit, or adopt the video that the job names
+    in flight with another account   a batch submits nothing at all; a single video is submitted again
+    not the video the job names      adopt that video: ``existing_veo_task_id``
+    given up in this same try        nothing: the next try continues
+    only an intent                   unknown outcome: ``on_ambiguous_submit`` decides
+    certainly not accepted, refused  submit: it was not billed
     another request                  submit the new one
     accepted                         poll
-    failed                           submit, as long as ``attempts`` allows
-    succeeded                        store its file, if that is asked for
+    failed                           submit, up to ``attempts``
+    succeeded                        store its file, if requested
     stored                           nothing
     ===============================  ====================================================================
 
-    :param record: what is on record.
-    :param wanted: what is asked for.
-    :param policy: what the user has decided.
+    :param record: the record, if there is one.
+    :param wanted: the current request.
+    :param policy: the user's choices.
     """
     if record is None:
         return Action.SUBMIT if wanted.existing_veo_task_id is None else Action.ADOPT
-    is_other_account = not record.is_billed_to(wanted.account.name)
-    if is_other_account and policy.keeps_account and record.state in (INTENDED, ACCEPTED):
+    if policy.keeps_account and _is_in_flight_elsewhere(record, wanted):
         return Action.OTHER_ACCOUNT
-    has_adopted = record.has_adopted(wanted)
-    if wanted.existing_veo_task_id is not None and not has_adopted:
+    if wanted.existing_veo_task_id is not None and not record.has_adopted(wanted):
         return Action.ADOPT
     if record.failure is not None and not record.again:
         return Action.NOTHING
     if record.state == INTENDED:
         return Action.SUBMIT if policy.on_ambiguous_submit == "resubmit" else Action.UNKNOWN
-    is_same = has_adopted or record.asks_for(wanted)
-    if record.state in (UNSENT, REFUSED) or not is_same or (is_other_account and not policy.keeps_account):
-        return Action.SUBMIT
-    return _by_state(record, policy)
+    return _by_state(record, policy) if _is_same(record, wanted, policy) else Action.SUBMIT
+
+
+def _is_in_flight_elsewhere(record: Submission, wanted: Wanted) -> bool:
+    return record.state in (INTENDED, ACCEPTED) and not record.is_billed_to(wanted.account.name)
+
+
+def _is_same(record: Submission, wanted: Wanted, policy: Policy) -> bool:
+    is_same_account = policy.keeps_account or record.is_billed_to(wanted.account.name)
+    return is_same_account and (record.has_adopted(wanted) or record.asks_for(wanted))
 
 
 def _by_state(record: Submission, policy: Policy) -> Action:
+    if record.state in (UNSENT, REFUSED):
+        return Action.SUBMIT
     if record.state == ACCEPTED:
         return Action.POLL
     if record.state == FAILED:

@@ -1,4 +1,4 @@
-"""Signals that must not come between an answer and its record."""
+"""Keep signals from interrupting a process between the relay's answer and its record."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 @contextlib.contextmanager
 def intercepted(take: Callable[[Callable[[], None]], None]) -> Iterator[None]:
     """
-    Hand over what signals are for (Airflow's kill, its ``execution_timeout``) instead of doing it at once.
+    Hand over the actions of signals (Airflow's kill, its ``execution_timeout``) instead of running them at once.
 
-    :param take: is called in the signal's handler, with what to call in its place.
+    :param take: called in the signal handler with the action of the signal.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # no signal ever gets here
+        yield  # signals only reach the main thread
         return
     handlers: dict[int, Callable[[int, Any], Any]] = {
         number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))
@@ -38,11 +38,11 @@ def intercepted(take: Callable[[Callable[[], None]], None]) -> Iterator[None]:
 @contextlib.contextmanager
 def postponed_while(is_busy: Callable[[], bool]) -> Iterator[None]:
     """
-    Postpone what signals are for to the end of the block.
+    Postpone the actions of signals to the end of the block.
 
-    Raised between an answer and its record they would lose an id that nobody else knows.
+    An exception raised between an answer and its record would lose an id that is stored nowhere else.
 
-    :param is_busy: is asked for each signal. Where it says no, the signal acts at once.
+    :param is_busy: called for each signal. If it returns false, the signal acts at once.
     """
     came: list[Callable[[], None]] = []
     try:

@@ -1,7 +1,7 @@
-"""Where a task instance's records are kept: named JSON values that outlive the process, or don't.
+"""Stores for a task instance's records: named JSON values, which may or may not outlive the process.
 
-A store does what it is told or raises. ``get`` returns ``None`` only where the store has said that there is nothing:
-an answer that didn't come, or can't be read, is an exception.
+A store either does what it is asked to or raises. ``get`` returns ``None`` only if the store confirmed that there is no
+value: a missing or unreadable answer is an exception.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NAME_CHARACTERS = 200
-"""A file name may have 255 bytes on most file systems."""
+"""Most file systems allow 255 bytes in a file name."""
 
 
 class NotOurs(Exception):
-    """There is a value, and it is not of this task instance."""
+    """There is a value, but it belongs to another task instance."""
 
 
 class Store(Protocol):
     """Named JSON values of one task instance."""
 
     survives: bool
-    """Whether the next try finds what this one has written."""
+    """Whether the next try can read what this one wrote."""
 
     def get(self, name: str) -> Any:
-        """Return a value; ``None`` where there certainly is none."""
+        """Return a value; ``None`` if there certainly is none."""
 
     def set(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a value, whole or not at all."""
+        """Write a value atomically."""
 
     def delete(self, name: str) -> None:
-        """Remove a value, if it is there."""
+        """Remove a value if it exists."""
 
     def where(self, name: str) -> str:
-        """Say to a person where a value is."""
+        """Describe for a person where a value is."""
 
 
 class TaskStateStore:
     """
-    Airflow's own, from 3.3 on: in the metadata database, as long as the DAG run is there.
+    Airflow's own store (3.3 and later): in the metadata database, for as long as the DAG run exists.
 
     :param accessor: the context's ``task_state_store``.
     """
@@ -61,27 +61,27 @@ class TaskStateStore:
         self._accessor = accessor
 
     def get(self, name: str) -> Any:
-        """Return a value; ``None`` where there certainly is none."""
+        """Return a value; ``None`` if there certainly is none."""
         return self._accessor.get(name)
 
     def set(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a value, whole or not at all."""
+        """Write a value atomically."""
         from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
         self._accessor.set(name, dict(value), retention=NEVER_EXPIRE)
 
     def delete(self, name: str) -> None:
-        """Remove a value, if it is there."""
+        """Remove a value if it exists."""
         self._accessor.delete(name)
 
     def where(self, name: str) -> str:
-        """Say to a person where a value is."""
+        """Describe for a person where a value is."""
         return f"the key {name!r} on this task instance's page in Airflow, under Storage > Task State Store"
 
 
 class ObjectStorage:
     """
-    Files in a local or an object storage that all workers share.
+    Files in a local file system or an object storage that all workers share.
 
     :param root: URI as ``ObjectStoragePath`` takes it, e.g. ``s3://aws_default@bucket/veo-journal``.
     :param task_instance: its ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
@@ -99,7 +99,7 @@ class ObjectStorage:
         return ObjectStoragePath(self._root).joinpath(*(_file_name(str(name)) for name in names))
 
     def get(self, name: str) -> Any:
-        """Return a value; ``None`` where there certainly is none. What is no JSON object is returned as text."""
+        """Return a value; ``None`` if there certainly is none. Content that is not a JSON object is returned as is."""
         path = self._path(name)
         try:
             content = path.fs.cat_file(path.path)
@@ -114,11 +114,11 @@ class ObjectStorage:
             return text
         if value.pop("task_instance", None) == self._task_instance:
             return value
-        # A file system that takes two names for one, or a path that another deployment uses.
-        raise NotOurs("it belongs to another task instance, perhaps of another deployment that has the same path")
+        # The file system treats two names as one, or another deployment uses the same path.
+        raise NotOurs("it belongs to another task instance, perhaps of another deployment with the same path")
 
     def set(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a value, whole or not at all."""
+        """Write a value atomically."""
         path = self._path(name)
         content = json.dumps({**value, "task_instance": self._task_instance}, indent=1).encode()
         if is_local(path):
@@ -126,18 +126,18 @@ class ObjectStorage:
             return
         try:
             path.fs.pipe_file(path.path, content)
-        except FileNotFoundError:  # a file system that has folders
+        except FileNotFoundError:  # a file system with real folders
             path.fs.makedirs(path.parent.path, exist_ok=True)
             path.fs.pipe_file(path.path, content)
 
     def delete(self, name: str) -> None:
-        """Remove a value, if it is there."""
+        """Remove a value if it exists."""
         path = self._path(name)
         with contextlib.suppress(FileNotFoundError):
             path.fs.rm_file(path.path)
 
     def where(self, name: str) -> str:
-        """Say to a person where a value is."""
+        """Describe for a person where a value is."""
         return f"the file {self._path(name)}"
 
     def _path(self, name: str) -> ObjectStoragePath:
@@ -145,7 +145,7 @@ class ObjectStorage:
 
 
 class ThisTry:
-    """Memory: nothing of it is left when the try ends."""
+    """Memory, which is lost when the try ends."""
 
     survives = False
 
@@ -153,7 +153,7 @@ class ThisTry:
         self._values: dict[str, Mapping[str, Any]] = {}
 
     def get(self, name: str) -> Any:
-        """Return a value; ``None`` where there is none."""
+        """Return a value; ``None`` if there is none."""
         return self._values.get(name)
 
     def set(self, name: str, value: Mapping[str, Any]) -> None:
@@ -161,16 +161,16 @@ class ThisTry:
         self._values[name] = value
 
     def delete(self, name: str) -> None:
-        """Remove a value, if it is there."""
+        """Remove a value if it exists."""
         self._values.pop(name, None)
 
     def where(self, name: str) -> str:
-        """Say to a person where a value is."""
-        return "nowhere: it is kept in this try only"
+        """Describe for a person where a value is."""
+        return "nowhere: it is kept only until this try ends"
 
 
 def _file_name(name: str) -> str:
-    """Return a name that every file system and object storage takes, another one for each that is given."""
+    """Return a file name that every file system and object storage accepts, unique for each given name."""
     safe = quote(name, safe=" +@=,~")
     if safe.startswith("."):
         safe = f"%2E{safe[1:]}"

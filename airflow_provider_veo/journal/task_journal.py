@@ -3,9 +3,9 @@
 Three invariants, none of which may be relaxed:
 
 - An intent is on record before the request is sent, and the id as soon as it is known. An intent without an id means
-  that nobody knows whether the request was accepted; it never means that it was not sent.
-- "The record could not be read" is never "there is no record": it raises, and nothing is sent.
-- Of several processes that run one task instance at once (a worker that was thought dead), at most one sends.
+  that it is unknown whether the request was accepted; it never means that the request was not sent.
+- "The record could not be read" is never treated as "there is no record": it raises, and nothing is sent.
+- If several processes run one task instance at once (a worker that was thought dead), at most one sends.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ if TYPE_CHECKING:
 from airflow_provider_veo.journal.stores import Store
 
 RECORD = "veo_submission"
-"""What the relay has accepted. Renaming it, or the intent, would forget what is under way."""
+"""Key of the accepted submission. Renaming it, or the intent's key, would lose track of videos in flight."""
 INTENT = "veo_submission_intent"
-"""What was about to be sent. It has a place of its own, so that a process that comes late can't overwrite an id."""
+"""Key of the intent. It is separate from the record, so that a late process can't overwrite an id."""
 CLAIM = "veo_submission_claim"
-"""Who is about to submit. It matters only while two processes are at it."""
+"""Key of the claim: which process is about to submit. It matters only while two processes compete."""
 
 PLACE = "veo_submission_place"
 """In the task state store: the ``[veo] journal_path`` that was set when this task instance submitted last."""
 
 _MAX_ATTEMPTS = 6
 _MAX_SECONDS = 60.0
-"""How often, and for how long, a record is written that must not be lost."""
+"""Limits for retrying the write of a record that must not be lost."""
 _T = TypeVar("_T")
 
 
 class TaskJournal:
     """
-    What one task instance has submitted.
+    The record of what one task instance has submitted.
 
-    :param store: where it is remembered.
-    :param elsewhere: returns where it was remembered before ``[veo] journal_path`` was set or removed, or ``None``.
-    :param mark: leaves a mark there of where it is remembered now.
+    :param store: the store that holds it.
+    :param elsewhere: returns the store that held it before ``[veo] journal_path`` was set or removed, or ``None``.
+    :param mark: leaves a mark in that store that says where the record is now.
     """
 
     def __init__(
@@ -66,28 +66,28 @@ class TaskJournal:
 
     @property
     def survives(self) -> bool:
-        """Whether the next try will know what this one has submitted."""
+        """Whether the next try can read what this one submitted."""
         return self._store.survives
 
     @property
     def where(self) -> str:
-        """Where a person finds the record of an accepted video, to remove it."""
+        """Location of the record of an accepted video, for people who want to remove it."""
         return self._found_in.where(RECORD)
 
     @property
     def where_intent(self) -> str:
-        """Where a person finds the record of a request that nobody knows of, to remove it."""
+        """Location of the record of a request whose outcome is unknown, for people who want to remove it."""
         return self._found_in.where(INTENT)
 
     def read(self) -> Submission | None:
         """
-        Return what was submitted last; ``None`` where certainly nothing was.
+        Return the last submission; ``None`` if there certainly is none.
 
-        An intent counts where it was made for what is on record now. Another one is of a process that came late, or has
-        become what is on record.
+        An intent counts only if it was made to replace the current record. Any other intent is that of a late process,
+        or has itself become the current record.
 
         :raises VeoJournalError: the store can't be read.
-        :raises VeoJournalRecordError: there is a record, and it can't be understood.
+        :raises VeoJournalRecordError: there is a record, but it is invalid.
         """
         stores = [self._store, *([other] if (other := self._try("read", self._elsewhere)) else [])]
         found = [(submission, store) for store in stores if (submission := self._read_in(store)) is not None]
@@ -97,7 +97,7 @@ class TaskJournal:
         return newest
 
     def _read_in(self, store: Store) -> Submission | None:
-        intent = self._read(INTENT, store)  # the first: accept writes the record before it removes the intent
+        intent = self._read(INTENT, store)  # read first: accept() writes the record before it removes the intent
         accepted = self._read(RECORD, store)
         if intent is None or (accepted is not None and intent.replaces != accepted.token):
             return accepted
@@ -105,17 +105,17 @@ class TaskJournal:
 
     def intend(self, submission: Submission, instead_of: Submission | None) -> Submission:
         """
-        Record that a request is about to be sent. Only who returns from here may send it.
+        Record that a request is about to be sent. It may be sent only after this returns.
 
-        Stores like these can't compare and swap. What they can do, read and write single values, is enough for at most
-        one of any number of processes to get through: each writes its name on the claim, makes sure that the record
-        is still as it was, writes its intent, and makes sure that its name is still on the claim. (L. Lamport, "A fast
-        mutual exclusion algorithm", 1987, without the waiting.) It also proves that the store keeps what it is given.
+        These stores have no compare-and-swap, but reading and writing single values is enough to let at most one of
+        any number of processes through: each writes its token to the claim, checks that the record is unchanged, writes
+        its intent, and checks that its token is still in the claim. (L. Lamport, "A fast mutual exclusion algorithm",
+        1987, without the waiting.) This also proves that the store keeps what is written to it.
 
-        :param submission: what will be sent.
+        :param submission: the request that will be sent.
         :param instead_of: what :meth:`read` returned when that was decided.
         :return: the intent, for :meth:`accept` or :meth:`forget`.
-        :raises VeoJournalError: another process is at it, or the store can't be read or written.
+        :raises VeoJournalError: another process is submitting, or the store can't be read or written.
         """
         intent = replace(submission, replaces=instead_of.token if instead_of else None)
         self._try("write", self._mark)
@@ -132,18 +132,18 @@ class TaskJournal:
         """
         Record the id under which the relay accepted a request.
 
-        :raises VeoJournalRecordError: it could not be recorded. The error names the id: it is nowhere else.
+        :raises VeoJournalRecordError: it could not be recorded. The error holds the id, which is stored nowhere else.
         """
         accepted = intent.accepted(veo_task_id)
         try:
             persistently(lambda: self._write(RECORD, _record(accepted)))
         except VeoJournalError as error:
             raise VeoJournalRecordError(
-                f"Video {veo_task_id} was accepted by the relay, and is billed, but could not be recorded.\n{error}\n"
-                f"To go on with it, set existing_veo_task_id={veo_task_id!r}, and clear this task.",
+                f"Video {veo_task_id} was accepted by the relay and is billed, but could not be recorded.\n{error}\n"
+                f"To continue with it, set existing_veo_task_id={veo_task_id!r}, and clear this task.",
                 veo_task_id=veo_task_id,
             ) from error
-        with contextlib.suppress(VeoJournalError):  # what stays does no harm
+        with contextlib.suppress(VeoJournalError):  # a remaining intent does no harm
             self._remove(intent)
         return accepted
 
@@ -151,20 +151,20 @@ class TaskJournal:
         """
         Remove an intent: the request was certainly not accepted.
 
-        :raises VeoJournalError: it is still there.
+        :raises VeoJournalError: it could not be removed.
         """
         persistently(lambda: self._remove(intent))
 
     def adopt(self, submission: Submission, veo_task_id: str) -> Submission:
-        """Record a video that was submitted elsewhere. One that is on record already stays as it is."""
+        """Record a video that was submitted elsewhere. A video that is already on record stays unchanged."""
         try:
             recorded = self.read()
         except VeoJournalRecordError:
-            recorded = None  # it was looked into by whoever named the video
+            recorded = None  # whoever named the video has looked into it
         if recorded is not None and recorded.veo_task_id == veo_task_id:
             return recorded
         accepted = self.accept(submission, veo_task_id)
-        with contextlib.suppress(VeoJournalError):  # an intent that the video was looked up for
+        with contextlib.suppress(VeoJournalError):  # the intent for which the video was looked up
             self._try("remove", lambda: self._store.delete(INTENT))
         return accepted
 
@@ -174,17 +174,17 @@ class TaskJournal:
             return None if record is None else Submission.from_dict(record)
         except (NotOurs, ValueError) as error:
             raise VeoJournalRecordError(
-                f"Tried to read what this task instance submitted before, and can't understand the record: {error}.\n"
-                "Nothing was sent, for a video may be paid for already. The record is "
-                f"{store.where(name)}. Look up at the relay what was submitted. If there is a video, set "
-                "existing_veo_task_id to its id; if there is none, remove the record. Then clear this task."
+                f"The record of what this task instance submitted earlier is invalid: {error}.\n"
+                f"Nothing was sent, because a video may already be billed. The record is {store.where(name)}. Check at "
+                "the relay what was submitted. If there is a video, set existing_veo_task_id to its id; if there is "
+                "none, remove the record. Then clear this task."
             ) from error
 
     def _remove(self, intent: Submission) -> None:
-        """The claim goes first: once the intent is gone, others may claim. An intent of another's stays."""
+        """Remove the claim first: once the intent is gone, others may claim. Another process's intent stays."""
         self._try("remove", lambda: self._store.delete(CLAIM))
-        there = self._get(INTENT)
-        if isinstance(there, dict) and there.get("token") == intent.token:
+        current = self._get(INTENT)
+        if isinstance(current, dict) and current.get("token") == intent.token:
             self._try("remove", lambda: self._store.delete(INTENT))
 
     def _get(self, name: str) -> Any:
@@ -200,15 +200,15 @@ class TaskJournal:
             raise
         except Exception as error:  # of any storage library
             raise VeoJournalError(
-                f"Tried to {what} the record of what this task instance submits ({RECORD}), and could not: "
-                f"{type(error).__name__}: {error}\nNothing is sent without it: a video could be paid for twice. "
-                "See that the store works, then try again."
+                f"Could not {what} the record of what this task instance submits ({RECORD}): "
+                f"{type(error).__name__}: {error}\nNothing is sent without it, because a video could be billed twice. "
+                "Check the store, then try again."
             ) from error
 
     def _give_way(self) -> NoReturn:
         raise VeoJournalError(
-            "Another process is submitting for this same task instance: Airflow started it again while it was still "
-            "running. This one sent nothing. The next try sees what became of the other's request."
+            "Another process is submitting for this task instance: Airflow started it again while it was still "
+            "running. This process sent nothing. The next try sees the outcome of the other process's request."
         )
 
 
@@ -218,10 +218,10 @@ def _record(submission: Submission) -> dict[str, Any]:
 
 def persistently(write: Callable[[], None], unless: tuple[type[VeoJournalError], ...] = ()) -> None:
     """
-    Write what must not be lost, again and again for a while.
+    Write a record that must not be lost, retrying for a while.
 
     :param write: writes it.
-    :param unless: errors that no repetition mends.
+    :param unless: errors that no retry can fix.
     :raises VeoJournalError: it could not be written.
     """
     import tenacity
@@ -237,20 +237,20 @@ def persistently(write: Callable[[], None], unless: tuple[type[VeoJournalError],
 
 
 UNPROTECTED = (
-    "What this task submits is not remembered across its tries: this Airflow has no task state store (3.3 has), and "
-    "[veo] journal_path is not set. If its worker dies after the submission, a retry pays again."
+    "Submissions of this task are not recorded across tries: this Airflow version has no task state store (added in "
+    "3.3), and [veo] journal_path is not set. If the worker dies after a submission, a retry is billed again."
 )
 
 
 def open_journal(context: Context, *, durable: bool) -> TaskJournal:
     """
-    Return the journal of the task instance that runs.
+    Return the journal of the running task instance.
 
-    It is kept where ``[veo] journal_path`` says, else in the task state store of Airflow 3.3 and later. Where there is
-    neither, or ``durable`` is false, it lasts for this try only.
+    It is stored under ``[veo] journal_path`` if that is set, otherwise in the task state store of Airflow 3.3 and
+    later. If there is neither, or ``durable`` is false, it lasts for this try only.
 
     :param context: the task's context.
-    :param durable: whether to remember anything across tries.
+    :param durable: whether to keep records across tries.
     """
     if not durable:
         return TaskJournal(ThisTry())

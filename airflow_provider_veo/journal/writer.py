@@ -1,4 +1,4 @@
-"""Writes down what happens to the jobs of a batch: many records at a time, one write after the other."""
+"""Writes the records of a batch's jobs in groups, one write at a time."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ if TYPE_CHECKING:
     from airflow_provider_veo.journal.submission import Submission
 
 SOON = 0.25
-"""Seconds in which an acceptance is on record: those that come together are written together."""
+"""Seconds until an acceptance is written. Acceptances that arrive within this time share one write."""
 LATER = 5.0
-"""The same for what the relay can be asked for again, at no cost."""
+"""Seconds until something is written that can be polled from the relay again at no cost."""
 _CLOSING_SECONDS = 0.01
 
 
 class JournalWriter:
     """
-    The one who writes in a :class:`~airflow_provider_veo.journal.batch_journal.BatchJournal` while an event loop runs.
+    Writes to a :class:`~airflow_provider_veo.journal.batch_journal.BatchJournal` while an event loop runs.
 
-    All that has come while a group was being written is the next group.
+    Records that arrive while a group is being written form the next group. A group that can't be written is retried
+    until the writer is closed, and once more then, because storages recover.
 
-    A group that can't be written is tried again as long as it works, and once more at its end: storages recover.
-
-    :param journal: where to.
-    :param records: what is on record already.
+    :param journal: the journal to write to.
+    :param records: the records that it already holds.
     """
 
     def __init__(self, journal: BatchJournal, records: Iterable[Submission] = ()) -> None:
@@ -48,15 +47,15 @@ class JournalWriter:
         self._failures = 0
         self._is_writing = False
         self.broken: VeoJournalError | None = None
-        """Why nothing could be written at last. Nothing may be sent then."""
+        """Why the last write failed. Until one succeeds, nothing may be sent."""
         self.superseded: VeoJournalError | None = None
-        """Why nothing may be sent any more."""
+        """Why this process may not send anything again."""
 
     async def intend(self, records: Sequence[Submission]) -> None:
         """
-        Record what is about to be sent. Only who returns from here may send it.
+        Record the intents. They may be sent only after this returns.
 
-        :raises VeoJournalError: it could not be recorded, or a newer process is at it.
+        :raises VeoJournalError: they could not be recorded, or a newer process has taken over.
         """
         if error := self.broken or self.superseded:
             raise error
@@ -66,25 +65,25 @@ class JournalWriter:
         written = self._written
         self._want(0.0)
         await asyncio.shield(written)
-        if not self._journal.is_fresh:  # this process was frozen meanwhile, or the storage is slow
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._make_sure)
+        if not self._journal.is_fresh:  # this process was frozen in the meantime, or the storage is slow
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._check_newest)
 
     def note(self, record: Submission, within: float = SOON) -> None:
         """
-        Record what has happened.
+        Record a change.
 
-        :param within: seconds. An earlier write takes it along.
+        :param within: seconds until it is written at the latest. An earlier write includes it.
         """
         self._notes[record.token] = record
         self._want(within)
 
     @property
     def may_send(self) -> bool:
-        """Whether what is on record may still be sent: it was written, and a moment ago there was no newer process."""
+        """Whether recorded intents may still be sent: writing works, and a moment ago there was no newer process."""
         return self.broken is None and self.superseded is None and self._journal.is_recent
 
     async def close(self) -> None:
-        """Write what is left, if it can be written, and end."""
+        """Write what is left, if possible, and stop."""
         while self._is_writing:
             await asyncio.sleep(_CLOSING_SECONDS)
         failures = self._failures
@@ -98,7 +97,7 @@ class JournalWriter:
 
     @property
     def lost(self) -> list[Submission]:
-        """What was accepted, and whose id is not on record."""
+        """Accepted submissions whose ids are not on record."""
         return [record for record in self._notes.values() if record.veo_task_id and record.token not in self._with_ids]
 
     def _want(self, within: float) -> None:
@@ -132,17 +131,17 @@ class JournalWriter:
         try:
             await loop.run_in_executor(self._thread, persistently, lambda: write(group), (SupersededError,))
         except SupersededError as error:
-            self.superseded = error  # it was written, only nothing may be sent
+            self.superseded = error  # the group was written, but nothing may be sent
             self._settle(notes, written, error)
-        except Exception as error:  # whatever it is: who waits for it must hear of it
+        except Exception as error:  # of any kind: callers that wait for the write must get it
             self._fail(error, written)
         else:
             self._settle(notes, written)
         finally:
             self._is_writing = False
 
-    def _make_sure(self) -> None:
-        if not self._journal.is_fresh:  # another group's has not made sure meanwhile
+    def _check_newest(self) -> None:
+        if not self._journal.is_fresh:  # unless another group has checked in the meantime
             try:
                 persistently(self._journal.give_way_to_the_newer, (SupersededError,))
             except SupersededError as error:
@@ -151,7 +150,7 @@ class JournalWriter:
 
     def _fail(self, error: Exception, written: asyncio.Future[None] | None) -> None:
         if not isinstance(error, VeoJournalError):
-            error = VeoJournalError(f"Nothing could be recorded: {type(error).__name__}: {error}")
+            error = VeoJournalError(f"The records could not be written: {type(error).__name__}: {error}")
         self.broken = error
         self._failures += 1
         if written:
@@ -163,7 +162,7 @@ class JournalWriter:
     ) -> None:
         self.broken = None
         self._with_ids.update(record.token for record in notes.values() if record.veo_task_id)
-        # What has changed meanwhile stays for the next group.
+        # Records that changed in the meantime stay for the next group.
         self._notes = {token: record for token, record in self._notes.items() if notes.get(token) is not record}
         if written and error:
             written.set_exception(error)

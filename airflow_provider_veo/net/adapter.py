@@ -1,7 +1,7 @@
 """The requests adapter of both synchronous clients: the hook's and the downloads'.
 
 Three invariants. A direct connection uses an address that was checked after the only lookup of its name. No request
-outlives its deadline, whatever drips in. A proxy's credentials are in no URL that a client may quote.
+outlives its deadline, however slowly data arrives. A proxy's credentials are in no URL that a client may quote.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _MAX_ADDRESSES = 8
-"""At most so many addresses of a name are tried, each for the connect timeout."""
+"""Maximum number of addresses tried per name, each for the connect timeout."""
 
 
 class GuardedAdapter(requests.adapters.HTTPAdapter):
     """
-    Sends requests over checked addresses, within deadlines, and through proxies without telling their passwords.
+    Sends requests over checked addresses, within deadlines, and through proxies without exposing their passwords.
 
-    :param check: called with a host and its addresses, before a direct connection is made and again with the address
-        that it was made to. It refuses by raising.
-    :param check_proxied: called with the URL of a request before it is handed to a proxy. It refuses by raising.
+    :param check: called with a host and its addresses before a direct connection, and again with the connected address.
+        Raises to refuse.
+    :param check_proxied: called with the URL of a request before it goes to a proxy. Raises to refuse.
     """
 
     def __init__(self, check: Callable[[str, Iterable[str]], None], check_proxied: Callable[[str], None]) -> None:
@@ -54,10 +54,10 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
     @contextlib.contextmanager
     def ended_after(self, seconds: float) -> Iterator[None]:
         """
-        End this thread's requests after that time, connecting and reading included.
+        End this thread's requests after a total time, connecting and reading included.
 
-        The timeouts of requests start again with every byte. Reading a body that is cut off by this fails, or ends
-        early; a request whose headers are not complete by then raises ``requests.Timeout``.
+        The timeouts of requests restart with every byte. After the deadline, reading a body fails or ends early; a
+        request whose headers are not complete by then raises ``requests.Timeout``.
 
         :param seconds: in total.
         """
@@ -74,7 +74,7 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
             deadline.watch(connected)
 
     def check(self, host: str, addresses: Iterable[str]) -> None:
-        """Refuse a host by its addresses, by raising."""
+        """Raise to refuse a host by its addresses."""
         self._check(host, addresses)
 
     def send(  # noqa: D102  requests' own
@@ -104,7 +104,7 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
             self._raise_if_late()
             raise
         try:
-            # http.client takes headers that end with the connection for complete ones.
+            # http.client accepts headers that end with the connection as complete.
             self._raise_if_late()
             raise_if_refused(proxy, url, response.status_code, response.headers)
         except BaseException:
@@ -123,7 +123,7 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
 
     def _remember(self, proxy: Proxy) -> None:
         if self._credentials.get(proxy.url, proxy) != proxy and (old := self.proxy_manager.pop(proxy.url, None)):
-            old.clear()  # it has the previous password in its headers
+            old.clear()  # its headers have the previous password
         self._credentials[proxy.url] = proxy
 
     @property
@@ -141,7 +141,7 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
             raise requests.Timeout(f"timed out: no complete headers after {deadline.seconds:.1f} s") from None
 
     def _replace_connections(self, manager: Any, mixin: type[_Watched]) -> None:
-        """Make the pools of a manager open connections of ours, whatever kind its own are (TLS, SOCKS)."""
+        """Make a manager's pools open our connections, based on their own kind (TLS, SOCKS)."""
         ours = {}
         for scheme, pool in manager.pool_classes_by_scheme.items():
             if not issubclass(pool.ConnectionCls, _Watched):
@@ -153,9 +153,9 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
 
 class Deadline:
     """
-    Shuts sockets down when its time is over: that ends a read or a write that is blocked in another thread.
+    Shuts sockets down when its time is over, which ends reads and writes blocked in another thread.
 
-    :param seconds: from now on.
+    :param seconds: from now.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -168,8 +168,8 @@ class Deadline:
         self._timer.start()
 
     def watch(self, connected: Any) -> None:
-        """Put a socket, or what reads from one, under this deadline."""
-        # A duplicate: TLS takes the descriptor itself away, and the number of one that was closed may be used again.
+        """Put a socket, or a reader of one, under this deadline."""
+        # A duplicate: TLS detaches the descriptor, and the number of a closed one may be reused.
         duplicate = socket.socket(fileno=os.dup(connected.fileno()))
         with self._lock:
             self._sockets.append(duplicate)
@@ -177,7 +177,7 @@ class Deadline:
                 _shut_down(duplicate)
 
     def cancel(self) -> None:
-        """End no socket any more."""
+        """Release all sockets."""
         self._timer.cancel()
         with self._lock:
             while self._sockets:
@@ -205,7 +205,7 @@ def _shut_down(connected: socket.socket) -> None:
 
 
 class _Watched(HTTPConnection):
-    """A connection that ends with the deadline of the request that uses it, be it new or taken from a pool."""
+    """A connection, new or pooled, that ends with the deadline of the request that uses it."""
 
     adapter: GuardedAdapter
 
@@ -216,7 +216,7 @@ class _Watched(HTTPConnection):
 
     def _tunnel(self) -> None:
         super()._tunnel()
-        if self.adapter.is_late:  # headers that end with the connection look complete: there is no tunnel
+        if self.adapter.is_late:  # truncated headers look complete, but there is no tunnel
             raise TimeoutError("the proxy did not complete its answer in time")
 
     def request(self, *arguments: Any, **options: Any) -> None:
@@ -226,10 +226,10 @@ class _Watched(HTTPConnection):
 
 
 class _Checked(_Watched):
-    """A connection that looks its host up once, checks every address, and connects to one that it has checked."""
+    """A connection that resolves its host once, checks every address, and connects to a checked one."""
 
     def _new_conn(self) -> socket.socket:
-        # Connect by hand: urllib3 looks a name up and connects to it in one step, with no room for a check between.
+        # urllib3 resolves and connects in one step, with no room for a check in between.
         host = self._dns_host
         try:
             infos = socket.getaddrinfo(host.strip("[]"), self.port, type=socket.SOCK_STREAM)

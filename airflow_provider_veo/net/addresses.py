@@ -1,7 +1,7 @@
-"""Which addresses no video is fetched from: pure functions over addresses, no lookup, no socket.
+"""Which addresses videos must not be fetched from: pure functions, no lookup, no socket.
 
-Private networks and metadata services hold what the outside must not reach, and a URL comes from the outside. An
-address is judged by what it means, in whatever form it comes: mapped, NAT64 and 6to4 forms by the IPv4 within.
+URLs are untrusted: they must not reach private networks or metadata services. IPv4-mapped, NAT64 and 6to4 addresses
+are judged by the IPv4 address inside.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ _METADATA_SERVICES = frozenset(
         "169.254.170.2",  # AWS ECS: credentials of a task
         "169.254.170.23",  # AWS EKS: credentials of a pod
         "100.100.100.200",  # Alibaba
-        "168.63.129.16",  # Azure's own, on a public address
+        "168.63.129.16",  # Azure, on a public address
         "192.0.0.192",  # Oracle
         "fd00:ec2::254",  # AWS
         "fd00:ec2::23",  # AWS EKS
         "fd20:ce::254",  # Google
     )
 )
-"""No video is there, and credentials are."""
 
 _METADATA_NAMES = frozenset(
     {
@@ -38,13 +37,13 @@ _METADATA_NAMES = frozenset(
         "instance-data.ec2.internal",
     }
 )
-"""Names of the same services, refused without a lookup: behind a proxy, only the proxy may be able to resolve them."""
+"""Names of these services, refused without a lookup: only a proxy may be able to resolve them."""
 
-# IANA's registries of special-purpose addresses. Written out, since what Python calls global differs by version.
+# IANA's special-purpose registries. Listed here, since Python's ``is_global`` differs by version.
 _SPECIAL_V4 = tuple(
     (ipaddress.IPv4Network(network), meaning)
     for network, meaning in (
-        ("0.0.0.0/8", "an address of this very network"),
+        ("0.0.0.0/8", "an address of this network"),
         ("10.0.0.0/8", "a private address"),
         ("100.64.0.0/10", "a carrier's private address (CGNAT)"),
         ("127.0.0.0/8", "a loopback address"),
@@ -77,7 +76,7 @@ _SPECIAL_V6 = tuple(
     )
 )
 _UNICAST_V6 = ipaddress.IPv6Network("2000::/3")
-"""All that was ever given out of the IPv6 space for use on the Internet."""
+"""All IPv6 addresses allocated for the Internet."""
 
 _EMBEDDING_V6 = tuple(
     (ipaddress.IPv6Network(network), shift)
@@ -87,17 +86,16 @@ _EMBEDDING_V6 = tuple(
         ("2002::/16", 80),  # 6to4
     )
 )
-"""Networks whose addresses stand for the IPv4 address that they hold, and where in them it is."""
+"""Networks whose addresses embed an IPv4 address, and its bit offset."""
 
 
 @dataclass(frozen=True)
 class Policy:
     """
-    Which addresses a connection lets videos be fetched from.
+    Which addresses a connection may fetch videos from.
 
-    :param allow_private: private, loopback and other special addresses, too; metadata services never.
-    :param own_host: the relay's own host name, which may be private whatever the others must be; ``None`` where that
-        doesn't count.
+    :param allow_private: allow private, loopback and other special addresses; never metadata services.
+    :param own_host: the relay's host name, which may always be private; ``None`` for no exception.
     """
 
     allow_private: bool
@@ -112,12 +110,12 @@ class Policy:
         return METADATA if _bare(host) in _METADATA_NAMES else None
 
     def needs_lookup(self, host: str) -> bool:
-        """Whether a host may only be requested if its addresses are known, also where a proxy connects to it."""
+        """Whether the addresses of a host must be checked, also behind a proxy."""
         return not (self.allow_private or self._is_own(host))
 
     def refusal(self, host: str, address: str) -> str | None:
         """
-        Say why a host with this address is not asked, or ``None``.
+        Return why a host with this address is refused, or ``None``.
 
         :param host: as the URL names it.
         :param address: numeric, IPv4 or IPv6.
@@ -132,7 +130,7 @@ class Policy:
 
 
 def plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Return the address that is meant: without a zone, and the IPv4 address where an IPv6 one stands for it."""
+    """Return the address without its zone, or the IPv4 address that it embeds."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         for network, shift in _EMBEDDING_V6:
@@ -144,7 +142,7 @@ def plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def special(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str | None:
-    """Say what kind of address this is, unless it is an ordinary one of the Internet."""
+    """Return the kind of a special address, or ``None`` for an ordinary Internet address."""
     if isinstance(ip, ipaddress.IPv4Address):
         return next((meaning for network, meaning in _SPECIAL_V4 if ip in network), None)
     meaning = next((meaning for network, meaning in _SPECIAL_V6 if ip in network), None)

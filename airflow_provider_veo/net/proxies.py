@@ -1,6 +1,6 @@
-"""An HTTP or SOCKS proxy, with its user info taken out of its URL.
+"""An HTTP or SOCKS proxy, with the user info separated from its URL.
 
-Clients quote a proxy's URL in errors, so they only get :attr:`Proxy.url`. The credentials travel in a header.
+Clients quote a proxy's URL in errors, so they only get :attr:`Proxy.url`. The credentials go into a header.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Proxy:
     A proxy.
 
     :param url: scheme, host and port, without user info.
-    :param user_info: ``user:password`` as the original URL spells it, percent-encoded; empty if there is none.
+    :param user_info: ``user:password`` as the original URL spells it, percent-encoded; empty if absent.
     """
 
     url: str
@@ -33,7 +33,7 @@ class Proxy:
         """
         Split a proxy's URL. Never raises; :attr:`is_valid` says whether the result can be used.
 
-        Everything up to the last ``@`` is user info, also if a password has an unescaped ``/``, ``?`` or ``#``.
+        Everything up to the last ``@`` is user info, even if the password has an unescaped ``/``, ``?`` or ``#``.
 
         :param url: with or without a scheme; ``http`` is the default.
         """
@@ -49,7 +49,7 @@ class Proxy:
 
     @property
     def is_http(self) -> bool:
-        """Whether it speaks HTTP, and not SOCKS."""
+        """Whether it is an HTTP proxy, not SOCKS."""
         return self.scheme in ("http", "https")
 
     @property
@@ -63,13 +63,13 @@ class Proxy:
 
     @property
     def url_for_socks(self) -> str:
-        """The URL with its user info, for SOCKS clients only: they know no header."""
+        """The URL with its user info, for SOCKS clients only: they have no headers."""
         scheme, _, host = self.url.partition("://")
         return f"{scheme}://{self.user_info}@{host}" if self.user_info else self.url
 
     @property
     def headers(self) -> dict[str, str]:
-        """The header that authenticates to the proxy; empty without user info. To be sent to nobody else."""
+        """The header that authenticates to the proxy, and must go to it only; empty without user info."""
         if not self.user_info:
             return {}
         user, _, password = self.user_info.partition(":")
@@ -82,7 +82,7 @@ class Proxy:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Strings that no message may contain: the password, or a user name that stands alone, and the header."""
+        """Strings that no message may contain: the password (or else the user name) and the header."""
         if not self.user_info:
             return ()
         user, separator, password = self.user_info.partition(":")
@@ -92,7 +92,7 @@ class Proxy:
 
 
 def _normal(url: str) -> str:
-    """Spell a URL as requests does: it looks a proxy up by that."""
+    """Normalize a URL as requests does for its proxy lookup."""
     from requests.utils import prepend_scheme_if_needed
 
     try:
@@ -102,16 +102,16 @@ def _normal(url: str) -> str:
 
 
 class ProxyRefusedError(OSError):
-    """The proxy refused the request, so that nothing reached the host behind it."""
+    """The proxy refused the request. Nothing reached the host behind it."""
 
 
 def raise_if_refused(proxy: Proxy | None, url: str, status: int, headers: Mapping[str, str]) -> None:
     """
-    Tell a proxy's own 407 from an answer of the host behind it.
+    Raise if an answer is the proxy's own 407.
 
-    Only a plain http request is answered by the proxy in the host's place; an https request goes through a tunnel.
+    A proxy can only answer a plain http request itself; an https request goes through a tunnel.
 
-    :param headers: of the answer, in any letter case (as both clients have them).
+    :param headers: headers of the answer, case-insensitive.
     :raises ProxyRefusedError: the answer is the proxy's.
     """
     is_plain = url.lower().startswith("http://")
@@ -122,5 +122,5 @@ def raise_if_refused(proxy: Proxy | None, url: str, status: int, headers: Mappin
 
 
 def from_environment() -> dict[str, Proxy]:
-    """Return the proxies of the environment, by the scheme that they are for; ``all`` is for every scheme."""
+    """Return the environment's proxies by request scheme; ``all`` is for every scheme."""
     return {scheme: Proxy.parse(url) for scheme, url in getproxies().items() if url and scheme != "no"}

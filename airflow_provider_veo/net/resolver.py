@@ -1,4 +1,4 @@
-"""The aiohttp resolver: aiohttp connects to the very addresses that were checked here."""
+"""The aiohttp resolver: aiohttp connects to the addresses that were checked here."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 class CheckingResolver(AbstractResolver):
     """
-    Looks a host up and checks what it found. aiohttp does not call it for numeric addresses.
+    Resolves a host and checks its addresses. aiohttp does not call it for numeric addresses.
 
-    :param check: called with a host and its addresses. It refuses by raising.
+    :param check: called with a host and its addresses. Raises to refuse.
     """
 
     def __init__(self, check: Callable[[str, Iterable[str]], None]) -> None:
@@ -28,11 +28,11 @@ class CheckingResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return the addresses of a host, all of them checked."""
+        """Return the checked addresses of a host."""
         found = await self._inner.resolve(host, port, family)
         self._check(host, [each["host"] for each in found])
         return found
 
     async def close(self) -> None:
-        """Release what the lookups hold."""
+        """Close the inner resolver."""
         await self._inner.close()

@@ -1,4 +1,4 @@
-"""What everyone who talks HTTP with requests needs: to the relay, and to the hosts of videos."""
+"""Shared by all that use requests: the hook and the downloads."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import requests
 import urllib3
 
 TRANSPORT_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
-"""What comes in place of an answer, or of the rest of one."""
+"""Raised when there is no answer, or only a part of one."""
 
 
 class Session(requests.Session):
-    """A session that sees no redirects: even where it doesn't follow one, requests would read all of its body."""
+    """A session that ignores redirects: requests would read a redirect's whole body even without following it."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return none, whatever the answer says."""
+        """Return ``None`` always."""
         return
 
 
 class Bearer(requests.auth.AuthBase):
     """
-    Adds the key to a request at the last moment, or makes sure that there is none. It is in no representation of this.
+    Adds the key to a request, or makes sure that it has none. The key is not in its ``repr``.
 
-    A request needs one in any case: without an auth object requests takes the word of ``~/.netrc``.
+    Every request needs one: without an auth object, requests uses ``~/.netrc``.
     """
 
     def __init__(self, api_key: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Arguments of operators that can be checked while a DAG file is parsed."""
+"""Checks of operator arguments, for use while a DAG file is parsed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from airflow_provider_veo.protocol import coerce
 
 AMBIGUOUS = ("fail", "resubmit")
-"""What can be done about a request of which nobody knows whether it was accepted."""
+"""Choices for a request of which it is unknown whether it was accepted."""
 
 
 def number_mistakes(name: str, value: Any, *, whole: bool = False) -> list[str]:
-    """Say what is wrong with an argument that must be a number above 0; nothing, where nothing is."""
+    """Return the mistakes in an argument that must be a number above 0."""
     kind, expected = (int, "a whole number") if whole else ((int, float), "a number")
     if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < math.inf:
         return [f"{name}: expected {expected} above 0, got {value!r}"]
@@ -20,14 +20,14 @@ def number_mistakes(name: str, value: Any, *, whole: bool = False) -> list[str]:
 
 
 def choice_mistakes(name: str, value: Any, choices: tuple[str, ...]) -> list[str]:
-    """Say what is wrong with an argument that must be one of some words; nothing, where nothing is."""
+    """Return the mistakes in an argument that must be one of several strings."""
     if value in choices:
         return []
     return [f"{name}: expected {' or '.join(map(repr, choices))}, got {value!r}"]
 
 
 def number(value: Any, *, whole: bool = False) -> Any:
-    """Read what a template was rendered to as a number, or as nothing; what is neither is returned as it is."""
+    """Convert a rendered template to a number or ``None``; anything else is returned unchanged."""
     if coerce.is_nothing(value):
         return None
     try:

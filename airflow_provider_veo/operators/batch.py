@@ -1,8 +1,8 @@
 """
-A night's videos in one task: submit as fast as the relay allows, wait without a worker, store every file.
+Many videos in one task: submit as fast as the relay allows, wait without a worker slot, store every file.
 
-What is submitted is on record under ``result_path`` before it is sent; a later try, and each process of one try, goes
-on with it.
+Each submission is recorded under ``result_path`` before it is sent. Later tries, and each process of one try, continue
+from these records.
 """
 
 from __future__ import annotations
@@ -47,60 +47,61 @@ _DEFAULTS = ("model", "aspect_ratio", "enhance_prompt", "enable_upsample", "extr
 _COUNTS = ("max_videos", "max_in_flight", "attempts_per_video")
 _AMOUNTS = ("max_cost", "requests_per_minute", "poll_interval", "timeout")
 _MAY_BE_NOTHING = ("max_videos", "max_cost", "requests_per_minute")
-KILLED = "The task was killed. Its next try goes on with what was submitted."
+KILLED = "The task was killed. Its next try continues with the submitted videos."
 JOURNAL, VIDEOS = "_journal", "videos"
 SECONDS_TO_SEE_A_VIDEO = 120.0
-"""So long after the first video is there the worker is woken at the latest, where there is something to do about it."""
+"""Seconds after the first ready video until the worker is resumed, if there is work to do for it."""
 
-# A line for each file is too much where there are thousands. What goes wrong is still said.
+# A log line for each of thousands of files is too much. Warnings and errors are still logged.
 _file_log = logging.getLogger(f"{__name__}.files")
 _file_log.setLevel(logging.WARNING)
 
 
 class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
     """
-    Make many videos in one task, each of them paid for once, and list what became of them.
+    Make many videos in one task, each billed once, and write a row with the result of each.
 
     Give ``jobs`` or ``manifest``. All jobs are validated before the first one is sent, and all mistakes are reported
-    together. A retry, or a person who clears the task, goes on with everything that was accepted, and submits only
-    what was never sent.
+    together. A retry, or a run after a user cleared the task, continues with everything that was accepted, and submits
+    only what was never sent.
 
-    Under ``result_path`` it writes ``results.jsonl``, a row for each job in their order, ``summary.json``, the files in
-    ``videos/``, and ``_journal/``, which must stay until nobody clears the task any more.
+    Under ``result_path`` it writes ``results.jsonl``, one row per job in their order, ``summary.json``, the files in
+    ``videos/``, and ``_journal/``, which must be kept for as long as anybody may clear the task.
 
     XComs: ``return_value``, a dict: ``results`` and ``summary`` (URIs), ``total``, the number of jobs in each state
     (``succeeded``, ``not_stored``, ``failed``, ``refused``, ``unknown``, ``timed_out``, ``not_submitted``), ``cost``,
-    ``possible_cost`` (what may have been billed besides);
+    ``possible_cost`` (what may have been billed in addition);
     ``progress``, at most every 30 s: ``total``, ``done``, ``failed``, ``generating``, ``to_submit``, ``since``,
     ``cost``, ``folder``.
 
-    :param result_path: URI of a folder, as ``ObjectStoragePath`` takes it (templated). The same in all tries of a task
-        instance, and of no other: put ``{{ ds }}`` into it, and ``{{ ti.map_index }}`` if the task is mapped.
+    :param result_path: URI of a folder, for ``ObjectStoragePath`` (templated). It must be the same in all tries of a
+        task instance, and differ between task instances: put ``{{ ds }}`` into it, and ``{{ ti.map_index }}`` if the
+        task is mapped.
     :param jobs: prompts, or dicts of the create operator's request fields (``prompt``, ``model``, ``images``,
-        ``aspect_ratio``, ``enhance_prompt``, ``enable_upsample``, ``extra_body``), an optional ``key`` that no other
-        job has, and an optional ``existing_veo_task_id``: a video to go on with instead of paying for one (templated).
-    :param manifest: URI of a JSONL or CSV file of them (templated). In CSV, ``images`` are separated by ``|``.
-    :param model: for jobs that name none (templated); then the connection's ``default_model``.
-    :param aspect_ratio: ``"16:9"`` or ``"9:16"``, for jobs that say nothing (templated).
-    :param enhance_prompt: likewise (templated).
-    :param enable_upsample: likewise (templated).
-    :param extra_body: likewise (templated).
-    :param render_prompts: render the prompts of a manifest as templates, in a sandbox with a few scalars: see
+        ``aspect_ratio``, ``enhance_prompt``, ``enable_upsample``, ``extra_body``), with an optional unique ``key`` and
+        an optional ``existing_veo_task_id``, a video to attach to instead of submitting one (templated).
+    :param manifest: URI of a JSONL or CSV file with the jobs (templated). In CSV, ``images`` are separated by ``|``.
+    :param model: model of jobs that name none (templated). Default: the connection's ``default_model``.
+    :param aspect_ratio: ``"16:9"`` (default) or ``"9:16"``, for jobs that don't set it (templated).
+    :param enhance_prompt: ``enhance_prompt`` of jobs that don't set it (templated). Default: true.
+    :param enable_upsample: ``enable_upsample`` of jobs that don't set it (templated). Default: false.
+    :param extra_body: ``extra_body`` of jobs that don't set it (templated). Default: none.
+    :param render_prompts: render the prompts of a manifest as templates, in a sandbox with a few scalars, see
         :mod:`airflow_provider_veo.batch.rendering`. Default: prompts are sent as they are.
-    :param max_videos: more jobs than this are a mistake (templated).
-    :param max_cost: jobs that cost more than this, by the connection's ``prices``, are a mistake; nothing beyond it is
-        submitted again either (templated).
-    :param max_in_flight: videos that are being generated at a time.
-    :param requests_per_minute: the most requests to the relay, questions included.
-    :param attempts_per_video: how often a job whose generation fails is submitted in all.
-    :param on_ambiguous_submit: what to do about a job of which it can't be known whether it was accepted: ``"fail"``:
-        report it, and go on with the others; or ``"resubmit"``, which may pay twice.
-    :param download: store each video's file as soon as it is there.
-    :param fail_on_partial_error: fail unless all jobs succeeded; else the task fails only if none did.
-    :param veo_conn_id: id of a connection of type ``veo`` (templated).
+    :param max_videos: maximum number of jobs; more of them are an error (templated). Default: no limit.
+    :param max_cost: maximum total price of the jobs, by the connection's ``prices``; more is an error, and
+        resubmissions stay within it, too (templated). Default: no limit.
+    :param max_in_flight: maximum number of videos being generated at a time. Default: 20.
+    :param requests_per_minute: maximum number of requests to the relay per minute, including polls. Default: no limit.
+    :param attempts_per_video: maximum number of submissions of a job whose generation fails. Default: 1.
+    :param on_ambiguous_submit: what to do if it is unknown whether a job was accepted: ``"fail"`` (default), which
+        reports it and continues with the others, or ``"resubmit"``, which may be billed twice.
+    :param download: store each video's file as soon as it is ready. Default: true.
+    :param fail_on_partial_error: fail unless all jobs succeeded. Default: fail only if none did.
+    :param veo_conn_id: id of a connection of type ``veo`` (templated). Default: ``veo_default``.
     :param deferrable: wait without a worker slot. Default: Airflow's ``[operators] default_deferrable``.
-    :param poll_interval: seconds between two questions for a video.
-    :param timeout: seconds to wait for a video, from its submission, across tries.
+    :param poll_interval: seconds between two polls of a video. Default: 15.
+    :param timeout: maximum wait for a video in seconds, counted from its submission, across tries. Default: 3600.
     """
 
     template_fields: Sequence[str] = (
@@ -170,7 +171,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
             self._fail_on_mistakes(rendered=False)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Make the videos, or go on with those that an earlier try has submitted."""
+        """Make the videos, or continue with those that an earlier try has submitted."""
         from airflow_provider_veo.batch import inputs
 
         with self.talking_to_the_relay():
@@ -184,7 +185,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
     def execute_complete(
         self, context: Context, event: dict[str, Any], returned: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Go on where the trigger ended: store what is there, and submit the next ones."""
+        """Continue after the trigger: store the videos that are ready, and submit the next ones."""
         from airflow_provider_veo.batch import inputs
 
         self.take_returned(returned)
@@ -197,11 +198,12 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
             return self._work(context, journal, inputs.recorded(journal), records, checkpoint, event["outcomes"])
 
     def on_kill(self) -> None:
-        """Submit nothing more, and say what goes on being billed: the API has no way to cancel a video."""
+        """Submit nothing more, and log that videos in flight will be billed: the API cannot cancel them."""
         self._killed = True
         if self._run:
             self.log.warning(
-                "This task was killed. Up to %d videos go on being generated, and are billed: the API has no cancel.",
+                "This task was killed. Up to %d videos are still being generated and will be billed. The API cannot "
+                "cancel a video.",
                 len(self._run.engine.places.in_flight),
             )
             self._run.kill(AirflowException(KILLED))
@@ -234,11 +236,11 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
             publish=lambda progress: self._publish(context, progress),
             log=self.log,
         )
-        if self._killed:  # before there was anything to end
+        if self._killed:  # before the run existed
             raise AirflowException(KILLED)
         remaining = self._run.go(outcomes)
         must_wait = self.deferrable and bool(remaining)
-        self._run.tell(at_once=must_wait)
+        self._run.report(at_once=must_wait)
         if must_wait:
             self._defer(self._run, remaining, options)
         return self._finish(context, journal, jobs, self._run, budget)
@@ -274,7 +276,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
                 held_until=run.limiter.held_until,
                 refused_since=checkpoint.refused_since,
                 progress=self._located(run.progress),
-                told_at=run.told_at,
+                told_at=run.reported_at,
                 handed_on=checkpoint.to_dict(),
             ),
             method_name="execute_complete",
@@ -308,15 +310,13 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
             self.log.warning("%s", reason)
         for record in results.orphans:
             self.log.warning(
-                "Video %s was accepted for job %s, which is no longer asked for", record.veo_task_id, record.key
+                "Video %s was accepted for job %s, which is no longer in the input", record.veo_task_id, record.key
             )
 
     def _fail(self, results: Results, short: Mapping[str, Any], stopped: VeoError | None) -> NoReturn:
-        """Fail so that Airflow tries again only what another try may mend."""
-        told = "\n".join(f"  - {reason}" for reason in results.reasons())
-        text = (
-            f"{short['succeeded']} of {short['total']} jobs succeeded. What became of each: {short['results']}\n{told}"
-        )
+        """Fail, and let Airflow retry only if another try may fix it."""
+        reasons = "\n".join(f"  - {reason}" for reason in results.reasons())
+        text = f"{short['succeeded']} of {short['total']} jobs succeeded. Result of each: {short['results']}\n{reasons}"
         if stopped is not None:
             raise stopped.adding(text)
         if short["not_stored"]:

@@ -1,8 +1,8 @@
 """Submit one video, and push its id to XCom.
 
-A submit is paid for, and Airflow runs tasks at least once. What was submitted is in the task instance's journal, which
-later tries go by. Where there is no journal that outlives the try, whatever goes wrong after a submission fails the
-task for good, so that Airflow's retries don't pay a second time.
+A submission is billed, and Airflow runs tasks at least once. The task instance's journal tells later tries what was
+submitted. If no journal outlives the try, any error after a submission fails the task for good, so that Airflow's
+retries are not billed again.
 """
 
 from __future__ import annotations
@@ -44,44 +44,45 @@ if TYPE_CHECKING:
 
 _ABOUT_THE_REQUEST = ("model", "prompt", "images", "aspect_ratio", "submitted_at", "cost")
 _IMAGE_CHARACTERS_PUSHED = 2048
-"""An image may be a ``data:`` URI of megabytes: the metadata database is no place for it."""
+"""An image may be a ``data:`` URI of several MB, too large for the metadata database."""
 
 
 class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     """
     Submit a video to Veo, and return the id that the relay gave.
 
-    It is paid for once: a later try of the same task instance, also of one that a person has cleared, goes on with the
-    video that is on record. It is submitted again where its generation failed, and where what is asked for has changed.
+    It is billed once: a later try of the same task instance, including one after a user cleared it, continues with the
+    video on record. The video is submitted again if its generation failed or the request has changed.
 
     XComs: ``return_value``, the id, always a string; ``veo_video``, a dict of the
-    :class:`~airflow_provider_veo.protocol.VideoTask` with the request's model, prompt, images and aspect ratio, with
-    ``submitted_at`` (ISO 8601) and ``cost`` (by the connection's ``prices``); after waiting also ``video_url``, and
-    with ``download_to`` also ``veo_file``, as :class:`~airflow_provider_veo.operators.VeoDownloadVideoOperator` does.
-    Id and ``veo_video`` are there as soon as the relay has accepted the video, also when the wait fails.
+    :class:`~airflow_provider_veo.protocol.VideoTask` with the request's model, prompt, images and aspect ratio,
+    ``submitted_at`` (ISO 8601) and ``cost`` (from the connection's ``prices``). After waiting also ``video_url``, and
+    with ``download_to`` also ``veo_file``, see :class:`~airflow_provider_veo.operators.VeoDownloadVideoOperator`. The
+    id and ``veo_video`` are pushed as soon as the relay has accepted the video, even if the wait fails later.
 
-    :param prompt: what the video shows (templated; a name ending in ``.prompt`` or ``.j2`` is a template file). Veo
+    :param prompt: description of the video (templated; a name ending in ``.prompt`` or ``.j2`` is a template file). Veo
         reads English; ``enhance_prompt`` translates.
-    :param model: e.g. ``veo3-fast`` (templated). Default: the connection's ``default_model``.
-    :param images: http(s) URLs or ``data:image/`` URIs (templated): a list, an XComArg, or one string that renders to
-        a JSON or Python list or is a single URL. How many, and whether they are first frame, last frame or elements,
-        depends on the model.
-    :param aspect_ratio: ``"16:9"`` or ``"9:16"`` (templated); the latter only for models that honour it.
-    :param enhance_prompt: let the relay rewrite the prompt, and translate it to English (templated).
-    :param enable_upsample: ask for the upsampled file (templated).
-    :param extra_body: more fields for relays that take them, never overriding the above (templated).
-    :param veo_conn_id: id of a connection of type ``veo`` (templated).
-    :param wait_for_completion: wait for the video in this task.
+    :param model: model, e.g. ``veo3-fast`` (templated). Default: the connection's ``default_model``.
+    :param images: http(s) URLs or ``data:image/`` URIs (templated): a list, an XComArg, or a string that renders to a
+        JSON or Python list or is a single URL. The model determines how many are allowed, and whether they are first
+        frame, last frame or elements. Default: none.
+    :param aspect_ratio: ``"16:9"`` (default) or ``"9:16"`` (templated); the latter only for models that honour it.
+    :param enhance_prompt: let the relay rewrite the prompt and translate it to English (templated). Default: true.
+    :param enable_upsample: request the upsampled file (templated). Default: false.
+    :param extra_body: additional request fields for relays that accept them (templated). They never override the
+        fields above. Default: none.
+    :param veo_conn_id: id of a connection of type ``veo`` (templated). Default: ``veo_default``.
+    :param wait_for_completion: wait for the video in this task. Default: false.
     :param deferrable: wait without a worker slot. Default: Airflow's ``[operators] default_deferrable``.
-    :param poll_interval: seconds between two questions while waiting.
-    :param timeout: seconds to wait, from the submission, across tries.
-    :param durable: remember the submission across tries: in Airflow's task state store from 3.3 on, or where
-        ``[veo] journal_path`` says.
-    :param on_ambiguous_submit: what to do when it can't be known whether a request was accepted, since the answer was
-        lost or the worker died: ``"fail"`` for good, or ``"resubmit"``: submit it again, which may pay twice.
-    :param existing_veo_task_id: attach to this video instead of paying for one (templated).
-    :param download_to: after waiting, store the file here (templated); see ``destination`` of
-        :class:`~airflow_provider_veo.operators.VeoDownloadVideoOperator`.
+    :param poll_interval: seconds between two polls. Default: 15.
+    :param timeout: maximum wait in seconds, counted from the submission, across tries. Default: 3600.
+    :param durable: record the submission across tries: in Airflow's task state store (3.3 and later), or under
+        ``[veo] journal_path``. Default: true.
+    :param on_ambiguous_submit: what to do if it is unknown whether a request was accepted, because the answer was lost
+        or the worker died: ``"fail"`` for good (default), or ``"resubmit"``, which may be billed twice.
+    :param existing_veo_task_id: id of a video to attach to instead of submitting one (templated).
+    :param download_to: where to store the file after waiting (templated); see ``destination`` of
+        :class:`~airflow_provider_veo.operators.VeoDownloadVideoOperator`. Default: the file is not stored.
     """
 
     template_fields: Sequence[str] = (*REQUEST_FIELDS, "veo_conn_id", "existing_veo_task_id", "download_to")
@@ -133,7 +134,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
             self._fail_on_mistakes_in_the_dag_file()
 
     def execute(self, context: Context) -> str:
-        """Submit the video, or attach to the one that is given; wait for it if asked to."""
+        """Submit the video, or attach to the given one; wait for it if requested."""
         journal = open_journal(context, durable=self.durable)
         if self.durable and not journal.survives:
             self.log.warning(UNPROTECTED)
@@ -157,7 +158,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     def execute_complete(
         self, context: Context, event: dict[str, Any], returned: Mapping[str, Any] | None = None
     ) -> str:
-        """Go on where the trigger ended: with the video, or with the reason why there is none."""
+        """Continue after the trigger: with the video, or with the error that ended the wait."""
         self.take_returned(returned)
         submitted = self._pushed(context) or {}
         if "error" in event:
@@ -170,18 +171,18 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
             self.hook.close()
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Airflow's own; but what goes wrong after a submit, in Airflow too, must not become another submit."""
+        """Resume as Airflow does, but don't let an error after a submission, even Airflow's own, submit again."""
         self._veo_task_id = "(its id is in this try's first log)"
         with self._failures(open_journal(context, durable=self.durable)):
             self._veo_task_id = (self._pushed(context) or {}).get("id", self._veo_task_id)
             return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
-        """Say what goes on being billed: the API has no way to cancel a video."""
+        """Log that the video will be billed: the API cannot cancel it."""
         if self._veo_task_id:
             self.log.warning(
-                "This task was killed. Video %s goes on being generated, and is billed: the API has no cancel. "
-                "If this task is durable, its next try goes on with the video; any other can, with "
+                "This task was killed. Video %s is still being generated and will be billed. The API cannot cancel a "
+                "video. If this task is durable, its next try continues with the video; any other task can, with "
                 "existing_veo_task_id=%r.",
                 self._veo_task_id,
                 self._veo_task_id,
@@ -198,20 +199,20 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         return request.body(settings.catalog)
 
     def _submit(self, journal: TaskJournal, context: Context) -> tuple[dict[str, Any], Submitted]:
-        """Return what was asked for, and the video: a new one, the one on record, or the one that is given."""
+        """Return the request, and the video: a new one, the one on record, or the given one."""
         if mistakes := self._download_mistakes():
             raise VeoValidationError("The arguments are not valid. Nothing was sent or billed.", mistakes)
         if self.wait_for_completion and self.deferrable:
             from airflow_provider_veo.hooks.exchange import usable_proxy
 
-            usable_proxy(self.hook.settings)  # else the video would be paid for, and could not be waited for
+            usable_proxy(self.hook.settings)  # otherwise the video would be billed, but could not be waited for
         try_number = context["ti"].try_number
         submitter = Submitter(self.hook, journal, self.on_ambiguous_submit, self.log, try_number)
         if not self._is_attaching:
             request = self._request()
             submitted = submitter.submit(request)
             return self._asked_for(request, submitted), submitted
-        # What the task would have asked for, as far as it can be told: nothing of it is sent.
+        # The request that the task would have sent, as far as it can be determined. It is not sent.
         images = coerce.images(self.images)
         request = {name: coerce.text(getattr(self, name)) for name in ("model", "prompt", "aspect_ratio")}
         request["images"] = images if isinstance(images, list) else []
@@ -223,7 +224,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
 
     @contextmanager
     def _failures(self, journal: TaskJournal) -> Iterator[None]:
-        """Decide which failures Airflow may retry: those that another try may mend, without paying again."""
+        """Decide which errors Airflow may retry: those that another try may fix without being billed again."""
         try:
             yield
         except AirflowFailException:
@@ -240,7 +241,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         if journal.survives or self._is_attaching:
             return False
         if isinstance(error, (VeoGenerationFailedError, VeoAmbiguousSubmitError)):
-            return False  # another submission is asked for, by retries and by on_ambiguous_submit='resubmit'
+            return False  # retries, or on_ambiguous_submit='resubmit', request another submission
         return self._veo_task_id is not None or journal.read() is not None
 
     def _advice(self, error: BaseException, journal: TaskJournal) -> str:
@@ -248,16 +249,16 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
             return ""
         if not journal.survives:
             return (
-                f"\nVideo {self._veo_task_id} is submitted and billed, and nothing remembers that across tries, so "
-                f"this task is not tried again. To go on with it, set existing_veo_task_id={self._veo_task_id!r}."
+                f"\nVideo {self._veo_task_id} was submitted and is billed. It is not on record across tries, so this "
+                f"task is not retried. To continue with it, set existing_veo_task_id={self._veo_task_id!r}."
             )
-        again = ". If the relay doesn't know it then, it is submitted again" * isinstance(error, VeoNotFoundError)
-        return f"\nVideo {self._veo_task_id} is billed, and on record: clear this task to go on with it{again}."
+        again = ". If the relay still doesn't know it, it is submitted again" * isinstance(error, VeoNotFoundError)
+        return f"\nVideo {self._veo_task_id} is billed and on record. Clear this task to continue with it{again}."
 
     def _defer(self, veo_task_id: str, submitted_at: float) -> None:
         from airflow_provider_veo.triggers import VeoVideoTrigger
 
-        self.log.info("Waiting for video %s without a worker, at most %.0f s", veo_task_id, self.timeout)
+        self.log.info("Deferred: polling video %s from the triggerer, for at most %.0f s", veo_task_id, self.timeout)
         self.defer(
             trigger=VeoVideoTrigger(
                 veo_task_id=veo_task_id,
@@ -272,7 +273,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         )
 
     def _wait(self, veo_task_id: str, submitted_at: float) -> VideoTask:
-        self.log.info("Waiting for video %s, at most %.0f s", veo_task_id, self.timeout)
+        self.log.info("Waiting for video %s, for at most %.0f s", veo_task_id, self.timeout)
         return self.hook.wait_for_video(veo_task_id, self.poll_interval, self.timeout, started=submitted_at)
 
     def _asked_for(self, request: Mapping[str, Any], submitted: Submitted) -> dict[str, Any]:
@@ -301,7 +302,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     def _finish(self, context: Context, veo_video: dict[str, Any]) -> str:
         self._push(context, veo_video)
         context["ti"].xcom_push(key="video_url", value=veo_video["video_url"])
-        self.log.info("Video %s is there: %s", veo_video["id"], veo_video["video_url"])
+        self.log.info("Video %s is ready: %s", veo_video["id"], veo_video["video_url"])
         if not coerce.is_nothing(self.download_to):
             self._download(context, veo_video)
         return veo_video["id"]
@@ -324,7 +325,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     def _download_mistakes(self) -> list[str]:
         if self.wait_for_completion or coerce.is_nothing(self.download_to):
             return []
-        return ["download_to: there is a file to store only after waiting: set wait_for_completion=True"]
+        return ["download_to: the file can be stored only after waiting: set wait_for_completion=True"]
 
     def _is_literal(self, value: Any) -> bool:
         if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Store a video that is ready: whole, verified, under its name only when it is complete."""
+"""Store a video that is ready as a verified file, which appears under its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -27,30 +27,29 @@ class VeoDownloadVideoOperator(VeoTask, FileLineage, BaseOperator):
     """
     Store the file of a video in local or object storage.
 
-    It is streamed with bounded memory, resumed where it breaks off, and checked: its length, that it is an MP4, MOV or
-    WebM by its own bytes, its checksum. It appears under its name only when it is complete.
+    The download is streamed with bounded memory, resumed if it breaks, and verified: its length, its checksum, and that
+    it is an MP4, MOV or WebM by its own bytes. The file appears under its name only when it is complete.
 
     XCom ``return_value``: ``{"uri", "bytes", "sha256", "content_type", "width", "height", "duration_seconds",
-    "veo_task_id", "verified"}``; the picture's size and duration where the file gives them. The same facts are the
-    ``extra`` of the events of the task's ``outlets``; an ``AssetAlias`` among them gets the file's own asset. They are
-    in XCom ``veo_file``, too; ``veo_path`` is what ``ObjectStoragePath`` finds the file by.
+    "veo_task_id", "verified"}``; the picture's size and duration only if the file gives them. The same facts are in
+    XCom ``veo_file`` and in the ``extra`` of the events of the task's ``outlets``; an ``AssetAlias`` among them gets
+    the file's own asset. XCom ``veo_path`` is the path for ``ObjectStoragePath``.
 
     Give one of ``veo_task_id``, ``video_url`` and ``veo_video``.
 
-    :param destination: where to (templated): a URI as ``ObjectStoragePath`` takes it, e.g.
-        ``s3://aws_default@bucket/film.mp4``. One that ends in ``/`` is a folder, and the file becomes
-        ``{dag_id}/{date of the run}/{id}.mp4`` below it.
-    :param veo_task_id: the id that create returned (templated). The relay is asked for a fresh URL, so that one that
-        has expired doesn't matter.
-    :param video_url: where the video is (templated).
-    :param veo_video: a ``veo_video`` dict of a create task, or what a sensor returned (templated): its URL is used, and
-        asked for anew if it has expired.
-    :param destination_conn_id: Airflow connection of the storage (templated), where the URI names none.
+    :param destination: a URI for ``ObjectStoragePath`` (templated), e.g. ``s3://aws_default@bucket/film.mp4``. If it
+        ends in ``/``, it is a folder, and the file becomes ``{dag_id}/{date of the run}/{id}.mp4`` below it.
+    :param veo_task_id: the id that create returned (templated). A fresh URL is requested from the relay, so an expired
+        one doesn't matter.
+    :param video_url: URL of the video (templated).
+    :param veo_video: a ``veo_video`` dict of a create task, or what a sensor returned (templated). Its URL is used; if
+        it has expired, a new one is requested.
+    :param destination_conn_id: Airflow connection of the storage (templated), if the URI names none.
     :param veo_conn_id: id of a connection of type ``veo`` (templated).
-    :param overwrite: ``"never"``: a finished file of the same video is verified and reused, another one is an error;
-        or ``"always"``.
-    :param max_bytes: the largest file that is stored.
-    :param timeout: seconds in all.
+    :param overwrite: ``"never"``: an existing file of the same video is verified and reused, and a different file is an
+        error; or ``"always"``.
+    :param max_bytes: maximum size of the file.
+    :param timeout: seconds in total.
     """
 
     template_fields: Sequence[str] = (*_SOURCES, "destination", "destination_conn_id", "veo_conn_id")
@@ -87,11 +86,11 @@ class VeoDownloadVideoOperator(VeoTask, FileLineage, BaseOperator):
             self._fail_on_mistakes()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Store the video, and return what is known of its file."""
+        """Store the video and return the facts of its file."""
         with self.talking_to_the_relay():
             self._fail_on_mistakes()
             stored = self._store(context)
-        self.report_lineage(self._images_asked_for(), stored)
+        self.report_lineage(self._requested_images(), stored)
         announce(context, self.outlets, stored)
         return stored
 
@@ -110,12 +109,12 @@ class VeoDownloadVideoOperator(VeoTask, FileLineage, BaseOperator):
         VideoLink.persist(context, {"video_url": url})
         return download.run_and_push(context, url, veo_task_id)
 
-    def _images_asked_for(self) -> list[str]:
+    def _requested_images(self) -> list[str]:
         video = coerce.mapping(self.veo_video)
         return list(video.get("images") or ()) if isinstance(video, dict) else []
 
     def _source(self) -> tuple[str | None, str | None]:
-        """Return the id of the video and its URL, as far as they are given."""
+        """Return the id of the video and its URL, if given."""
         if not coerce.is_nothing(self.veo_task_id):
             return veo_task_id_of(self.veo_task_id), None
         if not coerce.is_nothing(self.video_url):
@@ -139,7 +138,7 @@ class VeoDownloadVideoOperator(VeoTask, FileLineage, BaseOperator):
 
 
 def file_mistakes(overwrite: Any, max_bytes: Any, timeout: Any) -> list[str]:
-    """Name what is wrong with how a file shall be stored."""
+    """Return the mistakes in the arguments of a download."""
     return [
         *choice_mistakes("overwrite", overwrite, OVERWRITES),
         *number_mistakes("max_bytes", max_bytes),

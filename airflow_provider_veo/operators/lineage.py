@@ -1,6 +1,6 @@
-"""What a stored file was made of, for Airflow's hook lineage collector and for OpenLineage.
+"""Lineage of stored files, for Airflow's hook lineage collector and for OpenLineage.
 
-URLs are signed, and signatures let whoever reads them fetch the image: none gets further than this module.
+Image URLs may be signed, and a signature lets anyone who reads it fetch the image, so this module removes them.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _FACTS = ("sha256", "content_type", "width", "height", "duration_seconds", "veri
 
 class FileLineage:
     """
-    A task that stores files, and says what they were made of: images in, files out.
+    A task that stores files and reports their lineage: images in, files out.
 
-    Airflow's collector is told when a file is there. OpenLineage asks when the task has ended: of what the collector
-    knows it takes neither URLs nor what is known of the file, so it gets its datasets from here.
+    Airflow's collector gets each file when it is stored. OpenLineage requests the lineage when the task has ended. It
+    takes neither URLs nor the facts of a file from the collector, so it gets its datasets from here.
     """
 
     _images: Sequence[str] = ()
@@ -30,10 +30,10 @@ class FileLineage:
 
     def report_lineage(self, images: Sequence[str], stored: Mapping[str, Any]) -> None:
         """
-        Tell Airflow's hook lineage collector of a file, and keep it for OpenLineage.
+        Report a file to Airflow's hook lineage collector, and keep it for OpenLineage.
 
-        :param images: as they were sent; those that are ``data:`` URIs are nothing that others could know.
-        :param stored: what is known of the file.
+        :param images: as they were sent; ``data:`` URIs are left out.
+        :param stored: facts of the file.
         """
         from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
@@ -47,12 +47,12 @@ class FileLineage:
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
         """
-        Return the datasets of this task; OpenLineage calls it, and nothing else does.
+        Return the datasets of this task. Called by OpenLineage only.
 
         Each file has the facets ``outputStatistics`` (its size) and ``veo_file``: checksum, content type, the picture's
-        size, duration, whether the file was verified to be whole, and the relay's id.
+        size, duration, whether the file was verified to be complete, and the relay's id.
 
-        :param task_instance: that has ended.
+        :param task_instance: the one that has ended.
         """
         from airflow.providers.common.compat.openlineage.facet import InputDataset
         from airflow.providers.openlineage.extractors import OperatorLineage
@@ -79,7 +79,7 @@ def _output(stored: Mapping[str, Any]) -> OutputDataset:
 
 
 def _without_secrets(image: str) -> str | None:
-    """Return where an image is, without query, user and password; ``None`` if it is nowhere else than here."""
+    """Return the URL of an image without query, user and password; ``None`` if it has no URL."""
     if not image.lower().startswith(("http://", "https://")):
         return None
     parts = urlsplit(image)
@@ -87,7 +87,7 @@ def _without_secrets(image: str) -> str | None:
 
 
 def _dataset_name(uri: str) -> tuple[str, str]:
-    """Return namespace and name by OpenLineage's naming, which is that of Airflow's own translation of assets."""
+    """Return namespace and name by OpenLineage's naming, like Airflow's own conversion of assets."""
     parts = urlsplit(uri)
     if parts.scheme == "file":
         return "file", parts.path

@@ -1,7 +1,7 @@
-"""Keep what a mapped task takes from an XCom from being rendered as a template.
+"""Keep values that a mapped task takes from an XCom from being rendered as templates.
 
-``expand(prompt=xcom)`` leaves such values alone. ``expand_kwargs(xcom)`` renders them with the task's whole context:
-whoever writes that XCom would read connections and Variables through a prompt.
+``expand(prompt=xcom)`` does not render them. ``expand_kwargs(xcom)`` renders them with the task's whole context: anyone
+who can write that XCom could read connections and Variables through a prompt.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RendersNoXComs:
-    """An operator whose templates are those of its DAG file, however it is mapped."""
+    """An operator that renders only the templates of its DAG file, however it is mapped."""
 
     def _do_render_template_fields(
         self,
@@ -26,7 +26,7 @@ class RendersNoXComs:
         seen_oids: set[int],
         **others: Any,
     ) -> None:
-        """Airflow's own; ``seen_oids`` are the ids of the values that it leaves as they are."""
+        """Airflow's own method; ``seen_oids`` are the ids of values that it does not render."""
         fields = list(template_fields)
         data = {id(value) for value in _values_from_xcom(self, fields, context)}
         super()._do_render_template_fields(  # type: ignore[misc]
@@ -41,22 +41,22 @@ def _values_from_xcom(operator: Any, fields: Iterable[str], context: Context) ->
     partial = {**_default_args(mapped), **mapped.partial_kwargs}
     for name in fields:
         value = getattr(operator, name, None)
-        if name == "op_kwargs" and isinstance(value, Mapping):  # a decorated function's: some of each
+        if name == "op_kwargs" and isinstance(value, Mapping):  # of a decorated function: may mix both kinds
             yield from _others(value, partial.get(name) or {})
         else:
             yield from _others({name: value}, partial)
 
 
 def _mapped(operator: Any) -> Any:
-    """Return the mapped operator of the DAG that an operator was made of, or ``None``."""
+    """Return the mapped operator that an operator was created from, or ``None``."""
     if not getattr(operator, "_BaseOperator__from_mapped", False):
         return None
     return operator.dag.task_dict[operator.task_id]
 
 
 def _expands_an_xcom(value: Any, context: Context) -> bool:
-    """Whether ``expand_kwargs`` was given an XCom: for all map indices, or for this one."""
-    if isinstance(value, Mapping):  # of expand(), which Airflow tells apart by itself
+    """Whether ``expand_kwargs`` got an XCom, for all map indices or for this one."""
+    if isinstance(value, Mapping):  # of expand(), which Airflow handles itself
         return False
     if not isinstance(value, (list, tuple)):
         return True
@@ -64,7 +64,7 @@ def _expands_an_xcom(value: Any, context: Context) -> bool:
 
 
 def _default_args(mapped: Any) -> dict[str, Any]:
-    """Return the default arguments of the DAG and of the task groups around a task, the innermost last."""
+    """Return the default arguments of the DAG and of the task groups around a task; the innermost wins."""
     found = [mapped.dag.default_args]
     group = mapped.task_group
     inner = []
@@ -80,5 +80,5 @@ def _others(values: Mapping[str, Any], partial: Mapping[str, Any]) -> Iterator[A
 
 
 def _is(one: Any, other: Any) -> bool:
-    """Whether it is the very value, or a text like it, which a DAG's default arguments are copied with."""
+    """Whether it is the same object, or an equal one: a DAG's default arguments are copied."""
     return one is other or (type(one) is type(other) and bool(one == other))

@@ -1,4 +1,4 @@
-"""From a video that is ready to a file in the user's storage, and to everyone who waits for it."""
+"""Store a video that is ready in the user's storage, and announce the file on asset events."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Download:
     How a task stores its video.
 
     :param hook: to the relay.
-    :param destination: URI of the file, or of a folder where it ends in ``/``.
+    :param destination: URI of the file, or of a folder if it ends in ``/``.
     :param log: the task's.
     :param conn_id: Airflow connection of the storage.
     :param overwrite: ``"never"`` or ``"always"``.
-    :param max_bytes: the largest file that is stored.
-    :param timeout: seconds in all.
+    :param max_bytes: maximum size of the file.
+    :param timeout: seconds in total.
     """
 
     hook: VeoHook
@@ -55,9 +55,9 @@ class Download:
         Store a video.
 
         :param context: of the task.
-        :param url: where the video is. One that has expired is asked for anew, where the id is known.
-        :param veo_task_id: the id that the relay gave.
-        :raises VeoError: of the kind that says why the file is not there.
+        :param url: of the video. If it has expired and the id is known, a new one is requested.
+        :param veo_task_id: the relay's id.
+        :raises VeoError: the file could not be stored.
         """
         return storage.store_video(
             url,
@@ -73,9 +73,9 @@ class Download:
 
     def run_and_push(self, context: Context, url: str, veo_task_id: str | None = None) -> dict[str, Any]:
         """
-        Store a video, push ``veo_file``, and return it: what is known of the file.
+        Store a video, push the facts of its file as ``veo_file``, and return them.
 
-        ``veo_path`` is what ``ObjectStoragePath`` finds the file by: its URI with the name of the connection.
+        ``veo_path`` is the path for ``ObjectStoragePath``: the URI with the id of the connection.
         """
         stored = self.run(context, url, veo_task_id).to_dict()
         context["ti"].xcom_push(key="veo_file", value=stored)
@@ -84,10 +84,10 @@ class Download:
 
     def url_of(self, veo_task_id: str) -> str:
         """
-        Poll the relay where a video is now.
+        Request the current URL of a video from the relay.
 
-        :raises VeoGenerationFailedError: there is none.
-        :raises VeoDownloadError: there is none yet.
+        :raises VeoGenerationFailedError: the generation failed.
+        :raises VeoDownloadError: the video is not ready.
         """
         video = self.hook.get_video(veo_task_id)
         raise_if_failed(video)
@@ -110,17 +110,17 @@ class Download:
 
 
 def run_date(context: Context) -> datetime:
-    """Return the date that a DAG run is for; a run that is for none, the one after which it was to start."""
+    """Return the logical date of a DAG run; if it has none, its ``run_after``."""
     return context.get("logical_date") or context["dag_run"].run_after
 
 
 def announce(context: Context, outlets: Iterable[Any], stored: Mapping[str, Any]) -> None:
     """
-    Put what is known of a file on the asset events that the task emits.
+    Add the facts of a file to the asset events that the task emits.
 
     :param context: of the task.
     :param outlets: the task's. An ``AssetAlias`` gets the file's own asset.
-    :param stored: what is known of the file.
+    :param stored: facts of the file.
     """
     for outlet in outlets:
         event = context["outlet_events"][outlet]
@@ -134,12 +134,12 @@ def announce_batch(
     context: Context, outlets: Iterable[Any], summary: Mapping[str, Any], files: Iterable[Mapping[str, Any]]
 ) -> None:
     """
-    Put what is known of many files on the asset events that the task emits.
+    Add the facts of many files to the asset events that the task emits.
 
     :param context: of the task.
-    :param outlets: the task's. An ``AssetAlias`` gets an asset for each file; an ``Asset``'s event has the summary.
-    :param summary: of all of them.
-    :param files: what is known of each.
+    :param outlets: the task's. An ``AssetAlias`` gets an asset for each file; an ``Asset``'s event gets the summary.
+    :param summary: of all files.
+    :param files: facts of each file.
     """
     outlets, files = list(outlets), list(files)
     announce(context, [outlet for outlet in outlets if not isinstance(outlet, AssetAlias)], summary)
@@ -149,13 +149,13 @@ def announce_batch(
 
 
 def batch_file_name(key: str | None, veo_task_id: str) -> str:
-    """Return the name of a file among many: the job's key, where it has one, and the video's id."""
+    """Return the file name of a batch's video: the job's key, if it has one, and the video's id."""
     name = storage.video_name(veo_task_id)
     return f"{storage.safe_name(f'{key}-{name}') if key else name}.mp4"
 
 
 def _name_of(url: str) -> str:
-    """Return a name for a video of which only the URL is known: its file name, and a digest of where it is."""
+    """Return a name for a video of which only the URL is known: its file name and a digest of the URL."""
     where = urlsplit(url)
     digest = hashlib.sha256(f"{where.netloc}{where.path}".encode()).hexdigest()[:_DIGEST_CHARACTERS]
     return f"{PurePosixPath(where.path).stem or 'video'}-{digest}"

@@ -1,9 +1,9 @@
 """
 Submit one video once, however often Airflow runs the task.
 
-What a try does about what an earlier one has submitted says :mod:`~airflow_provider_veo.journal.decision`. A video that
-was accepted is polled first: one that failed, or that the relay doesn't know any more, is submitted again, for that is
-what this try was asked for. Where the relay doesn't answer, this try fails, and the record stays.
+:mod:`~airflow_provider_veo.journal.decision` says what a try does about an earlier submission. An accepted video is
+polled first: if it failed, or the relay no longer knows it, it is submitted again, because that is the purpose of a
+retry. If the relay doesn't answer, this try fails, and the record stays.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Submitted(NamedTuple):
     """A video that the relay has accepted."""
 
     video: VideoTask
-    """What the relay said of it last."""
+    """Its last known state."""
     at: float
     """When it was submitted, in epoch seconds."""
 
@@ -52,11 +52,11 @@ class Submitter:
     """
     Submits a video, unless it is on record.
 
-    :param hook: to the relay.
-    :param journal: of the task instance.
-    :param on_ambiguous_submit: ``"fail"`` or ``"resubmit"``, where it can't be known whether a request was accepted.
-    :param log: the task's.
-    :param try_number: the try that this is.
+    :param hook: the hook to the relay.
+    :param journal: the journal of the task instance.
+    :param on_ambiguous_submit: ``"fail"`` or ``"resubmit"``, if it is unknown whether a request was accepted.
+    :param log: the task's logger.
+    :param try_number: number of the current try.
     """
 
     hook: VeoHook
@@ -67,11 +67,11 @@ class Submitter:
 
     def submit(self, body: Mapping[str, Any]) -> Submitted:
         """
-        Submit a video, or go on with the one that an earlier try has submitted.
+        Submit a video, or continue with the one that an earlier try has submitted.
 
         :param body: the request's body.
         :raises VeoAmbiguousSubmitError: it may have been accepted, in this try or in an earlier one.
-        :raises VeoError: of another kind: this try has sent nothing that was accepted.
+        :raises VeoError: any other class: nothing that this try sent was accepted.
         """
         recorded, wanted = self.journal.read(), Wanted(body, self.hook.settings.billed)
         action = decide(recorded, wanted, self._policy)
@@ -91,12 +91,12 @@ class Submitter:
 
     def attach(self, veo_task_id: str, body: Mapping[str, Any]) -> Submitted:
         """
-        Go on with a video that was submitted elsewhere. Nothing is sent, nothing is paid.
+        Continue with a video that was submitted elsewhere. Nothing is submitted or billed.
 
         :param veo_task_id: its id.
-        :param body: what the task would have asked for.
+        :param body: the request that the task would have sent.
         """
-        self.log.info("Attaching to video %s: nothing is submitted, nothing is paid", veo_task_id)
+        self.log.info("Attaching to video %s: nothing is submitted or billed", veo_task_id)
         video = self.hook.get_video(veo_task_id)
         self.log.info("Video %s: %s", video.id, video.status)
         return Submitted(video, self.journal.adopt(self._submission(body), veo_task_id).submitted)
@@ -110,16 +110,16 @@ class Submitter:
         return Policy(self.on_ambiguous_submit)
 
     def _accepted(self, recorded: Submission, wanted: Wanted) -> Submitted | None:
-        """Return the video on record; ``None`` where it is to be submitted again."""
+        """Return the video on record; ``None`` if it must be submitted again."""
         self.log.info(
-            "Video %s is on record since %s (try %d): polling the relay for it",
+            "Video %s has been on record since %s (try %d): polling the relay for it",
             recorded.veo_task_id,
             recorded.accepted_at,
             recorded.try_number,
         )
         video = self._poll(str(recorded.veo_task_id))
         if video is None:
-            self.log.warning("The relay doesn't know video %s any more: submitting it again", recorded.veo_task_id)
+            self.log.warning("The relay no longer knows video %s: submitting it again", recorded.veo_task_id)
             return None
         known = recorded.ended(video) if video.state != "running" else recorded
         if decide(known, wanted, self._policy) is Action.SUBMIT:
@@ -137,14 +137,14 @@ class Submitter:
     def _say_why_it_is_submitted_again(self, recorded: Submission, wanted: Submission) -> None:
         if recorded.veo_task_id is None:
             self.log.warning(
-                "Try %d of this task began to submit a video at %s, and it can't be known what became of it. "
+                "Try %d of this task began to submit a video at %s, and the outcome is unknown. "
                 "on_ambiguous_submit is 'resubmit': it is submitted again, and may be billed twice.",
                 recorded.try_number,
                 recorded.intended_at,
             )
             return
         self.log.warning(
-            "Video %s, on record since %s (try %d), is not what is asked for now, so the new request is submitted:\n%s",
+            "Video %s, on record since %s (try %d), is for another request, so the current one is submitted:\n%s",
             recorded.veo_task_id,
             recorded.accepted_at,
             recorded.try_number,
@@ -152,7 +152,7 @@ class Submitter:
         )
 
     def _poll(self, veo_task_id: str) -> VideoTask | None:
-        """Poll for a video; ``None`` where the relay doesn't know it, and that lasts."""
+        """Poll a video; ``None`` if the relay persistently doesn't know it."""
         import tenacity
 
         retrying = tenacity.Retrying(
@@ -168,12 +168,12 @@ class Submitter:
             return None
         except VeoError as error:
             raise error.adding(
-                f"Video {veo_task_id} is on record. Nothing was submitted; the next try asks for it again."
+                f"Video {veo_task_id} is on record. Nothing was submitted; the next try polls it again."
             ) from error.__cause__
 
     def _log_404(self, state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1:
-            self.log.warning("The relay answers 404: asking again for %.0f s, whether that lasts", NOT_FOUND_SECONDS)
+            self.log.warning("The relay returned 404: polling again for at most %.0f s", NOT_FOUND_SECONDS)
 
     def _send(self, body: Mapping[str, Any], intent: Submission) -> VideoTask:
         self.log.info(
@@ -188,11 +188,13 @@ class Submitter:
             return self.hook.create_video(body)
         except VeoAmbiguousSubmitError as error:
             if self.on_ambiguous_submit == "resubmit":
-                next_try = "on_ambiguous_submit is 'resubmit': the next try submits it again, and may pay for it twice."
+                next_try = (
+                    "on_ambiguous_submit is 'resubmit': the next try submits it again, and it may be billed twice."
+                )
                 raise error.adding(next_try, final=False) from error.__cause__
             raise error.adding(self._ways_on(intent)) from error.__cause__
         except BaseException:
-            if self.hook.nothing_sent:  # a signal may have ended the wait between two attempts
+            if self.hook.nothing_sent:  # a signal may have interrupted the pause between two attempts
                 self._forget(intent)
             raise
 
@@ -201,29 +203,28 @@ class Submitter:
             self.journal.forget(intent)
         except VeoJournalError as error:
             self.log.warning(
-                "The relay refused the request, but the record that it was sent could not be removed. A next try can't "
-                "know that it was refused. Remove the record first: %s.\n%s",
+                "The relay refused the request, but the record of it could not be removed, so the next try can't know "
+                "that it was refused. Remove the record first: %s.\n%s",
                 self.journal.where_intent,
                 error,
             )
 
     def _unknown(self, intent: Submission) -> VeoAmbiguousSubmitError:
         return VeoAmbiguousSubmitError(
-            f"Try {intent.try_number} of this task began to submit a video at {intent.intended_at}, and what became of "
-            "it is not on record: the process ended, or the relay's answer was lost. It can't be known whether the "
-            "request was accepted: the video may be generated and billed. Look for it at the relay.\n"
+            f"Try {intent.try_number} of this task began to submit a video at {intent.intended_at}, and the outcome is "
+            "not on record: the process ended, or the relay's answer was lost. It can't be known whether the request "
+            "was accepted: the video may be generated and billed. Look for it at the relay.\n"
             f"{self._ways_on(intent)}"
         )
 
     def _ways_on(self, intent: Submission) -> str:
         again = "set on_ambiguous_submit='resubmit'"
         if self.journal.survives:
-            again = f"remove the record that it was sent ({self.journal.where_intent}), or {again},"
+            again = f"remove the record of the request ({self.journal.where_intent}), or {again},"
         return (
-            f"It was sent to {self.hook.settings.base_url} at about {intent.intended_at}, if at all:\n"
+            f"Possibly sent to {self.hook.settings.base_url} at {intent.intended_at}:\n"
             f"{intent.describe()}\n"
-            "  - If it is there: set existing_veo_task_id to its id, and clear this task. It goes on with that video, "
-            "and pays nothing.\n"
-            f"  - If it isn't: {again} and clear this task. It is submitted again, and paid for twice if it was there "
-            "after all."
+            "  - If the video exists: set existing_veo_task_id to its id, and clear this task. It continues with that "
+            "video, and nothing more is billed.\n"
+            f"  - If it doesn't: {again} and clear this task. It is submitted again, and billed twice if it does exist."
         )

@@ -1,4 +1,4 @@
-"""What the operators and the sensor share: their hook, what Airflow makes of their failures, and their templates."""
+"""What the operators and the sensor share: their hook, the handling of errors, and their templates."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class VeoTask(RendersNoXComs):
-    """A task that talks to a relay. A mixin, which goes before Airflow's own base class."""
+    """Mixin for tasks that talk to a relay. It goes before Airflow's own base class."""
 
     veo_conn_id: str
     task_id: str
     returned: Mapping[str, Any] | None = None
-    """The fields that a decorated function has set, without those that are submitted already."""
+    """Fields set by a decorated function, except those that are needed only for submitting."""
     final_errors: ClassVar[tuple[type[VeoError], ...]] = ()
-    """Errors that no retry can fix, besides those that say so themselves."""
+    """Errors that no retry can fix, in addition to those that are marked as final."""
 
     @cached_property
     def hook(self) -> VeoHook:
@@ -36,27 +36,27 @@ class VeoTask(RendersNoXComs):
 
     @property
     def is_from_mapped(self) -> bool:
-        """Whether it was made in a worker, of a mapped task: its arguments are values that were rendered."""
+        """Whether a worker made it from a mapped task, so that its arguments are already rendered."""
         return bool(getattr(self, "_BaseOperator__from_mapped", False))
 
     def refuse(self, mistakes: Sequence[str]) -> None:
         """
-        Refuse arguments.
+        Raise if arguments are invalid.
 
-        :raises VeoValidationError: there are mistakes in them.
+        :raises VeoValidationError: there are mistakes.
         """
         if mistakes:
             raise VeoValidationError(f"The arguments of task {self.task_id!r} are not valid.", mistakes)
 
     def for_airflow(self, error: VeoError) -> Exception:
-        """Return the exception that makes Airflow do what is right: fail for good, or leave it to ``retries``."""
+        """Return the exception that makes Airflow fail for good, or leaves the decision to ``retries``."""
         if error.final or isinstance(error, self.final_errors):
             return AirflowFailException(str(error))
         return error
 
     @contextmanager
     def talking_to_the_relay(self) -> Iterator[None]:
-        """Raise errors as Airflow takes them, and close the hook."""
+        """Raise errors as :meth:`for_airflow` returns them, and close the hook."""
         try:
             yield
         except VeoError as error:
@@ -71,15 +71,15 @@ class VeoTask(RendersNoXComs):
     @property
     def kwargs_to_resume(self) -> dict[str, Any] | None:
         """
-        What Airflow keeps while the task is deferred.
+        What Airflow stores while the task is deferred.
 
-        It resumes in a new process, with an operator that is made of the DAG file: a decorated function is not called
-        again, and where the files go and who is billed would be forgotten.
+        The task resumes in a new process, with an operator made from the DAG file. A decorated function is not called
+        again, so its choice of destination and account would be lost.
         """
         return {"returned": dict(self.returned)} if self.returned else None
 
     def take_returned(self, returned: Mapping[str, Any] | None) -> None:
-        """Set the fields again that a decorated function has set."""
+        """Restore the fields that a decorated function has set."""
         self.returned = returned
         for name, value in (returned or {}).items():
             setattr(self, name, value)

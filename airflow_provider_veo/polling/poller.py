@@ -26,20 +26,20 @@ TICK_SECONDS = 0.25
 """Polls are sent at multiples of this many seconds, up to that much later than they are due."""
 
 POLLS_AT_ONCE = 20
-"""The maximum of polls that share a rate limiter and are being sent."""
+"""Maximum concurrent polls that share a rate limiter."""
 
 
 async def poll_until_ready(wait: Wait, poll: Poll, log: Logger | None = None, tick: float = TICK_SECONDS) -> VideoTask:
     """
-    Poll for a video until it is there, as its :class:`~airflow_provider_veo.protocol.waiting.Wait` says.
+    Poll for a video until it is ready, as its :class:`~airflow_provider_veo.protocol.waiting.Wait` says.
 
     :param wait: the wait.
     :param poll: polls once.
-    :param log: is told each new status; ``None`` where thousands are waited for.
+    :param log: receives each new status; ``None`` for thousands of videos.
     :param tick: polls are sent at multiples of this many seconds.
     :raises VeoError: polling again is of no use.
     """
-    await _sleep(wait.seconds_to_first(time.time(), random.random()), tick)  # noqa: S311  it spreads, it hides nothing
+    await _sleep(wait.seconds_to_first(time.time(), random.random()), tick)  # noqa: S311  not for security
     while True:
         before = wait.last
         try:
@@ -57,8 +57,8 @@ async def poll_until_ready(wait: Wait, poll: Poll, log: Logger | None = None, ti
 
 
 def rate_limited(limiter: RateLimiter, poll: Poll) -> Poll:
-    """Return what polls as the rate limiter allows, and slows it down where the relay says so."""
-    # Without it, what waits for a socket would go out after the relay has asked for silence.
+    """Return a poll that waits for the rate limiter, and slows it down if the relay refuses."""
+    # Without it, a poll that waits for a socket would be sent even after the relay asked for a pause.
     sockets = asyncio.Semaphore(POLLS_AT_ONCE)
 
     async def poll_in_turn(veo_task_id: str) -> VideoTask:
@@ -77,6 +77,6 @@ def rate_limited(limiter: RateLimiter, poll: Poll) -> Poll:
 
 
 async def _sleep(seconds: float, tick: float) -> None:
-    """Sleep until the next tick after so many seconds: waits that are due together then wake the loop only once."""
+    """Sleep until the first tick after ``seconds``: waits that are due together then wake the loop only once."""
     now = asyncio.get_running_loop().time()
     await asyncio.sleep(math.ceil((now + seconds) / tick) * tick - now)

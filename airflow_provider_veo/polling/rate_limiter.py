@@ -1,4 +1,4 @@
-"""How fast requests are sent: at most as many per minute as a user allows, and slower where the relay asks for it."""
+"""Limits the request rate to what the user allows, and lower if the relay asks for it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from airflow_provider_veo.protocol.waiting import PATIENCE_SECONDS
 
 _MINUTE = 60.0
 _SLOWEST = 1.0
-"""Requests a minute. What the relay asks for by ``Retry-After`` is waited for in any case."""
+"""Requests per minute. A ``Retry-After`` of the relay is waited for in any case."""
 _SLOWER = 0.5
 _FASTER = 1.05
-"""Factors of the rate, for a refusal and for a request that went well: it has doubled after fourteen of them."""
+"""Factors of the rate, after a refusal and after a success: fourteen successes double it."""
 _UNBOUNDED = 6000.0
-"""Requests per minute above which a rate that nobody has set is lifted."""
+"""Requests per minute above which the rate is no longer limited, if the user set no limit."""
 _BURST_SECONDS = 1.0
 _LEAST_MEASURED_SECONDS = 10.0
-"""The rate is measured over at least this long: the first few requests of all say nothing."""
+"""Minimum time over which the rate is measured: the first few requests say nothing."""
 
 
 class RateLimiter:
     """
     Limits the rate of all requests of a process to one relay.
 
-    It begins as fast as is allowed. A refusal for too many requests halves it, once for all requests that were on the
-    way, and stops everything for as long as the relay asks; each request that goes well makes it a little faster.
+    It starts at the maximum rate. A refusal for too many requests halves the rate, once for all requests in flight, and
+    pauses everything for as long as the relay asks; each success raises the rate a little.
 
-    :param per_minute: the most requests a minute; ``None``: as many as come.
+    :param per_minute: maximum requests per minute; ``None``: no limit.
     """
 
     def __init__(self, per_minute: float | None = None) -> None:
@@ -47,12 +47,12 @@ class RateLimiter:
 
     @property
     def seconds_held(self) -> float:
-        """For how long the relay wants to hear nothing."""
+        """How long the relay still wants no requests."""
         return max(0.0, self._held_until - time.monotonic())
 
     def hold(self, until: float | None) -> None:
         """
-        Send nothing before a time that the relay has told another process.
+        Send nothing before a time that the relay gave to another process.
 
         :param until: epoch seconds.
         """
@@ -61,17 +61,17 @@ class RateLimiter:
 
     @property
     def held_until(self) -> float | None:
-        """Until when the relay wants to hear nothing, in epoch seconds; ``None``: it has not said so."""
+        """Epoch seconds until when the relay wants no requests; ``None``: it has not said so."""
         return time.time() + self.seconds_held if self.seconds_held else None
 
     async def turn(self, most: int = 1) -> int:
         """
-        Wait until a request may be sent. Who waits first is served first.
+        Wait until a request may be sent. Waiters are served in order.
 
         :param most: how many could be sent at once.
-        :return: how many may be; at most what the rate allows in a second, and at least one.
+        :return: how many may be sent: at least one, and at most what the rate allows in a second.
         """
-        async with self._turns:  # thousands may wait: only the first of them looks at the clock
+        async with self._turns:  # thousands may wait: only the first of them checks the clock
             while (now := time.monotonic()) < (ready := max(self._next, self._held_until)):
                 await asyncio.sleep(ready - now)
             return self._take(now, most)
@@ -103,16 +103,16 @@ class RateLimiter:
 
     def slow_down(self, sent_at: float, retry_after: float | None = None) -> None:
         """
-        Take in that the relay refused a request for now.
+        Record that the relay temporarily refused a request.
 
         :param sent_at: when the request was sent, on the monotonic clock.
-        :param retry_after: seconds that the relay asks to wait. Half an hour at most is waited for: a wait without an
-            end would hide that something is wrong.
+        :param retry_after: seconds that the relay asks to wait; capped at half an hour, as an endless wait would hide
+            an error.
         """
         now = time.monotonic()
         self._held_until = max(self._held_until, now + min(retry_after or 0.0, PATIENCE_SECONDS))
         if sent_at < self._slowed_at:
-            return  # it was on the way already when another one was refused
+            return  # it was already in flight when another one was refused
         self._slowed_at = now
         rate = self._rate if self._rate is not None else self._measured(now)
         self._rate = max(_SLOWEST, rate * _SLOWER)
@@ -120,10 +120,10 @@ class RateLimiter:
 
     def went_well(self, sent_at: float = math.inf) -> None:
         """
-        Take in that the relay took a request.
+        Record that the relay accepted a request.
 
-        :param sent_at: when it was sent, on the monotonic clock. One that was on the way before another one was
-            refused says nothing about the rate since.
+        :param sent_at: when it was sent, on the monotonic clock. A request sent before the last refusal says nothing
+            about the rate since.
         """
         if self._rate is None or self._rate == self._most or sent_at < self._slowed_at:
             return

@@ -1,7 +1,7 @@
 """The relay's protocol as pure functions: no sockets, no Airflow, no clock.
 
-:mod:`~airflow_provider_veo.protocol.payload` makes a validated request of arguments,
-:mod:`~airflow_provider_veo.protocol.responses` makes a :class:`VideoTask` or a :class:`VeoError` of an answer.
+:mod:`~airflow_provider_veo.protocol.payload` makes a validated request body from arguments;
+:mod:`~airflow_provider_veo.protocol.responses` makes a :class:`VideoTask` or a :class:`VeoError` from an answer.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a template renders to is text; these say what the text means.
+"""Conversions of rendered template values, which are mostly strings, to what they mean.
 
-What can't be read is returned as it came, for the schema to refuse: the rules are said there, once.
+A value that can't be converted is returned unchanged, for the schema to reject.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ _BOOLEANS = {
 _NOTHING = ("", "none", "null")
 PYTHON_LITERAL_CHARACTERS = 512 << 10
 """
-The longest text that is parsed as Python, which takes up to five hundred times its size in memory.
+The longest string that is parsed as Python, which takes up to 500 times its size in memory.
 
-JSON has no such limit: a template that pulls a long list ends in ``| tojson``.
+JSON has no such limit: a template that pulls a long list should end in ``| tojson``.
 """
 
 
 def is_nothing(value: Any) -> bool:
-    """Say whether a rendered value means "not given": ``None``, ``""``, ``"None"``, ``"null"``."""
+    """Whether a rendered value means "not given": ``None``, ``""``, ``"None"``, ``"null"``."""
     return value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING)
 
 
 def text(value: Any) -> Any:
-    """Strip a text; a number becomes text again (Airflow's native rendering makes ``42`` of ``"42"``)."""
+    """Strip a string. A number becomes a string (Airflow's native rendering turns ``"42"`` into ``42``)."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     return value.strip() if isinstance(value, str) else value
 
 
 def boolean(value: Any) -> Any:
-    """Read ``"true"``, ``"False"``, ``"1"``, ``0`` … as the boolean that they mean."""
+    """Read ``"true"``, ``"False"``, ``"1"``, ``0`` and the like as a boolean."""
     if isinstance(value, str):
         return _BOOLEANS.get(value.strip().lower(), value)
     return bool(value) if isinstance(value, int) and value in (0, 1) else value
 
 
 def literal(value: str) -> Any:
-    """Read a string that holds JSON or a Python literal: what a template makes of a list or a dict that it pulls."""
+    """Read a string that holds JSON or a Python literal, as templates render lists and dicts."""
     value_text = value.strip()
     parsers = (json.loads, ast.literal_eval) if len(value_text) <= PYTHON_LITERAL_CHARACTERS else (json.loads,)
     for parse in parsers:
@@ -55,7 +55,7 @@ def literal(value: str) -> Any:
 
 
 def images(value: Any) -> Any:
-    """Read a list, a string that holds a JSON or Python list, or a single image. ``None``: there are none."""
+    """Read a list, a string that holds a JSON or Python list, or a single image. Return ``None`` for no images."""
     if isinstance(value, str):
         value = value.strip()
         if value.startswith(("[", "(")):
@@ -75,13 +75,13 @@ def mapping(value: Any) -> Any:
 
 
 def extra_body(value: Any) -> tuple[dict[str, Any], list[str]]:
-    """Read a mapping, or a string that holds a JSON or Python one. Return it, and what is wrong with it."""
+    """Read a mapping, or a string that holds a JSON or Python one. Return it with the mistakes in it."""
     if is_nothing(value):
         return {}, []
     if isinstance(value, str):
         value = literal(value)
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        return {}, [f"extra_body: expected an object with text keys, got {value!r:.200}"]
+        return {}, [f"extra_body: expected an object with string keys, got {value!r:.200}"]
     try:
         json.dumps(dict(value), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

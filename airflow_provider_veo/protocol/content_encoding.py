@@ -1,7 +1,7 @@
-"""The Content-Encoding of an answer, undone within bounds.
+"""Bounded decoding of an answer's Content-Encoding.
 
-The clients ask for ``identity``. A gateway that compresses all the same must not make a create's answer unreadable,
-and a small body that decompresses to gigabytes must not be decompressed.
+The clients request ``identity``. If a gateway compresses anyway, the answer to a create must stay readable, and a
+small body that expands to gigabytes must not be decompressed in full.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import zlib
 
 _GZIP = 16 + zlib.MAX_WBITS
 _WINDOW_BITS = {"gzip": (_GZIP,), "x-gzip": (_GZIP,), "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS)}
-"""By encoding, what zlib is told; one after the other, since what servers call deflate may lack zlib's header."""
+"""Values of zlib's ``wbits`` to try by encoding. What servers call deflate may lack the zlib header."""
 
 
 def decode(encoding: str, body: bytes, max_bytes: int) -> tuple[bytes, str | None]:
     """
     Decompress a body that may be cut off.
 
-    :param encoding: value of the ``Content-Encoding`` header, empty if there is none.
-    :param body: the body as it was received.
-    :param max_bytes: limit of the body, compressed and decompressed.
-    :return: the body, at most one byte more than the limit where it exceeds it, and why it can't be read, if it can't.
+    :param encoding: value of the ``Content-Encoding`` header, empty if absent.
+    :param body: the body as received.
+    :param max_bytes: limit for the body, compressed and decompressed.
+    :return: the body, at most one byte over the limit, and why it can't be read (``None`` if it can).
     """
     encodings = [name for each in encoding.lower().split(",") if (name := each.strip()) not in ("", "identity")]
-    # Some servers name an encoding, or a charset in its place, and send JSON as it is.
+    # Some servers name an encoding, or a charset in its place, but send plain JSON.
     if not encodings or len(body) > max_bytes or body.lstrip()[:1] in (b"{", b"[", b""):
         return body, None
     for bits in _WINDOW_BITS.get(encodings[0], ()) if len(encodings) == 1 else ():
@@ -34,16 +34,16 @@ def decode(encoding: str, body: bytes, max_bytes: int) -> tuple[bytes, str | Non
     return b"", f"a body with the Content-Encoding {encoding[:50]!r} that can't be decompressed"
 
 
-def _decompressed(body: bytes, bits: int, most: int) -> bytes:
-    """Decompress one member after the other: gzip files may be put together."""
-    whole = b""
-    while body and len(whole) < most:
+def _decompressed(body: bytes, bits: int, limit: int) -> bytes:
+    """Decompress all members: gzip files may be concatenated."""
+    decoded = b""
+    while body and len(decoded) < limit:
         member = zlib.decompressobj(bits)
         try:
-            whole += member.decompress(body, most - len(whole))
+            decoded += member.decompress(body, limit - len(decoded))
         except zlib.error:
-            if not whole:
+            if not decoded:
                 raise
             break
         body = member.unused_data
-    return whole
+    return decoded

@@ -1,6 +1,6 @@
-"""An HTTP answer of the relay, taken apart without judging it: status, JSON, error envelope, headers.
+"""Parsing of the relay's HTTP answers into status, JSON, error envelope and headers, without interpreting them.
 
-Any bytes are an answer. Nothing here raises.
+Any bytes are accepted. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _OUT_OF_MONEY = frozenset(
         "insufficient_balance",
     }
 )
-"""family: these codes mean it under any status, whatever the message says (it has been seen to say "try again")."""
+"""family: these codes mean "out of quota" under any status and message (some messages say "try again")."""
 
 _NO_ERROR = frozenset({"", "0", "200", "success", "ok"})
 """Values of ``code`` in an envelope that wraps a success."""
 
 _OVERLOADED = frozenset({"model_not_found", "upstream_load_saturated", "get_channel_failed", "no_available_channel"})
-"""family: no channel is free now. These codes mean it under any status."""
+"""family: no channel is free now, under any status."""
 _GATEWAY_STATUSES = (502, 503, 504)
-"""What a gateway answers for itself, when it doesn't know what became of the request behind it."""
+"""Statuses that a gateway returns itself, when the outcome of the request behind it is unknown."""
 _MAX_INNER_ENVELOPES = 3
 _MAX_INNER_BYTES = 64 * 1024
 
@@ -50,41 +50,40 @@ _KEY_LIKE = re.compile(r"(?i)\bsk-[\w-]{8,}|(?<=bearer )\S+")
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, in parts."""
+    """A parsed HTTP answer."""
 
     status: int
-    """HTTP status."""
     content: dict[str, Any]
-    """The JSON object of the body; empty where the body is none."""
+    """The JSON object of the body; empty if it is not one."""
     problem: str | None
-    """Why the body is no JSON object; ``None`` where it is."""
+    """Why the body is not a JSON object; ``None`` if it is."""
     is_error: bool
-    """Whether the body is an error envelope."""
+    """The body is an error envelope."""
     is_from_relay: bool
     """
-    Whether the envelope is one that the relay's own application writes, which knows what became of the request: an
-    ``error`` object, or a ``code`` that is a word. Gateways in front of it write JSON, too, and repeat their status.
+    The relay's own application wrote the envelope, so it knows the outcome of the request: it has an ``error`` object,
+    or a ``code`` that is a word. Gateways in front of it also write JSON, but repeat their status as the code.
     """
     codes: tuple[str, ...] = field(repr=False)
     """
-    ``code`` and ``type`` of the envelope. They tell the truth; the message does not (family).
+    ``code`` and ``type`` of the envelope. They are reliable; the message is not (family).
 
-    Not redacted, since they decide whether money was spent: a proxy's password may be part of a code's name.
+    Not redacted, since they decide whether money was spent: a proxy's password may happen to be part of a code.
     """
     request_id: str | None
     retry_after: float | None
     """Seconds."""
     text: str = field(repr=False)
-    """What the body says: the envelope's codes and message, or else the body. Not redacted: see ``excerpt``."""
+    """The envelope's codes and message, or else the body. Not redacted: see ``excerpt``."""
     secrets: Collection[str] = field(repr=False)
 
     @property
     def excerpt(self) -> str:
-        """The beginning of what the body says, redacted."""
+        """The beginning of the text, redacted."""
         text = self.text
         if not text and self.content:
             try:
-                # A body of JSON is written anew, so that a key in it that was escaped no longer is.
+                # Reserialized, so that an escaped key is found and redacted.
                 text = json.dumps(self.content, ensure_ascii=False)
             except RecursionError:  # the encoder's limit is below the decoder's
                 text = "JSON that is nested too deeply"
@@ -92,7 +91,7 @@ class Answer:
 
     @property
     def succeeded(self) -> bool:
-        """A 2xx with a JSON object."""
+        """Whether it is a 2xx with a JSON object."""
         return 200 <= self.status < 300 and self.problem is None
 
     @property
@@ -102,23 +101,23 @@ class Answer:
 
     @property
     def is_out_of_money(self) -> bool:
-        """One of the codes that mean it under any status."""
+        """Whether a code means that the account is out of money or quota."""
         return any(_word(code) in _OUT_OF_MONEY for code in self.codes)
 
     @property
     def is_overloaded(self) -> bool:
-        """One of the codes that mean it under any status."""
+        """Whether a code means that no channel is free."""
         return any(_word(code) in _OVERLOADED for code in self.codes)
 
     @property
     def effective_status(self) -> int:
-        """The HTTP status; for an error envelope under 2xx, the status that its code means, or else 400: refused."""
+        """The HTTP status; for an error envelope under 2xx, the status that its code names, or else 400."""
         if not self.is_error or not 200 <= self.status < 300:
             return self.status
         return next((int(code) for code in self.codes if re.fullmatch(r"[45]\d\d", code)), 400)
 
     def describe(self) -> str:
-        """Say what came back, in one line."""
+        """Describe the answer in one line."""
         problem = "" if self.is_error else f"{self.problem or 'JSON that is neither an error nor a video'}: "
         text = f"HTTP {self.status}, {problem}“{self.excerpt}”"
         return f"{text}, request id {self.request_id}" if self.request_id else text
@@ -133,13 +132,13 @@ def read(
     now: float | None,
     max_bytes: int,
 ) -> Answer:
-    """Take an answer apart. See :func:`airflow_provider_veo.protocol.responses.parse_create` for the parameters."""
+    """Parse an answer. See :func:`airflow_provider_veo.protocol.responses.parse_create` for the parameters."""
     names = {str(name).lower(): str(value) for name, value in (headers or {}).items()}
     body, undecoded = content_encoding.decode(names.get("content-encoding", ""), body, max_bytes)
     content, problem = ({}, undecoded) if undecoded else _json_object(body, max_bytes)
     message, codes, is_object = _error_of(content)
     if 300 <= status < 400:
-        # Where it points to is what a person needs; it may carry the request's own secrets.
+        # The target is what the user needs to see. It may contain the request's secrets.
         text, problem = names.get("location", ""), "a redirect, which is never followed, to"
     elif message is not None:
         text = ": ".join(part for part in (" / ".join(codes), message) if part)
@@ -160,15 +159,15 @@ def read(
 
 
 def excerpt(text: str, secrets: Collection[str]) -> str:
-    """Return the first 500 characters of a text of the relay's, on one line, with nothing in it that may be a key."""
-    # A key that begins before the cut must not survive by half: redact first, then cut.
+    """Return the first 500 characters of the relay's text, on one line, with all possible keys redacted."""
+    # Redact before cutting, so that no half of a key survives.
     text = without_keys(text, secrets)
     text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return text if len(text) <= MAX_EXCERPT_CHARACTERS else text[: MAX_EXCERPT_CHARACTERS - 1] + "…"
 
 
 def without_keys(text: str, secrets: Collection[str]) -> str:
-    """Replace the secrets in a text, and whatever looks like a key."""
+    """Redact the secrets in a text, and everything that looks like a key."""
     return _KEY_LIKE.sub("***", redacted(text, secrets))
 
 
@@ -180,12 +179,12 @@ def _json_object(body: bytes, max_bytes: int) -> tuple[dict[str, Any], str | Non
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
-        return {}, "a body that is no JSON, or is cut off"
-    return (content, None) if isinstance(content, dict) else ({}, "JSON that is no object")
+        return {}, "a body that is not JSON, or is cut off"
+    return (content, None) if isinstance(content, dict) else ({}, "JSON that is not an object")
 
 
 def _word(code: str) -> str:
-    """Return a code without the prefix that says which part of the relay it is from (``local:quota_not_enough``)."""
+    """Return a code without the prefix that names its origin in the relay (``local:quota_not_enough``)."""
     return code.rpartition(":")[2].strip().lower()
 
 
@@ -200,28 +199,30 @@ def _error_of(content: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], 
     """
     Find the error envelope (family): its message, its codes, and whether it is an ``error`` object.
 
-    It is ``{"error": {"message", "type", "code"}}`` or ``{"code", "message", "data": null}``.
-    Only these two count. ``{"message": "Internal server error"}`` or ``{"error": "Bad Gateway"}`` is what gateways
-    say, and they don't know whether the relay behind them accepted the request.
+    Only ``{"error": {"message", "type", "code"}}`` and ``{"code", "message", "data": null}`` count. Gateways write
+    ``{"message": "Internal server error"}`` or ``{"error": "Bad Gateway"}``, and they don't know whether the relay
+    behind them accepted the request.
     """
+    envelope: Mapping[str, Any]
     inner = content.get("error")
-    candidates = (
-        inner,
-        content if "code" in content and "message" in content and not content.get("data") else None,
-    )
-    for envelope in candidates:
-        if isinstance(envelope, dict):
-            codes = [scalar(envelope.get(name)) for name in ("code", "type")]
-            codes = [code for code in dict.fromkeys(codes) if code.lower() not in _NO_ERROR]
-            message = scalar(envelope.get("message"))
-            if codes or (envelope is inner and message):
-                codes += [code for code in _inner_codes(message) if code not in codes]
-                return message, tuple(codes), envelope is inner
-    return None, (), False
+    if isinstance(inner, dict) and (_own_codes(inner) or scalar(inner.get("message"))):
+        envelope = inner
+    elif "code" in content and "message" in content and not content.get("data") and _own_codes(content):
+        envelope = content
+    else:
+        return None, (), False
+    message, codes = scalar(envelope.get("message")), _own_codes(envelope)
+    codes += [code for code in _inner_codes(message) if code not in codes]
+    return message, tuple(codes), envelope is inner
+
+
+def _own_codes(envelope: Mapping[str, Any]) -> list[str]:
+    codes = dict.fromkeys(scalar(envelope.get(name)) for name in ("code", "type"))
+    return [code for code in codes if code.lower() not in _NO_ERROR]
 
 
 def _inner_codes(message: str) -> list[str]:
-    """Return the codes of an envelope that a message is, or holds: a relay's own relay has answered it."""
+    """Return the codes of an envelope inside a message: the answer of an upstream relay."""
     codes: list[str] = []
     for _ in range(_MAX_INNER_ENVELOPES):
         begin, end = message.find("{"), message.rfind("}")
@@ -234,7 +235,7 @@ def _inner_codes(message: str) -> list[str]:
 
 
 def scalar(value: Any) -> str:
-    """Return a text or a number as text; the empty text for all else."""
+    """Return a string or a number as a string, and the empty string for everything else."""
     if isinstance(value, str):
         return value.strip()
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
@@ -249,9 +250,9 @@ def _request_id(headers: Mapping[str, str], message: str | None, secrets: Collec
 
 def _retry_after(headers: Mapping[str, str], now: float | None) -> float | None:
     """
-    Read ``Retry-After``: seconds, or an HTTP date, measured from the answer's own ``Date`` where it has one.
+    Read ``Retry-After``: seconds, or an HTTP date relative to the answer's own ``Date`` if it has one.
 
-    A day at most is believed: a relay that asks for more is wrong, or means harm.
+    The maximum is a day: a relay that asks for more is wrong or malicious.
     """
     value = headers.get("retry-after", "").strip()
     if not value:

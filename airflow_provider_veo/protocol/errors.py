@@ -1,6 +1,6 @@
-"""What can go wrong, as one tree: a class says what happened, its ``final`` says whether another try can mend it.
+"""The errors of this provider: a class says what happened, its ``final`` whether a retry can help.
 
-The messages never hold an API key: whoever raises one of these has redacted what it quotes.
+Messages never contain an API key: whoever raises an error redacts what it quotes.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ class VeoError(Exception):
     """
     Base of all errors of this provider.
 
-    :param message: what was attempted, what came back, what it means, what to do next.
+    :param message: what failed, what came back, whether money was spent, what to do next.
     :param status_code: HTTP status of the relay's answer, if there was one.
-    :param code: the ``code`` (or else ``type``) of the relay's error envelope, if there was one.
-    :param request_id: the relay's id of the request, for its support desk.
+    :param code: ``code`` (or else ``type``) of the relay's error envelope, if there was one.
+    :param request_id: the relay's id of the request, for its support.
     :param retry_after: seconds that the relay asks to wait before the next request.
-    :param veo_task_id: the video that the error is about, where it is about one.
+    :param veo_task_id: the video that the error is about, if any.
     """
 
     final: bool = True
-    """No retry can mend it: the Airflow task fails for good, without using up its retries."""
+    """No retry can fix it: the Airflow task fails at once, without using its remaining retries."""
 
     transient: ClassVar[bool] = False
-    """A *query* that ends so is asked again: nothing is paid for a question."""
+    """A *query* that fails with it is retried: queries cost nothing."""
 
     def __init__(
         self,
@@ -51,10 +51,10 @@ class VeoError(Exception):
 
     def adding(self: _Error, text: str, *, final: bool | None = None) -> _Error:
         """
-        Return the same error, with more to say.
+        Return a copy of the error with more text.
 
-        :param text: goes below the message.
-        :param final: whether no retry can mend it, where that is not what its kind says.
+        :param text: appended to the message on a new line.
+        :param final: overrides the class's ``final``.
         """
         more = copy.copy(self)
         more.args = (f"{self}\n{text}", *self.args[1:])
@@ -63,15 +63,15 @@ class VeoError(Exception):
         return more
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the error as JSON knows it, to be carried from a trigger to a task. See :func:`from_dict`."""
+        """Return the error as a JSON object, to carry it from a trigger to a task. See :func:`from_dict`."""
         return {"kind": type(self).__name__, "message": str(self), **vars(self)}
 
 
 class VeoValidationError(VeoError, ValueError):
     """
-    Arguments or settings that are wrong. Nothing was sent.
+    Invalid arguments or settings. Nothing was sent.
 
-    :param title: what is not valid, and what that means.
+    :param title: what is not valid, and whether anything was sent.
     :param mistakes: every mistake found, each ``field: what is wrong, what was given, what is allowed``.
     """
 
@@ -81,26 +81,26 @@ class VeoValidationError(VeoError, ValueError):
         super().__init__("\n".join([title, *(f"  - {mistake}" for mistake in self.mistakes)]))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the error as JSON knows it."""
+        """Return the error as a JSON object."""
         return {"kind": type(self).__name__, "title": self.title, "mistakes": list(self.mistakes)}
 
     def __reduce__(self) -> tuple[type[VeoValidationError], tuple[str, tuple[str, ...]]]:
-        """Pickle by what it was made from: the message is derived."""
+        """Pickle the constructor's arguments: the message is derived from them."""
         return type(self), (self.title, self.mistakes)
 
 
 class VeoAuthenticationError(VeoError):
-    """The relay doesn't know the key, or the key may not do this (401, 403)."""
+    """The relay rejects the key, or the key lacks permission (401, 403)."""
 
 
 class VeoQuotaError(VeoError):
-    """The account is out of money or quota: refused until someone tops up."""
+    """The account is out of money or quota: refused until it is topped up."""
 
-    transient = True  # a video that is already paid for can still be asked for
+    transient = True  # a video that was already billed can still be polled
 
 
 class VeoRequestRejectedError(VeoError):
-    """The relay refuses this very request, and would again (400, 422 …)."""
+    """The relay rejects this request, and would reject it again (400, 422 …)."""
 
 
 class VeoNotFoundError(VeoError):
@@ -108,72 +108,72 @@ class VeoNotFoundError(VeoError):
 
 
 class VeoRateLimitError(VeoError):
-    """Too many requests: refused for now (429). Safe to send again, later."""
+    """Too many requests: refused for now (429). Safe to retry later."""
 
     final = False
     transient = True
 
 
 class VeoUnavailableError(VeoError):
-    """Refused for now, or never reached: a create that ends so was not accepted and is safe to send again."""
+    """The relay refused for now or was not reached. A create was not accepted and is safe to retry."""
 
     final = False
     transient = True
 
 
 class VeoNotSentError(VeoError):
-    """Nothing was sent: it turned out to be wrong just before the first byte."""
+    """The request was stopped just before its first byte. Nothing was sent."""
 
     final = False
 
 
 class VeoWrongHostError(VeoUnavailableError):
-    """Not the relay's application answered: a redirect, a status page, another host (3xx, 404 or 405 without JSON)."""
+    """Something other than the relay answered: a redirect, a status page, another host (3xx; 404, 405 without JSON)."""
 
 
 class VeoAmbiguousSubmitError(VeoError):
-    """A create whose answer was lost or makes no sense: it may have been accepted, and be billed."""
+    """The answer to a create was lost or is invalid: the create may have been accepted and billed."""
 
 
 class VeoResponseError(VeoError):
-    """An answer to a query that can't be understood."""
+    """The answer to a query is invalid."""
 
     final = False
     transient = True
 
 
 class VeoGenerationFailedError(VeoError):
-    """The relay accepted the video and could not generate it. A new submission may fare better."""
+    """The relay accepted the video but could not generate it. A new submission may succeed."""
 
     final = False
 
 
 class VeoJournalError(VeoError):
-    """What was submitted before can't be read or written, or another process is submitting. Nothing was sent."""
+    """The journal can't be read or written, or another process is submitting. Nothing was sent."""
 
     final = False
 
 
 class VeoJournalRecordError(VeoError):
-    """The record of what was submitted can't be understood, or could not be written after the submission."""
+    """The record of a submission is invalid, or could not be written after the submission."""
 
 
 class VeoTimeoutError(VeoError):
-    """The video was not ready within the wait's timeout. It goes on being generated, and is billed."""
+    """The video was not ready within the wait's timeout. It is still being generated and will be billed."""
 
 
 class VeoDownloadError(VeoError):
-    """The video exists, and its file could not be fetched whole, or not stored."""
+    """The video exists, but its file could not be fetched completely or stored."""
 
     final = False
 
 
 class VeoDownloadRefusedError(VeoError):
-    """A file that is not fetched or not stored: a forbidden address, no video, too large, or another file is there."""
+    """A file is refused: a forbidden address, not a video, too large, or another file has its name."""
 
 
 def from_dict(fields: Mapping[str, Any]) -> VeoError:
-    """Make the error again that :meth:`VeoError.to_dict` was asked of."""
+    """Restore an error from :meth:`VeoError.to_dict`."""
     arguments = dict(fields)
     kind = {each.__name__: each for each in _kinds(VeoError)}.get(arguments.pop("kind"), VeoError)
     return kind(arguments.pop("title", None) or arguments.pop("message", ""), **arguments)

@@ -1,7 +1,4 @@
-"""How a broken rule of the request's schema reads to the person who has to mend it.
-
-A table of (field, keyword) to a sentence: which field, what was given, what is allowed.
-"""
+"""Messages for violations of the request's schema: which field, what was given, what is allowed."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Broken:
-    """A value that breaks a keyword of the schema."""
+    """A value that violates a keyword of the schema."""
 
     path: tuple[str | int, ...]
     keyword: str
@@ -28,10 +25,10 @@ class Broken:
 
 def explain(broken: Broken, model: VeoModel | None, catalog: Mapping[str, VeoModel]) -> str:
     """
-    Say what is wrong in one line.
+    Describe a violation in one line.
 
-    :param broken: which value breaks which keyword of the schema.
-    :param model: the model asked for, if it is known.
+    :param broken: the violation.
+    :param model: the requested model, if it is known.
     :param catalog: the models to choose from.
     """
     field = str(broken.path[0]) if broken.path else ""
@@ -54,7 +51,7 @@ def _unknown_model(broken: Broken, model: VeoModel | None, catalog: Mapping[str,
     name = broken.value
     if not isinstance(name, str) or not name:
         return (
-            f"no model is given, got {_given(name)}; set the task's model, or default_model in the connection. "
+            f"expected a model, got {_given(name)}; set the task's model, or default_model in the connection. "
             f"Known models: {', '.join(sorted(catalog))}"
         )
     near = difflib.get_close_matches(name.lower(), catalog, n=3)
@@ -68,7 +65,7 @@ def _unknown_model(broken: Broken, model: VeoModel | None, catalog: Mapping[str,
 
 
 def _too_many_images(broken: Broken, model: VeoModel | None, catalog: Mapping[str, VeoModel]) -> str:
-    assert model is not None  # noqa: S101  the limit is written into the schema from a model
+    assert model is not None  # noqa: S101  the limit comes from a model
     if not model.max_images:
         takers = _names(catalog, having=lambda other: other.max_images > 0)
         return f"{model.name} takes no images, got {len(broken.value)}; models that do: {takers}"
@@ -91,21 +88,21 @@ def _not_an_image(broken: Broken, model: VeoModel | None, catalog: Mapping[str, 
 
 def _not_images(broken: Broken, model: VeoModel | None, catalog: Mapping[str, VeoModel]) -> str:
     return (
-        "expected a list of images, a text that holds a JSON or Python list, or a single URL, "
+        "expected a list of images, a string that holds a JSON or Python list, or a single URL, "
         f"got {_given(broken.value)}"
     )
 
 
 def _image_twice(broken: Broken, model: VeoModel | None, catalog: Mapping[str, VeoModel]) -> str:
     twice = [value for index, value in enumerate(broken.value) if value in broken.value[:index]]
-    return f"each image may be there once, got twice: {', '.join(map(_given, twice))}"
+    return f"must be unique, got duplicates: {', '.join(map(_given, twice))}"
 
 
 def _wrong_aspect_ratio(broken: Broken, model: VeoModel | None, catalog: Mapping[str, VeoModel]) -> str:
     if broken.value == "9:16" and model is not None:
         able = _names(catalog, having=lambda other: other.aspect_ratio)
         return (
-            f"{model.name} doesn't honour it: the video would be paid for and come out 16:9, got '9:16'; "
+            f"{model.name} doesn't honour it: the video would be billed but come out 16:9, got '9:16'; "
             f"models that do: {able}"
         )
     return f"expected {' or '.join(broken.allowed)}, got {_given(broken.value)}"
@@ -116,7 +113,7 @@ def _not_a_boolean(broken: Broken, model: VeoModel | None, catalog: Mapping[str,
 
 
 def _no_prompt(broken: Broken, model: VeoModel | None, catalog: Mapping[str, VeoModel]) -> str:
-    return f"expected a text that says what the video shows, got {_given(broken.value)}"
+    return f"expected a non-empty string, got {_given(broken.value)}"
 
 
 def _missing(broken: Broken, model: VeoModel | None, catalog: Mapping[str, VeoModel]) -> str:
@@ -139,4 +136,4 @@ _SENTENCES: dict[tuple[str, str], Callable[[Broken, VeoModel | None, Mapping[str
     ("enhance_prompt", ""): _not_a_boolean,
     ("enable_upsample", ""): _not_a_boolean,
 }
-"""What to say of a field and a keyword; an empty keyword stands for all others of the field."""
+"""Message by field and keyword. An empty keyword stands for all others of the field."""

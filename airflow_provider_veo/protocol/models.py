@@ -1,8 +1,8 @@
-"""The model catalog, as data: how many images a model takes, what they mean, and whether it honours the aspect ratio.
+"""The model catalog: how many images a model takes, what they mean, and whether it honours the aspect ratio.
 
-``seed`` is the API document that this provider exists for; ``family`` is what the documentation of other relays of
-the same format agrees on. Relays add models every few weeks: a connection's ``models`` extends the catalog without a
-release of this package.
+``seed`` is the API document that this provider was written for; ``family`` is what the documentation of other relays
+with the same format agrees on. Relays add models every few weeks: a connection's ``models`` extends the catalog
+without a release of this package.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ ELEMENTS = "elements of the video"
 @dataclass(frozen=True)
 class VeoModel:
     """
-    One model, and what may be asked of it.
+    One model and its limits.
 
-    :param name: the name that goes over the wire.
+    :param name: the name in requests.
     :param source: where the row comes from: ``seed``, ``family`` or ``connection``.
-    :param max_images: at most so many images; 0 for a text-only model.
-    :param image_meaning: what the images are to the model.
-    :param aspect_ratio: whether it honours ``aspect_ratio``. One that doesn't makes 16:9, whatever is asked.
+    :param max_images: maximum number of images; 0 for a text-only model.
+    :param image_meaning: what the model uses the images for.
+    :param aspect_ratio: whether it honours ``aspect_ratio``. One that doesn't always makes 16:9.
     """
 
     name: str
@@ -51,7 +51,7 @@ _ROWS = (
     # The seed lists these two without saying how many images; the limit is the family's.
     VeoModel("veo3-frames", "seed, family", 1, FIRST_FRAME, aspect_ratio=True),
     VeoModel("veo3-fast-frames", "seed, family", 1, FIRST_FRAME, aspect_ratio=True),
-    # Missing from the seed's list, but in its image rule and in its example.
+    # Not in the seed's list, but in its image rule and its example.
     VeoModel("veo3.1-components", "seed", 3, ELEMENTS, aspect_ratio=True),
     VeoModel("veo2-pro-components", "family", 3, ELEMENTS),
     VeoModel("veo3.1", "family", 1, FIRST_FRAME, aspect_ratio=True),
@@ -60,11 +60,11 @@ _ROWS = (
 )
 
 CATALOG: Mapping[str, VeoModel] = MappingProxyType({row.name: row for row in _ROWS})
-"""The models that the provider knows by itself, by name."""
+"""The built-in models, by name."""
 
 _SETTINGS: Mapping[str, tuple[type, str]] = {
     "max_images": (int, "a whole number, 0 or more"),
-    "image_meaning": (str, "a text, such as 'first frame'"),
+    "image_meaning": (str, "a string, such as 'first frame'"),
     "aspect_ratio": (bool, "true or false"),
 }
 
@@ -73,8 +73,8 @@ def extend(additions: Mapping[str, Any]) -> Mapping[str, VeoModel]:
     """
     Return the catalog with a connection's ``models`` added.
 
-    What an addition leaves out is taken from the model of that name, or else is the stricter value: no images, no
-    aspect ratio. A wrong guess then is an error message, not a paid video that looks wrong.
+    Settings that an addition omits come from the built-in model of that name, or else are the strictest: no images, no
+    aspect ratio. A wrong default is then an error message, not a billed video that looks wrong.
 
     :param additions: e.g. ``{"veo4-fast": {"max_images": 2, "aspect_ratio": true}}``.
     :raises VeoValidationError: naming every mistake in ``additions``.
@@ -95,7 +95,7 @@ def extend(additions: Mapping[str, Any]) -> Mapping[str, VeoModel]:
 def _mistakes(name: str, settings: object) -> list[str]:
     where = f"models: {name}"
     if not name.strip():
-        return ["models: a model's name is blank"]
+        return ["models: a model's name must not be blank"]
     if not isinstance(settings, Mapping):
         return [f'{where}: expected an object such as {{"max_images": 1, "aspect_ratio": true}}, got {settings!r}']
     found = [

@@ -1,8 +1,8 @@
-"""From arguments to the body of a create request, validated before anything is paid.
+"""Builds and validates the body of a create request.
 
-What may be sent is said once, in ``schemas/create_request.json``, with the limits of each model written into it from
-the catalog. jsonschema applies it to every request; :func:`literal_mistakes` applies the same file, without loading
-jsonschema, to what a DAG file says literally.
+The rules are in ``schemas/create_request.json``; the limits of each model are added from the catalog. jsonschema
+applies them to every request. :func:`literal_mistakes` applies the same file to the literals of a DAG file, without
+loading jsonschema.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ _LATIN_LETTER = re.compile(r"[A-Za-zÀ-ɏ]")
 @dataclass(frozen=True)
 class VideoRequest:
     """
-    What a video is to be made of, as an operator or a row of a batch has it: every template is rendered.
+    The fields of a create request, from an operator or a row of a batch, with all templates rendered.
 
-    Strings that come out of templates become what they mean: ``"True"`` a boolean, ``"['https://…']"`` a list.
+    Rendered strings are converted: ``"True"`` to a boolean, ``"['https://…']"`` to a list.
 
     :param prompt: what the video shows. Veo reads English; ``enhance_prompt`` translates (seed).
     :param model: name of a model in the catalog.
     :param images: http(s) URLs or ``data:image/…;base64,`` URIs: a sequence, a string holding a JSON or Python list,
-        or a single one. ``None``, ``""``, ``"None"`` and ``[]`` mean no images. How many are allowed, and what they
-        mean, depends on the model.
+        or a single one. ``None``, ``""``, ``"None"`` and ``[]`` mean no images. Their maximum number and meaning
+        depend on the model.
     :param aspect_ratio: ``"16:9"`` or ``"9:16"``; the latter only for models that honour it.
     :param enhance_prompt: let the relay rewrite the prompt, and translate it to English.
-    :param enable_upsample: ask for the upsampled file. A JSON boolean, as in the seed's examples.
-    :param extra_body: more fields for relays that take them. It can't override the fields above.
+    :param enable_upsample: request the upsampled file. A JSON boolean, as in the seed's examples.
+    :param extra_body: additional fields of the relay. They can't override the fields above.
     """
 
     prompt: Any
@@ -59,7 +59,7 @@ class VideoRequest:
 
     @classmethod
     def of(cls, operator: Any) -> VideoRequest:
-        """Take the request of an operator, whose attributes have the same names."""
+        """Read the fields from an operator's attributes of the same names."""
         return cls(**{name: getattr(operator, name) for name in REQUEST_FIELDS})
 
     def body(self, catalog: Mapping[str, VeoModel] = CATALOG) -> dict[str, Any]:
@@ -74,14 +74,14 @@ class VideoRequest:
             del meant["images"]
         extra, mistakes = coerce.extra_body(self.extra_body)
         overriding = [name for name in extra if name in _SENT]
-        mistakes += [f"extra_body: {name!r} is an argument of its own, and can't be overridden" for name in overriding]
+        mistakes += [f"extra_body: {name!r} is a separate argument and can't be overridden" for name in overriding]
         body = {**{name: value for name, value in extra.items() if name not in overriding}, **meant}
         check(body, catalog=catalog, mistakes=mistakes)
         return body
 
 
 REQUEST_FIELDS = tuple(each.name for each in fields(VideoRequest))
-"""The fields of a request, called as the arguments of ``VeoCreateVideoOperator`` and the columns of a manifest."""
+"""The fields of a request: also the arguments of ``VeoCreateVideoOperator`` and the columns of a manifest."""
 _SENT = ("prompt", "model", "images", "enhance_prompt", "enable_upsample", "aspect_ratio")
 
 
@@ -96,7 +96,7 @@ def check(body: Mapping[str, Any], *, catalog: Mapping[str, VeoModel] = CATALOG,
 
     :param body: the body of a create request.
     :param catalog: the models to choose from.
-    :param mistakes: what was found wrong before, to be reported together with the rest.
+    :param mistakes: mistakes found before, to be reported together with the rest.
     :raises VeoValidationError: naming every mistake at once.
     """
     if hostile := _unreadable_images(body.get("images")):
@@ -116,11 +116,11 @@ def check(body: Mapping[str, Any], *, catalog: Mapping[str, VeoModel] = CATALOG,
 
 
 def _unreadable_images(images: Any) -> str | None:
-    """Refuse what would take the validator long: it compares objects with each other, one by one."""
+    """Reject images that would make the validator slow: it compares all objects with each other."""
     if not isinstance(images, (list, tuple)):
         return None
     if len(images) > _MAX_IMAGES:
-        return f"images: got {len(images):,}, and no model takes more than {_MAX_IMAGES}"
+        return f"images: expected at most {_MAX_IMAGES}, got {len(images):,}"
     if any(isinstance(image, (dict, list, tuple)) for image in images):
         return "images: expected URLs or data URIs, got objects or lists"
     return None
@@ -130,7 +130,7 @@ def request_schema(model: VeoModel | None) -> dict[str, Any]:
     """
     Return the JSON Schema (Draft 2020-12) of a create request.
 
-    :param model: write the limits of this model into it; ``None`` for what all models have in common.
+    :param model: add the limits of this model; ``None`` for the rules that all models share.
     """
     properties = {key: dict(value) for key, value in _base_schema()["properties"].items()}
     schema = {**_base_schema(), "properties": properties}
@@ -145,10 +145,10 @@ def request_schema(model: VeoModel | None) -> dict[str, Any]:
 
 def literal_mistakes(literals: Mapping[str, Any]) -> list[str]:
     """
-    Return what is wrong with arguments whatever the connection and the templates say.
+    Return the mistakes in arguments that are wrong whatever the connection and the templates say.
 
-    It reads the same schema as :func:`build`, but only the few keywords that concern a single field, so that a DAG
-    file can be checked while it is parsed without loading jsonschema.
+    It applies the schema's keywords that concern a single field, so that a DAG file can be checked while it is parsed
+    without loading jsonschema.
 
     :param literals: arguments of :func:`build` that hold no template.
     """
@@ -211,7 +211,7 @@ def _warn_of_a_prompt_that_is_not_english(body: Mapping[str, Any]) -> None:
     prompt = body["prompt"]
     if not body["enhance_prompt"] and not _LATIN_LETTER.search(prompt):
         log.warning(
-            "Veo reads English only, and the prompt %.60r has no Latin letter: with enhance_prompt=False nobody "
-            "translates it, and the video will likely not show what it says.",
+            "Veo reads English only, but the prompt %.60r has no Latin letter. With enhance_prompt=False it is not "
+            "translated, and the video will likely not match it.",
             prompt,
         )

@@ -1,8 +1,7 @@
-"""What the relay answered, understood: bytes in, :class:`VideoTask` out, or the right :class:`VeoError`.
+"""Interprets the relay's answers: bytes in, a :class:`VideoTask` or the matching :class:`VeoError` out.
 
-For a create the question that costs money is whether the request was accepted. Three answers are possible: yes (a
-2xx with an id), no (an error of one of the refusing kinds), and "it can't be known", which is an error of its own,
-:class:`VeoAmbiguousSubmitError`, and never confused with "no". For a query nothing is at stake.
+A create was accepted (a 2xx with an id), refused (an error that says so), or its outcome is unknown. The last is an
+error of its own, :class:`VeoAmbiguousSubmitError`, and never treated as refused: money may have been spent.
 """
 
 from __future__ import annotations
@@ -36,32 +35,31 @@ QUERY_PATH = "/v1/video/query"  # family
 MODELS_PATH = "/v1/models"  # family
 
 MAX_BODY_BYTES = 1024 * 1024
-"""An answer of this protocol is a few hundred bytes. One that is larger than this is refused unread."""
+"""An answer of this protocol is a few hundred bytes. A larger one is refused unread."""
 
 _NEXT: Mapping[type[VeoError], str] = {
     VeoAuthenticationError: (
-        "The relay does not accept the API key, or the key may not do this. Check the password of the connection."
+        "The relay does not accept the API key, or the key lacks permission. Check the password of the connection."
     ),
     VeoQuotaError: "The account is out of money or quota. Top it up at the relay, then clear this task.",
-    VeoRequestRejectedError: "The relay refuses this request, and would refuse it again. Change what it complains of.",
+    VeoRequestRejectedError: "The relay rejected this request and would do so again. Change what it complains about.",
     VeoNotFoundError: "The relay does not know this video: check the id, and that the connection's account made it.",
-    VeoRateLimitError: "Too many requests: the relay refuses for now. It is safe to send the request again later.",
-    VeoUnavailableError: "The relay was not reached, or refuses for now. It is safe to send the request again.",
+    VeoRateLimitError: "Too many requests: the relay refuses more for now. It is safe to send the request again later.",
+    VeoUnavailableError: "The relay was not reached, or is refusing requests. It is safe to send the request again.",
     VeoWrongHostError: (
-        "This is not an answer of the relay's API, but of a status page, a wrong host or a proxy. Nothing was "
-        "accepted, and it is safe to send the request again. If this lasts, check the host of the connection."
+        "The answer is not from the relay's API but from a status page, a wrong host or a proxy. Nothing was accepted. "
+        "It is safe to send the request again. If this persists, check the host of the connection."
     ),
     VeoResponseError: "The answer can't be understood. Check that the connection's host is a Veo relay.",
     VeoAmbiguousSubmitError: (
         "It can't be known whether the request was accepted: the video may be generated and billed. Look for it at "
-        "the relay before sending the request again; if it is there, give its id as existing_veo_task_id."
+        "the relay before sending the request again. If you find it, set existing_veo_task_id to its id."
     ),
 }
-"""What each kind means, and what to do next."""
 
 _NEXT_AFTER_A_REDIRECT = (
-    "The connection's host is not where the relay answers. It is never followed: the API key and a paid request would "
-    "go there. Set the host to the relay's own address, with the right scheme."
+    "Redirects are never followed: they would send the API key and a billed request to another address. Set the "
+    "connection's host to the relay's own address, with the right scheme."
 )
 
 _REFUSED_FOR_GOOD = frozenset({400, 404, 405, 413, 415, 422})
@@ -83,13 +81,13 @@ def parse_create(
     now: float | None = None,
 ) -> VideoTask:
     """
-    Understand the answer to ``POST /v1/video/create``.
+    Interpret the answer to ``POST /v1/video/create``.
 
     :param status: HTTP status.
     :param headers: HTTP headers, in any letter case.
     :param body: the body, decoded from its transfer encoding; possibly cut off.
-    :param secrets: texts that neither the result nor an error may repeat: the API key.
-    :param now: epoch seconds, to read a ``Retry-After`` that is a date where the answer has no ``Date``.
+    :param secrets: strings that neither the result nor an error may contain: the API key.
+    :param now: epoch seconds, for a ``Retry-After`` date in an answer without ``Date``.
     :raises VeoAmbiguousSubmitError: it may have been accepted.
     :raises VeoError: of another kind: it was not accepted.
     """
@@ -113,11 +111,11 @@ def parse_query(
     now: float | None = None,
 ) -> VideoTask:
     """
-    Understand the answer to ``GET /v1/video/query``.
+    Interpret the answer to ``GET /v1/video/query``.
 
-    :param veo_task_id: the id that was asked for. It is the result's id: the one in the answer may differ, and can't
-        be used to ask again (family).
-    :raises VeoError: ``transient`` where asking again may help.
+    :param veo_task_id: the requested id. It becomes the result's id: the one in the answer may differ and can't be
+        polled (family).
+    :raises VeoError: ``transient`` if polling again may help.
 
     The other parameters are those of :func:`parse_create`.
     """
@@ -128,14 +126,14 @@ def parse_query(
             video = replace(video, id="")
         if video is not None and video.status is not None:
             return video
-    raise _error(f"ask for video {veo_task_id}", answer, _query_error(answer), veo_task_id)
+    raise _error(f"poll video {veo_task_id}", answer, _query_error(answer), veo_task_id)
 
 
 def parse_models(
     status: int, headers: Mapping[str, str] | None, body: bytes, *, secrets: Collection[str] = ()
 ) -> list[str]:
     """
-    Understand the answer to ``GET /v1/models``: the names of the models that the key may use.
+    Interpret the answer to ``GET /v1/models``: the names of the models that the key may use.
 
     The parameters are those of :func:`parse_create`.
 
@@ -151,7 +149,7 @@ def parse_models(
 
 
 def _create_error(answer: Answer) -> type[VeoError]:
-    """The error table of a create, top to bottom; what no row names is unknown, never refused."""
+    """Classify a failed create, first match wins. Anything unlisted is unknown, never refused."""
     if answer.is_out_of_money:
         return VeoQuotaError
     status = answer.effective_status
@@ -161,18 +159,18 @@ def _create_error(answer: Answer) -> type[VeoError]:
         return VeoWrongHostError
     if status in _KIND_BY_STATUS:
         return _KIND_BY_STATUS[status]
-    if status == 408 or not (answer.is_error if status < 500 else _knows(answer)):
+    if status == 408 or not (answer.is_error if status < 500 else _knows_outcome(answer)):
         return VeoAmbiguousSubmitError
     return VeoUnavailableError if status >= 500 else VeoRequestRejectedError
 
 
 def _is_of_another_host(answer: Answer) -> bool:
-    """Whether it is not the relay's application that answered, but a status page, a wrong host or a proxy's page."""
+    """Whether something other than the relay answered: a status page, a wrong host or a proxy."""
     return 300 <= answer.status < 400 or (answer.status in (404, 405) and not answer.is_error)
 
 
-def _knows(answer: Answer) -> bool:
-    """Whether who answered knows what became of the request; under 2xx it is the relay."""
+def _knows_outcome(answer: Answer) -> bool:
+    """Whether the sender of the answer knows the outcome of the request; under 2xx it is the relay."""
     return answer.is_from_relay or (answer.is_error and answer.status < 300)
 
 
@@ -200,14 +198,14 @@ def _error(
     unusable_id: str | None = None,
 ) -> VeoError:
     happened = f"Tried to {attempt}, and the relay answered {answer.describe()}."
-    decide = _NEXT_AFTER_A_REDIRECT if 300 <= answer.status < 400 else _NEXT[kind]
+    next_step = _NEXT_AFTER_A_REDIRECT if 300 <= answer.status < 400 else _NEXT[kind]
     if unusable_id:
         happened = (
             f"Tried to {attempt}, and the relay answered HTTP {answer.status} with an id that can't be used: it "
             f"{unusable_id}. The answer begins with “{answer.excerpt}”."
         )
     return kind(
-        f"{happened}\n{decide}",
+        f"{happened}\n{next_step}",
         status_code=answer.status,
         code=answer.code,
         request_id=answer.request_id,
@@ -220,13 +218,13 @@ def no_answer(
     kind: type[VeoError], method: str, url: str, error: BaseException, secrets: Collection[str] = ()
 ) -> VeoError:
     """
-    Make the error for a request that got no answer.
+    Return the error for a request that got no answer.
 
     :param kind: :class:`VeoUnavailableError` or :class:`VeoAmbiguousSubmitError`.
     :param method: HTTP method.
-    :param url: where it went.
-    :param error: what came instead of an answer.
-    :param secrets: texts that the error must not repeat.
+    :param url: URL of the request.
+    :param error: the exception raised instead.
+    :param secrets: strings that the error must not contain.
     """
     reason = envelope.excerpt(f"{type(error).__name__}: {error}", secrets)
     return kind(f"Tried to {method} {url}, and got no answer: {reason}\n{_NEXT[kind]}")

@@ -1,4 +1,4 @@
-"""Text of other programs and people: made short, free of what can't be stored, and free of secrets."""
+"""Untrusted text: shortened, made storable, and redacted."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 REDACTED = "***"
 _SHORTEST_SECRET = 4
-"""Shorter ones are parts of ordinary words: replacing them would leave nothing to read."""
+"""Shorter secrets occur in ordinary words. Redacting them would make texts unreadable."""
 _SHORTEST_SECRET_IN_IDENTIFIER = 16
-"""An id or a URL is not usable if it reveals a secret. A short password may be a part of one by chance."""
+"""An id or a URL with a secret in it is unusable, but may contain a short password by chance."""
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def shortened(text: str, characters: int) -> str:
-    """Cut a text that is longer than so many characters, and say so."""
+    """Truncate a text to a maximum length, and append its original length."""
     return text if len(text) <= characters else f"{text[: characters - 1]}… ({len(text)} characters)"
 
 
 def first_line(error: object) -> str:
-    """Return what an error says first: what was attempted, and what came back."""
+    """Return the first line of an error: what failed, and what came back."""
     return str(error).partition("\n")[0]
 
 
@@ -32,17 +32,17 @@ def storable(text: str) -> str:
     """
     Replace lone surrogates and control characters except tab and line breaks by U+FFFD.
 
-    No UTF-8 encoder takes the former, and PostgreSQL's JSON refuses NUL.
+    UTF-8 can't encode the former, and PostgreSQL's JSON rejects NUL.
     """
     return _UNSTORABLE.sub("\ufffd", text)
 
 
 def redacted(text: str, secrets: Collection[str]) -> str:
     """
-    Replace secrets of four characters or more by ``***``: plain, JSON-escaped and percent-encoded, also in part.
+    Replace secrets of four characters or more with ``***``: plain or with any characters JSON- or percent-escaped.
 
     :param text: any text.
-    :param secrets: what it must not repeat.
+    :param secrets: strings to redact.
     """
     for secret in sorted((secret for secret in secrets if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True):
         text = _any_form_of(secret).sub(REDACTED, text)
@@ -50,7 +50,7 @@ def redacted(text: str, secrets: Collection[str]) -> str:
 
 
 def cleaned(text: str, secrets: Collection[str], characters: int) -> str:
-    """Return a text of the relay that can be stored and shown: no secrets, at most about so many characters."""
+    """Return a text made storable, redacted, and truncated to about ``characters``."""
     return shortened(redacted(storable(text), secrets), characters)
 
 
@@ -77,5 +77,5 @@ def _any_form_of_character(character: str) -> str:
 
 
 def _ignoring_case(form: str) -> str:
-    """Match hexadecimal digits in both cases; the ``u`` of an escape is always small."""
+    """Match hexadecimal digits in both cases; the ``u`` of an escape is always lower case."""
     return "".join(f"[{digit}{digit.upper()}]" if digit in "abcdef" else re.escape(digit) for digit in form)

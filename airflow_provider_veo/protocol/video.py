@@ -1,7 +1,7 @@
-"""A video as the relay tells of it: :class:`VideoTask`, and the status words.
+"""A video as the relay reports it: :class:`VideoTask`, and the status words.
 
-Only ``status`` decides what became of a video. The places where a reason of failure stands are also filled on videos
-that succeeded, left over from the relay's own retries (family).
+Only ``status`` decides the state of a video. The fields for failure reasons may also be set on videos that succeeded,
+left over from the relay's own retries (family).
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ STATES: Mapping[str, VideoState] = {
         "failed",
     ),
 }
-"""What each status word means (family), in lower case."""
+"""State by status word (family), in lower case."""
 
 _UPSAMPLING_FAILED = "video_upsampling_failed"
 _MILLISECONDS_FROM = 1e11
-"""Epoch seconds reach this in the year 5138, epoch milliseconds did in 1973."""
+"""Epoch seconds reach this in the year 5138; epoch milliseconds reached it in 1973."""
 
 MAX_TEXT_CHARACTERS = 20_000
 MAX_ID_CHARACTERS = 1_024
@@ -62,18 +62,18 @@ _URL_CHARACTERS = 8_192
 
 @dataclass(frozen=True)
 class VideoTask:
-    """A video that was submitted, as the relay tells of it."""
+    """A submitted video, as the relay reports it."""
 
     id: str
-    """The id that ``create`` returned: the only one that can be asked for."""
+    """The id that ``create`` returned: the only one that can be polled."""
     model: str | None = None
-    """The model, where the relay names it or the id begins with it."""
+    """The model, if the relay names it or the id begins with it."""
     state: VideoState = "running"
     """What the status means."""
     status: str | None = None
-    """The relay's own word; ``None`` where it said none."""
+    """The relay's own word, if it reported one."""
     video_url: str | None = None
-    """Where the file is, for hours to days."""
+    """URL of the file, valid for hours to days."""
     enhanced_prompt: str | None = None
     """The prompt as the relay rewrote it."""
     error: str | None = None
@@ -81,10 +81,10 @@ class VideoTask:
     updated_at: datetime | None = None
     """When the status last changed, in UTC."""
     left_out: str | None = field(default=None, repr=False, compare=False)
-    """What the answer held and this does not, and why. For logs only: not in :meth:`to_dict`."""
+    """What was ignored in the answer, and why. For logs only: not in :meth:`to_dict`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON knows them; ``updated_at`` as ISO 8601."""
+        """Return the fields as a JSON object; ``updated_at`` as ISO 8601."""
         fields = dict(vars(self))
         fields["updated_at"] = self.updated_at.isoformat() if self.updated_at else None
         del fields["left_out"]
@@ -92,25 +92,25 @@ class VideoTask:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> VideoTask:
-        """Make it again of what :meth:`to_dict` returned."""
+        """Restore a video from :meth:`to_dict`."""
         updated_at = fields.get("updated_at")
         return cls(**{**fields, "updated_at": datetime.fromisoformat(updated_at) if updated_at else None})
 
     @property
     def warning(self) -> str | None:
-        """What a person should know of this status, beyond what it means."""
+        """A warning for the user about this status, if any."""
         word = _normal(self.status or "")
         if self.left_out:
             return self.left_out
         if word == _UPSAMPLING_FAILED and self.state == "succeeded":
-            return "the upsampling failed; the plain video was made, and is delivered"
+            return "upsampling failed; the plain video was generated and is delivered"
         if self.status and word not in STATES:
-            return f"the status {self.status!r} is not a known one; taking it to mean that the video is being made"
+            return f"the status {self.status!r} is unknown; assuming that the video is still being generated"
         return None
 
 
 def id_mistake(veo_task_id: str, secrets: Collection[str]) -> str | None:
-    """Say why an id of the relay can't be kept or polled; ``None`` if it can."""
+    """Return why an id of the relay can't be stored or polled, or ``None``."""
     if len(veo_task_id) > MAX_ID_CHARACTERS:
         return f"has {len(veo_task_id):,} characters, more than {MAX_ID_CHARACTERS:,}"
     if reveals(veo_task_id, secrets):
@@ -122,51 +122,65 @@ def id_mistake(veo_task_id: str, secrets: Collection[str]) -> str | None:
 
 def read_video(content: Mapping[str, Any], *, veo_task_id: str = "", secrets: Collection[str] = ()) -> VideoTask | None:
     """
-    Find the video in an answer, with all its texts bounded, redacted, and free of what can't be stored.
+    Read the video from an answer. All its texts are bounded, redacted and storable.
 
-    Only its id is as the relay wrote it, where ``veo_task_id`` is not given: see :func:`id_mistake`.
+    Without ``veo_task_id``, its id is exactly as the relay wrote it: check it with :func:`id_mistake`.
 
     :param content: the JSON object of the answer.
-    :param veo_task_id: the id that was asked for; without it, the answer's own id counts.
-    :param secrets: what no text may repeat.
-    :return: the video, or ``None`` where the answer tells of none.
+    :param veo_task_id: the requested id. Default: the answer's own.
+    :param secrets: strings that no text may contain.
+    :return: the video, or ``None`` if the answer has none.
     """
     record = _unwrapped(content)
     own_id = _id(record)
-    given = record.get("status")
-    # What it means is decided by the word itself: a secret may be a part of it by chance.
-    word = _normal(given) if isinstance(given, str) else ""
-    status = cleaned(given, secrets, _WORD_CHARACTERS) if isinstance(given, str) and word else None
+    given = _string(record.get("status"))
+    word = _normal(given)
+    # The state comes from the unredacted word: a secret may be part of it by chance.
+    status = cleaned(given, secrets, _WORD_CHARACTERS) if word else None
     if own_id is None and status is None:
         return None
-    url = _url(record, secrets)
-    left_out = None if url else _left_out(record, secrets)
-    state = STATES.get(word, "running")
+    # A billed, plain video may exist though its upsampling failed.
     detail = _mapping(record.get("detail"))
-    if word == _UPSAMPLING_FAILED:
-        # The paid, plain video may exist nevertheless: it is delivered.
-        url = url or _url(detail, secrets)
-        left_out = None if url else left_out or _left_out(detail, secrets)
-        state = "succeeded" if url else "failed"
+    url, left_out = _url_of(record, detail if word == _UPSAMPLING_FAILED else {}, secrets=secrets)
+    state = STATES.get(word, "running")
+    if word == _UPSAMPLING_FAILED and url:
+        state = "succeeded"
     video_id = veo_task_id or own_id or ""
-    model = scalar(record.get("model")) or (video_id.partition(":")[0] if ":" in video_id else "")
-    enhanced_prompt = scalar(record.get("enhanced_prompt")) or scalar(detail.get("enhanced_prompt"))
-    reason = next(_reasons(record), "the relay gave no reason") if state == "failed" else None
     return VideoTask(
         id=video_id,
-        model=cleaned(model, secrets, _WORD_CHARACTERS) or None,
+        model=_model(record, video_id, secrets),
         state=state,
         status=status,
         video_url=url,
-        enhanced_prompt=cleaned(enhanced_prompt, secrets, MAX_TEXT_CHARACTERS) or None,
-        error=reason and shortened(without_keys(storable(reason), secrets), MAX_TEXT_CHARACTERS),
+        enhanced_prompt=_enhanced_prompt(record, detail, secrets),
+        error=_failure_reason(record, secrets) if state == "failed" else None,
         updated_at=_moment(record.get("status_update_time")) or _moment(record.get("created")),
         left_out=left_out,
     )
 
 
+def _model(record: Mapping[str, Any], video_id: str, secrets: Collection[str]) -> str | None:
+    prefix, colon, _ = video_id.partition(":")
+    model = scalar(record.get("model")) or (prefix if colon else "")
+    return cleaned(model, secrets, _WORD_CHARACTERS) or None
+
+
+def _enhanced_prompt(record: Mapping[str, Any], detail: Mapping[str, Any], secrets: Collection[str]) -> str | None:
+    prompt = scalar(record.get("enhanced_prompt")) or scalar(detail.get("enhanced_prompt"))
+    return cleaned(prompt, secrets, MAX_TEXT_CHARACTERS) or None
+
+
+def _failure_reason(record: Mapping[str, Any], secrets: Collection[str]) -> str:
+    reason = next(_reasons(record), "the relay gave no reason")
+    return shortened(without_keys(storable(reason), secrets), MAX_TEXT_CHARACTERS)
+
+
 def _normal(status: str) -> str:
     return status.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -181,7 +195,7 @@ def _unwrapped(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _id(record: Mapping[str, Any]) -> str | None:
-    """``id``, or ``task_id`` at some relays; a text, or a number at some (family). Texts are kept to the letter."""
+    """``id``, or ``task_id`` at some relays: a string, kept exactly, or a number at some (family)."""
     for name in ("id", "task_id"):
         value = record.get(name)
         if isinstance(value, str) and value.strip():
@@ -198,17 +212,20 @@ def _urls(record: Mapping[str, Any]) -> Iterator[str]:
             yield value.strip()
 
 
-def _url(record: Mapping[str, Any], secrets: Collection[str]) -> str | None:
-    return next((url for url in _urls(record) if _url_mistake(url, secrets) is None), None)
-
-
-def _left_out(record: Mapping[str, Any], secrets: Collection[str]) -> str | None:
-    mistakes = (_url_mistake(url, secrets) for url in _urls(record))
-    return next((f"the video's URL was ignored: it {mistake}" for mistake in mistakes if mistake), None)
+def _url_of(*records: Mapping[str, Any], secrets: Collection[str]) -> tuple[str | None, str | None]:
+    """Return the first usable URL, or else why the first one was ignored."""
+    left_out = None
+    for record in records:
+        for url in _urls(record):
+            mistake = _url_mistake(url, secrets)
+            if mistake is None:
+                return url, None
+            left_out = left_out or f"the video's URL was ignored: it {mistake}"
+    return None, left_out
 
 
 def _url_mistake(url: str, secrets: Collection[str]) -> str | None:
-    """Say why a URL can't be kept; ``None`` if it can."""
+    """Return why a URL can't be stored, or ``None``."""
     if len(url) > _URL_CHARACTERS:
         return f"has {len(url):,} characters, more than {_URL_CHARACTERS:,}"
     if reveals(url, secrets):
@@ -233,7 +250,7 @@ def _reasons(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _moment(value: Any) -> datetime | None:
-    """Epoch milliseconds (seed) or seconds (one relay of the family), told apart by size."""
+    """Epoch milliseconds (seed) or seconds (one relay of the family), distinguished by size."""
     try:
         number = float(scalar(value))
         seconds = number / 1000 if abs(number) >= _MILLISECONDS_FROM else number
@@ -244,15 +261,15 @@ def _moment(value: Any) -> datetime | None:
 
 def veo_task_id_of(given: Any) -> str:
     """
-    Return the id in what an upstream task pushed: the id itself, or a ``veo_video`` dict, or either as a string.
+    Return the id from what an upstream task pushed: the id, a ``veo_video`` dict, or either as a string.
 
-    :raises VeoValidationError: there is none.
+    :raises VeoValidationError: it has no id.
     """
     meant = coerce.mapping(given)
     found = meant.get("id") if isinstance(meant, dict) else meant
     if coerce.is_nothing(found) or not isinstance(found, (str, int)):
         raise VeoValidationError(
-            "There is no video to wait for.",
+            "The video id is not valid. Nothing was sent.",
             [f"veo_task_id: expected the id that create returned, or its veo_video, got {given!r:.200}"],
         )
     return str(found)

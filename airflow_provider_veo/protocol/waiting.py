@@ -1,7 +1,6 @@
-"""Waiting for one video, as a state machine without a clock: what an answer means for the wait, and when to ask again.
+"""The wait for one video, as a state machine without a clock: what an answer means, and when to poll again.
 
-The synchronous wait and everything that waits without a worker share these rules. Nothing here can cost money: a wait
-only ever asks.
+Synchronous and deferred waits share these rules. A wait only polls: it can't cost money.
 """
 
 from __future__ import annotations
@@ -25,37 +24,37 @@ if TYPE_CHECKING:
     from airflow_provider_veo.protocol.video import VideoTask
 
 FIRST_LOOK_INTERVALS = 4
-"""A new video is first asked for after so many poll intervals: a minute by default, the least that Veo takes."""
+"""Poll intervals before the first poll of a new video: a minute by default, the fastest that Veo is."""
 STEADY_SECONDS = 300.0
-"""So long the poll interval holds; then it grows with the age of the wait, for so does what a late answer costs."""
+"""Age of a wait in seconds from which its poll interval grows in proportion to it."""
 SLOWEST = 4.0
-"""It grows to so many times the poll interval, which a wait of 20 minutes has reached."""
+"""Maximum factor of that growth, reached after 20 minutes."""
 SPREAD = 0.2
-"""Each interval is up to so much shorter or longer, so that waits that began together don't stay together."""
+"""Jitter: the part by which an interval may be shorter or longer, so that waits don't stay synchronized."""
 PATIENCE_SECONDS = 1800.0
-"""So long the relay may fail to answer at all before a wait gives up."""
+"""Seconds without any answer from the relay after which a wait gives up."""
 NOT_FOUND_SECONDS = 60.0
-"""So long every answer must be a 404 to end a wait. family: right after a create it can mean "not visible yet"."""
+"""Seconds of nothing but 404 that end a wait. family: right after a create, 404 can mean "not visible yet"."""
 ANSWERS_WITHOUT_URL = 3
-"""family: some relays fill in ``video_url`` a poll or two after the status says that it is there."""
+"""family: some relays set ``video_url`` a poll or two after the status that says that the video is ready."""
 
 
 def raise_if_failed(video: VideoTask) -> None:
     """
-    Tell a failed generation from the others.
+    Raise if the generation failed.
 
     :raises VeoGenerationFailedError: with the relay's reason.
     """
     if video.state == "failed":
         raise VeoGenerationFailedError(
             f"Video {video.id} could not be generated: the relay's status is {video.status!r}, its reason: "
-            f"{video.error}\nChange the prompt or the images if the reason names them, else submit it again.",
+            f"{video.error}\nIf the reason names the prompt or the images, change them. Otherwise submit it again.",
             veo_task_id=video.id,
         )
 
 
 def log_answer(log: Logger, before: VideoTask | None, video: VideoTask) -> None:
-    """Log a status that is new, and what a person should know of it."""
+    """Log a new status and its warning."""
     if before is None or before.status != video.status:
         log.info("Video %s: %s", video.id, video.status)
         if video.warning:
@@ -63,8 +62,8 @@ def log_answer(log: Logger, before: VideoTask | None, video: VideoTask) -> None:
 
 
 def log_no_answer(log: Logger, veo_task_id: str, error: VeoError) -> None:
-    """Log that a question failed, and that the wait goes on."""
-    log.warning("Asking for video %s goes on: %s", veo_task_id, first_line(error))
+    """Log that a poll failed and will be retried."""
+    log.warning("Polling video %s failed and will be retried: %s", veo_task_id, first_line(error))
 
 
 @dataclass
@@ -77,8 +76,8 @@ class Wait:
     :param veo_task_id: the id that create returned.
     :param started: when the wait began; for a new video, when it was submitted.
     :param timeout: seconds from ``started`` until the wait gives up.
-    :param poll_interval: seconds between two questions, in the first five minutes; then they become rarer.
-    :param due: when the video can be ready, so that asking earlier is no use.
+    :param poll_interval: seconds between two polls during the first five minutes; later it grows.
+    :param due: the earliest time at which the video can be ready; polling earlier is useless.
     """
 
     veo_task_id: str
@@ -87,20 +86,19 @@ class Wait:
     poll_interval: float
     due: float = 0.0
     last: VideoTask | None = None
-    """The last answer."""
     trouble: VeoError | None = None
-    """Why the last question got no answer."""
+    """Why the last poll failed; ``None`` if it succeeded."""
     not_found_since: float | None = None
-    """When the first 404 came that no answer followed."""
+    """Time of the first 404 since the last answer."""
     _without_url: int = field(default=0, repr=False)
-    _trouble_since: float = field(default=0.0, repr=False)
+    _failing_since: float = field(default=0.0, repr=False)
 
     def answered(self, video: VideoTask) -> bool:
         """
-        Take an answer in, and say whether the video is there.
+        Process an answer, and return whether the video is ready.
 
-        :raises VeoGenerationFailedError: the relay could not make it.
-        :raises VeoResponseError: the relay says that it is done, and never says where it is.
+        :raises VeoGenerationFailedError: the relay could not generate it.
+        :raises VeoResponseError: the relay reports it as done but never returns its URL.
         """
         self.last, self.trouble, self.not_found_since = video, None, None
         raise_if_failed(video)
@@ -110,7 +108,7 @@ class Wait:
         if self._without_url > ANSWERS_WITHOUT_URL:
             left_out = f" ({video.left_out})" if video.left_out else ""
             raise VeoResponseError(
-                f"The relay says that video {self.veo_task_id} is done (status {video.status!r}), but gave no "
+                f"The relay reports video {self.veo_task_id} as done (status {video.status!r}), but returned no "
                 f"video_url in {self._without_url} answers{left_out}.\nIt is billed. Look for it at the relay, or "
                 f"attach to it later with existing_veo_task_id={self.veo_task_id!r}.",
                 veo_task_id=self.veo_task_id,
@@ -119,12 +117,12 @@ class Wait:
 
     def got_no_answer(self, error: VeoError, now: float) -> None:
         """
-        Take in that a question failed.
+        Process a failed poll.
 
-        :raises VeoError: ``error`` itself where asking again is no use, or one that says for how long it was of none.
+        :raises VeoError: ``error`` itself if polling again can't help, or one that says how long polling has failed.
         """
         if self.trouble is None:
-            self._trouble_since = now
+            self._failing_since = now
         self.trouble = error
         if isinstance(error, VeoNotFoundError):
             self.not_found_since = now if self.not_found_since is None else self.not_found_since
@@ -132,29 +130,29 @@ class Wait:
                 raise error
         elif not error.transient:
             raise error
-        if now - self._trouble_since >= PATIENCE_SECONDS:
+        if now - self._failing_since >= PATIENCE_SECONDS:
             raise VeoUnavailableError(
-                f"The relay gave no answer about video {self.veo_task_id} for {now - self._trouble_since:.0f} s, "
-                f"at last: {error}\n{self._how_to_go_on()}",
+                f"The relay gave no answer about video {self.veo_task_id} for {now - self._failing_since:.0f} s. "
+                f"The last error: {error}\n{self._how_to_continue()}",
                 veo_task_id=self.veo_task_id,
             )
 
     def seconds_to_first(self, now: float, spread: float) -> float:
         """
-        Say how long to wait before the first question: until the video can be ready, and a part of an interval more.
+        Return the seconds before the first poll: until the video can be ready, plus a random part of an interval.
 
-        A deadline that has passed shortens it to nothing: the video may be there.
+        They are 0 after the deadline: the video may be ready.
 
-        :param spread: a random number from 0 to 1. Waits that begin together, or are restarted together, so spread out.
+        :param spread: a random number from 0 to 1, so that waits that begin or restart together spread out.
         """
-        # Clocks differ: by one that is an hour behind, a video would be due in an hour.
+        # Clocks differ: for a clock that is an hour behind, a video would be due in an hour.
         longest = FIRST_LOOK_INTERVALS * self.poll_interval
         wanted = min(max(0.0, self.due - now), longest) + spread * self.poll_interval
         return max(0.0, min(wanted, self._left(now)))
 
     def seconds_to_next(self, now: float, spread: float = 0.5) -> float:
         """
-        Say how long to wait before the next question: as long as the relay asks for, never past the deadline.
+        Return the seconds before the next poll: at least what the relay asks for, but never past the deadline.
 
         :param spread: a random number from 0 to 1.
         :raises VeoTimeoutError: the deadline has passed.
@@ -165,22 +163,22 @@ class Wait:
         slower = min(max(1.0, (now - self.started) / STEADY_SECONDS), SLOWEST)
         interval = self.poll_interval * slower * (1 + SPREAD * (2 * spread - 1))
         asked_for = self.trouble.retry_after if self.trouble and self.trouble.retry_after else 0.0
-        # The relay's patience is the same for all who were told: the spread goes on top.
+        # All waits get the same Retry-After, so the jitter is added to it.
         return min(max(interval, asked_for + spread * SPREAD * self.poll_interval if asked_for else 0.0), left)
 
     def _left(self, now: float) -> float:
         return self.started + self.timeout - now
 
     def _gave_up(self, now: float) -> str:
-        status = f"Its last status was {self.last.status!r}." if self.last else "The relay never told its status."
-        trouble = f" The last question got no answer: {self.trouble}" if self.trouble else ""
+        status = f"Its last status was {self.last.status!r}." if self.last else "The relay never reported its status."
+        error = f" The last poll failed: {self.trouble}" if self.trouble else ""
         return (
             f"Video {self.veo_task_id} was not ready {now - self.started:.0f} s after the wait began (timeout "
-            f"{self.timeout:.0f} s). {status}{trouble}\n{self._how_to_go_on()}"
+            f"{self.timeout:.0f} s). {status}{error}\n{self._how_to_continue()}"
         )
 
-    def _how_to_go_on(self) -> str:
+    def _how_to_continue(self) -> str:
         return (
-            "It goes on being generated, and is billed. To wait for it again, clear the sensor that waited, or set "
-            f"existing_veo_task_id={self.veo_task_id!r} in the task that created it. To wait longer, raise timeout."
+            "It is still being generated and will be billed. To wait for it again, clear the sensor that waited, or "
+            f"set existing_veo_task_id={self.veo_task_id!r} in the task that created it. To wait longer, raise timeout."
         )

@@ -1,8 +1,8 @@
 """
-A local relay: it speaks the protocol of a Veo relay, makes real MP4s, and fails on demand.
+A local relay that speaks the Veo relay protocol, makes real MP4s, and fails on demand.
 
-It is the relay of the demo, the tests and the benchmarks. It imports nothing of the rest of the project, so that a
-mistake in the project's own reading of the protocol is caught and not mirrored.
+The demo, the tests and the benchmarks run against it. It imports nothing from the rest of the project, so that it
+catches a misreading of the protocol instead of repeating it.
 
 .. code-block:: python
 
@@ -13,7 +13,7 @@ mistake in the project's own reading of the protocol is caught and not mirrored.
         ...
         assert relay.stats()["paid_twice"] == {}
 
-Importing this package loads the standard library only: the server's own dependencies load in the server's process.
+Importing this package loads only the standard library. The server's dependencies load in the server process.
 """
 
 from __future__ import annotations

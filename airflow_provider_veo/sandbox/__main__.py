@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_veo.sandbox`` is ``airflow-veo-sandbox``."""
+"""``python -m airflow_provider_veo.sandbox`` runs ``airflow-veo-sandbox``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
-What the relay says, before anyone decides how it travels: status, headers and body, and the error envelope.
+The relay's answers, independent of how they are delivered: status, headers, body and the error envelope.
 
-An :class:`Answer` is complete and correct. Making it late, short or wrong is the business of the faults.
+An :class:`Answer` is complete and correct. Faults delay, truncate or corrupt it later.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ DEFAULT_CODES = {
     500: "internal_error",
     503: "model_not_found",
 }
-"""The `code` of an error envelope by its HTTP status, where nothing else is asked for."""
+"""The `code` of an error envelope by HTTP status, unless another code is given."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """One HTTP answer: the whole of it."""
+    """One complete HTTP answer."""
 
     status: int
     body: bytes = b""
@@ -45,16 +45,16 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether this is a success with content that can be tampered with."""
+        """Whether the status is a success, so that a fault can corrupt the content."""
         return 200 <= self.status < 300
 
 
 class Refusal(Exception):
     """
-    The relay says no: becomes the error envelope.
+    The relay refuses a request. It is answered with the error envelope.
 
     :param status: HTTP status.
-    :param code: The envelope's `code`; by status if omitted.
+    :param code: The envelope's `code`. Derived from the status if omitted.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Refusal(Exception):
 
 
 def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
-    """Return a JSON answer, Chinese as it is and not escaped: relays do both, and this one costs fewer bytes."""
+    """Return a JSON answer. Chinese is not escaped: relays do both, and this form is shorter."""
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     return Answer(status, body, {"content-type": "application/json; charset=utf-8"} | (headers or {}))
 
@@ -74,7 +74,7 @@ def envelope(status: int, message: str, code: str | int | None = None, headers: 
     """
     Return an error in the family's envelope.
 
-    :param status: HTTP status; `code` follows from it unless given.
+    :param status: HTTP status. `code` is derived from it unless given.
     """
     error = {
         "message": f"{message} (request id: {request_id()})",
@@ -86,12 +86,12 @@ def envelope(status: int, message: str, code: str | int | None = None, headers: 
 
 
 def flat_envelope(status: int, message: str, code: str | int) -> Answer:
-    """Return an error in the family's other form, without an `error` object."""
+    """Return an error in the family's other form, which has no `error` object."""
     return json_answer({"code": code, "message": f"{message} (request id: {request_id()})", "data": None}, status)
 
 
 def page(status: int) -> Answer:
-    """Return what a gateway in front of the relay answers: an HTML page that knows nothing of envelopes."""
+    """Return the HTML error page of a gateway in front of the relay."""
     phrase = html.escape(reason(status))
     body = (
         f"<html>\r\n<head><title>{status} {phrase}</title></head>\r\n<body>\r\n"
@@ -101,7 +101,7 @@ def page(status: int) -> Answer:
 
 
 def reason(status: int) -> str:
-    """Return the standard phrase of an HTTP status, also of one that has none."""
+    """Return the standard phrase of an HTTP status, or `Unknown`."""
     try:
         return http.HTTPStatus(status).phrase
     except ValueError:
@@ -109,10 +109,10 @@ def reason(status: int) -> str:
 
 
 def request_id() -> str:
-    """Return a new id in the family's form: a date, then letters."""
+    """Return a new request id in the family's form: a timestamp, then letters."""
     return time.strftime("%Y%m%d%H%M%S", time.gmtime()) + random_letters(18)
 
 
 def random_letters(length: int) -> str:
-    """Return letters and digits that no other call returned."""
+    """Return random letters and digits."""
     return "".join(secrets.choice(_LETTERS) for _ in range(length))

@@ -1,8 +1,8 @@
 """
-The relay's endpoints over HTTP, and the one path that every request takes through the faults.
+The relay's HTTP endpoints, and the one path that every request takes through the faults.
 
-A request is received, meets its faults, is answered in their place or by the relay, and the answer travels. What is
-accepted is accepted in :func:`_create` only, and in no request that a fault keeps from arriving.
+A request is received and matched with faults. A fault or the relay answers it, and the answer is delivered. Videos are
+accepted in :func:`_create` only, and never in a request that a fault keeps from arriving.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from airflow_provider_veo.sandbox.answers import Answer, Refusal, envelope, json
 from airflow_provider_veo.sandbox.contract import read_order
 from airflow_provider_veo.sandbox.delivery import MANNERS, NOTHING, UNARRIVED, Delivery
 from airflow_provider_veo.sandbox.description import UPSAMPLED, created, describe
-from airflow_provider_veo.sandbox.faulty import INSTEAD, SPOILT
+from airflow_provider_veo.sandbox.faulty import CORRUPTED, INSTEAD
 from airflow_provider_veo.sandbox.files import file_answer
 from airflow_provider_veo.sandbox.render import Scene
 
 if TYPE_CHECKING:
-    from airflow_provider_veo.sandbox.faults import Met
+    from airflow_provider_veo.sandbox.faults import MatchedFaults
     from airflow_provider_veo.sandbox.relay import Relay
     from airflow_provider_veo.sandbox.video import Video
 
 LARGEST_BODY = 64 * 1024 * 1024
-"""Bytes of a request; three images as data URIs fit well."""
+"""Maximum bytes of a request body. Three images as data URIs fit easily."""
 PATHS = {"/v1/video/create": "create", "/v1/video/query": "query", "/v1/models": "models"}
-"""The endpoints by path, also for those who use the wrong method."""
+"""The endpoints by path, for requests with the wrong method."""
 
 
 @dataclasses.dataclass
 class Exchange:
-    """One request, as the relay sees it once it has arrived."""
+    """One request that reached the relay."""
 
     relay: Relay
     request: Request
     body: bytes
-    met: Met
+    faults: MatchedFaults
     video: Video | None = None
 
 
@@ -67,7 +67,7 @@ def build(relay: Relay) -> FastAPI:
     app.add_api_route("/files/{name:path}", file, methods=["GET", "HEAD"])
     app.add_api_route("/redirected/files/{name:path}", redirected_file, methods=["GET", "HEAD"])
     app.include_router(control.router)
-    app.add_exception_handler(HTTPException, nowhere)
+    app.add_exception_handler(HTTPException, no_endpoint)
     app.add_exception_handler(Refusal, refused)
     return app
 
@@ -78,7 +78,7 @@ async def create(request: Request) -> Response:
 
 
 async def query(request: Request) -> Response:
-    """Say how a video is doing."""
+    """Return the status of a video."""
     return await _exchange(request, "query", _query, request.query_params.get("id"))
 
 
@@ -93,13 +93,13 @@ async def file(request: Request, name: str) -> Response:
 
 
 async def redirected_file(request: Request, name: str) -> Response:
-    """Serve a file to those who followed a redirect; no fault happens here."""
+    """Serve a file to a client that followed a redirect. No fault applies here."""
     return await _exchange(request, "redirected", _file, _video_id(name))
 
 
-async def nowhere(request: Request, error: Exception) -> Response:
-    """Answer a request that no endpoint takes: the path or the method is wrong."""
-    assert isinstance(error, HTTPException)  # noqa: S101 (what it is registered for)
+async def no_endpoint(request: Request, error: Exception) -> Response:
+    """Answer a request whose path or method is wrong."""
+    assert isinstance(error, HTTPException)  # noqa: S101 (the type it is registered for)
     place = "redirected" if request.url.path.startswith("/redirected/") else PATHS.get(request.url.path, "other")
 
     async def refuse(exchange: Exchange) -> Answer:
@@ -111,7 +111,7 @@ async def nowhere(request: Request, error: Exception) -> Response:
 
 async def refused(request: Request, error: Exception) -> Response:
     """Answer a request that a control endpoint refused."""
-    assert isinstance(error, Refusal)  # noqa: S101 (what it is registered for)
+    assert isinstance(error, Refusal)  # noqa: S101 (the type it is registered for)
     return Delivery(error.answer)
 
 
@@ -122,32 +122,32 @@ async def _exchange(
     try:
         body = await _read(request)
     except ClientDisconnect:
-        return Response(status_code=400)  # nobody reads it
-    record = relay.ledger.receive(request, endpoint, body, relay.settings.api_key, relay.authorized(request))
+        return Response(status_code=400)  # the client is gone
+    record = relay.request_log.receive(request, endpoint, body, relay.settings.api_key, relay.authorized(request))
     video = relay.videos.get(video_id or "")
     model, prompt = (video.order.model, video.order.prompt) if video else _subject(body)
-    met = relay.faults.meeting("" if faultless else endpoint, model, prompt, video)
-    manner = met.take(*MANNERS)
+    faults = relay.faults.match("" if faultless else endpoint, model, prompt, video)
+    manner = faults.take(*MANNERS)
     if manner and manner.kind.name in UNARRIVED:
         answer = NOTHING
     else:
-        answer = await _answer(Exchange(relay, request, body, met, video), handler)
+        answer = await _answer(Exchange(relay, request, body, faults, video), handler)
     delivery = Delivery(answer, manner)
-    relay.ledger.answer(record, delivery.seen_status)
+    relay.request_log.answer(record, delivery.seen_status)
     return delivery
 
 
 async def _answer(exchange: Exchange, handler: Handler) -> Answer:
-    fault = exchange.met.take(*INSTEAD)
+    fault = exchange.faults.take(*INSTEAD)
     if fault:
         return INSTEAD[fault.kind.name](fault, exchange.request)
     try:
         answer = await handler(exchange)
     except Refusal as refusal:
         return refusal.answer
-    # Only what the relay did accept can be spoilt afterwards.
-    fault = exchange.met.take(*SPOILT) if answer.ok else None
-    return SPOILT[fault.kind.name](fault, answer) if fault else answer
+    # Only an accepted request's answer can be corrupted.
+    fault = exchange.faults.take(*CORRUPTED) if answer.ok else None
+    return CORRUPTED[fault.kind.name](fault, answer) if fault else answer
 
 
 async def _create(exchange: Exchange) -> Answer:
@@ -168,11 +168,11 @@ async def _query(exchange: Exchange) -> Answer:
     _require_json_accepted(request)
     video = relay.find(request.query_params.get("id", ""))
     video.queries += 1
-    hidden = exchange.met.peek("not-found-first")
+    hidden = exchange.faults.peek("not-found-first")
     if hidden and video.queries <= hidden.value:
-        exchange.met.take("not-found-first")
+        exchange.faults.take("not-found-first")
         raise Refusal(404, "task not found", "task_not_exist")
-    return json_answer(describe(video, relay.settings, exchange.met, str(request.base_url)))
+    return json_answer(describe(video, relay.settings, exchange.faults, str(request.base_url)))
 
 
 async def _models(exchange: Exchange) -> Answer:
@@ -197,17 +197,17 @@ async def _file(exchange: Exchange) -> Answer:
         seconds=exchange.relay.settings.video_seconds,
     )
     data = await exchange.relay.files.get(scene)
-    return file_answer(data, request.method, request.headers, exchange.met)
+    return file_answer(data, request.method, request.headers, exchange.faults)
 
 
 def _require_json_accepted(request: Request) -> None:
-    # The seed requires the header, with this value.
+    # The API document requires the header with this value.
     if "application/json" not in request.headers.get("accept", "").lower():
         raise Refusal(400, "Accept must be application/json")
 
 
 async def _read(request: Request) -> bytes:
-    """Return the body, or just too much of it if it is too large."""
+    """Return the body. Stop reading once it exceeds the limit."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -217,7 +217,7 @@ async def _read(request: Request) -> bytes:
 
 
 def _subject(body: bytes) -> tuple[str | None, str | None]:
-    """Return the model and the prompt that a body names, however wrong the rest of it may be."""
+    """Return the model and the prompt of a body, even if the rest of it is invalid."""
     if not body:
         return None, None
     try:

@@ -1,7 +1,7 @@
 """
 The command line of the sandbox: `airflow-veo-sandbox`.
 
-Every mistake in it is named before anything is loaded or listens.
+All arguments are validated before the server's dependencies are loaded or a port is opened.
 """
 
 from __future__ import annotations
@@ -22,47 +22,47 @@ if TYPE_CHECKING:
 GRAMMAR = """\
 faults:
   SPEC is [ENDPOINT:]KIND[=VALUE][@SELECTOR]. ENDPOINT is create, query, file or models.
-  Without one, the first place named for the kind below is meant.
+  The default is the first endpoint listed for the kind below.
 
-  SELECTOR says which requests of that endpoint the fault meets; without one, all of them.
-    3              the third            2-4   the second to the fourth       5+   from the fifth on
+  SELECTOR chooses the requests to that endpoint that the fault affects. The default is all of them.
+    3              the third            2-4   the second to the fourth       5+   the fifth and later
     10%            that share, chosen by --seed
     model=NAME     those for that model       prompt=TEXT   those whose prompt contains TEXT
   Several can be joined with commas: @model=veo3-fast,2+ counts the requests for veo3-fast only.
-  Kinds marked * befall a video for good: there the selector counts accepted videos, not requests.
-  The first fault of a request that answers in the relay's place wins; one that changes how the
-  answer travels (drop, reset, hang, slow, drip, cut-off) can be combined with any other.
+  Kinds marked * affect a video permanently: their selector counts accepted videos, not requests.
+  If several faults answer a request in the relay's place, the first one wins. A fault that changes
+  how the answer is delivered (drop, reset, hang, slow, drip, cut-off) can be combined with any other.
 
   KIND:
 """
 FORMS = f"""
-  REASON may be told in one of these FORMs, `error` if none is named:
+  FORM is the field that holds REASON, `error` by default:
     {", ".join(REASON_FORMS)}
 """
 EXAMPLES = """
 examples:
-  airflow-veo-sandbox --fault drop-after@1                  the first create is paid, its answer is lost
-  airflow-veo-sandbox --fault status=503@10% --seed 7       a tenth of the creates finds no channel
+  airflow-veo-sandbox --fault drop-after@1                  the first create is billed, its answer is lost
+  airflow-veo-sandbox --fault status=503@10% --seed 7       a tenth of the creates find no channel
   airflow-veo-sandbox --fault query:bare=502@2-4            three polls hit a gateway's error page
   airflow-veo-sandbox --fault failed=blocked:fail_reason@prompt=cow
-  airflow-veo-sandbox --fault file:cut-off@1                the first download breaks off
+  airflow-veo-sandbox --fault file:cut-off@1                the first download is cut off
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Run the sandbox until it is told to stop.
+    Run the sandbox until it is stopped.
 
-    :param arguments: The command line's; the process's own if omitted.
-    :returns: The process's exit status.
+    :param arguments: Command-line arguments. Defaults to `sys.argv`.
+    :returns: The exit status.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
     if not options.allow_remote and not is_loopback(options.host):
-        parser.error(f"--host {options.host} could be reached from other machines: add --allow-remote if you mean it")
+        parser.error(f"--host {options.host} could be reached from other machines. To allow this, add --allow-remote")
     try:
         settings = _checked(parser, options)
-        # Here and not above: --help and a mistaken option need none of the server's dependencies.
+        # Imported here because --help and invalid options need none of the server's dependencies.
         from airflow_provider_veo.sandbox import server
         from airflow_provider_veo.sandbox.relay import Relay
 
@@ -100,34 +100,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--port", type=int, default=8765, help="port, 0 for a free one (default: %(default)s)")
-    add("--allow-remote", action="store_true", help="let other machines reach --host; they can also control it")
+    add("--port", type=int, default=8765, help="port, or 0 for a free one (default: %(default)s)")
+    add("--allow-remote", action="store_true", help="allow other machines to reach and control the sandbox")
     add(
         "--allow-host",
         action="append",
         default=[],
         metavar="HOST[:PORT]",
-        help="accept this Host header as well, e.g. the name of a container or a forwarded port; repeatable",
+        help="also accept this Host header, e.g. a container's name or a forwarded port; repeatable",
     )
     add("--verbose", action="store_true", help="print a line for each request")
-    add("--fault", action="append", default=[], metavar="SPEC", help="what shall go wrong, see below; repeatable")
-    add("--seed", type=int, default=0, help="decides which requests a share like 10%% takes (default: %(default)s)")
+    add("--fault", action="append", default=[], metavar="SPEC", help="fault to inject, see below; repeatable")
+    add("--seed", type=int, default=0, help="chooses the requests of a share such as 10%% (default: %(default)s)")
     add("--exit-with-parent", type=int, metavar="PID", help=argparse.SUPPRESS)
-    _add_settings(parser.add_argument_group("the relay", "Each can be changed later: POST /_sandbox/config"))
+    _add_settings(parser.add_argument_group("the relay", "All of these can be changed later: POST /_sandbox/config"))
     return parser
 
 
 def _add_settings(group: argparse._ArgumentGroup) -> None:
     helps = {
-        "generation_seconds": "how long a video takes, 0 is ready at once",
-        "video_seconds": "how long the made videos play",
-        "api_key": "the key that is accepted",
-        "response_shape": "answers to create: the seed's short one, or its chat-like one",
-        "id_field": "the id's name in answers to create",
-        "numeric_ids": "ids are JSON numbers",
-        "wrapped": 'answers to queries come as {"status": "SUCCESS", "data": {...}}',
-        "other_id": "answers to queries carry another id than the one asked for",
-        "url_field": "the URL's name in answers to queries",
+        "generation_seconds": "how long a generation takes; 0 makes videos ready at once",
+        "video_seconds": "duration of the generated videos",
+        "api_key": "the API key to accept",
+        "response_shape": "answers to create: short, or like a chat completion",
+        "id_field": "name of the id in answers to create",
+        "numeric_ids": "return ids as JSON numbers",
+        "wrapped": 'wrap answers to queries in {"status": "SUCCESS", "data": {...}}',
+        "other_id": "return a different id in answers to queries",
+        "url_field": "name of the URL in answers to queries",
         "time_unit": "unit of status_update_time",
     }
     for name, text in helps.items():
@@ -143,7 +143,7 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         default=[],
         dest="extra_models",
         metavar="NAME[,images=N][,9:16]",
-        help="one more model; repeatable",
+        help="additional model; repeatable",
     )
 
 

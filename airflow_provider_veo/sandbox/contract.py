@@ -1,8 +1,8 @@
 """
-What a relay accepts: its models and the rules of a request's body, read from the API document alone.
+What a relay accepts: its models and the rules for a request body, taken from the API document alone.
 
-This is a second, independent reading on purpose: nothing here may be shared with the project's own payload code, and
-it is strict where a real relay may be lax, so that a test fails where a customer's money would be at risk.
+This is deliberately a second, independent implementation. It shares nothing with the project's own payload code, and
+is strict where a real relay may be lenient, so that a test fails where a customer's money would be at risk.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ FIELD_TYPES: dict[str, type] = {
     "model": str,
     "prompt": str,
     "enhance_prompt": bool,
-    "enable_upsample": bool,  # the seed's table says string, both of its examples send a boolean
+    "enable_upsample": bool,  # a string in the API document's table, a boolean in both of its examples
     "aspect_ratio": str,
 }
-"""The required fields of a create's body (seed)."""
+"""The required fields of a create request (API document)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """What one model takes."""
+    """What one model supports."""
 
     max_images: int = 0
     portrait: bool = False
-    """Whether it honours `aspect_ratio`, that is, can do 9:16."""
+    """Whether it supports 9:16."""
 
 
 MODELS: Mapping[str, Model] = {
-    # seed
+    # API document
     "veo2": Model(),
     "veo2-fast": Model(),
     "veo2-pro": Model(),
@@ -64,7 +64,7 @@ MODELS: Mapping[str, Model] = {
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """A create's body that obeys the rules."""
+    """A valid create request."""
 
     model: str
     prompt: str
@@ -78,29 +78,29 @@ def catalog(extra_models: Iterable[str] = ()) -> dict[str, Model]:
     """
     Return the models by name.
 
-    :param extra_models: More of them, each `NAME[,images=N][,9:16]`.
-    :raises ValueError: One of them is not of that form.
+    :param extra_models: Additional models, each `NAME[,images=N][,9:16]`.
+    :raises ValueError: One of them is invalid.
     """
     models = dict(MODELS)
     for text in extra_models:
         match = re.fullmatch(r"([\w.-]+)(?:,images=(\d+))?(,9:16)?", text)
         if not match:
-            raise ValueError(f"extra_models: {text!r} is not NAME[,images=N][,9:16]")
+            raise ValueError(f"extra_models: expected NAME[,images=N][,9:16], got {text!r}")
         models[match[1]] = Model(max_images=int(match[2] or 0), portrait=bool(match[3]))
     return models
 
 
 def read_order(body: bytes, models: Mapping[str, Model]) -> Order:
     """
-    Return what a create asks for.
+    Parse and validate a create request.
 
-    :param body: The request's body as it came.
-    :raises Refusal: It breaks a rule; a 400 names every rule it breaks.
+    :param body: The raw request body.
+    :raises Refusal: It is invalid. A 400 lists every mistake.
     """
     document = _read_json(body)
     name = str(document.get("model", ""))
     if isinstance(document.get("model"), str) and name and name not in models:
-        # Relays choose a channel by the model before they look at anything else.
+        # Relays choose a channel by the model before they validate the rest.
         raise Refusal(503, f"分组 default 下模型 {name} 无可用渠道", "model_not_found")
     mistakes = [*_field_mistakes(document)]
     if not mistakes:
@@ -159,7 +159,7 @@ def _model_mistakes(document: dict[str, Any], name: str, model: Model) -> Iterab
 
 
 def is_image(value: Any) -> bool:
-    """Return whether a relay could make an image of this: an http(s) URL, or base64 data that says it is an image."""
+    """Return whether this is an http(s) URL or a base64 data:image URI."""
     if not isinstance(value, str) or value != value.strip():
         return False
     if value.startswith("data:"):

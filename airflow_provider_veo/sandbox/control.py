@@ -1,7 +1,7 @@
 """
-The sandbox's own endpoints, under `/_sandbox`: what came in, and what shall happen next.
+The sandbox's control endpoints, under `/_sandbox`: read what was received, and set what happens next.
 
-They need no key, meet no faults and are counted nowhere: a test that looks changes nothing.
+They need no key, are not subject to faults and are not counted, so that reading them changes nothing.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 PREFIX = "/_sandbox"
 LARGEST_DOCUMENT = 1024 * 1024
-"""Bytes of a request to a control endpoint."""
+"""Maximum bytes of a request to a control endpoint."""
 router = APIRouter(prefix=PREFIX)
 
 
 @router.get("/stats")
 async def stats(request: Request) -> Response:
-    """Tell what was asked, what was accepted, what would have been paid twice, and which faults struck."""
+    """Return the requests, the accepted videos, the prompts accepted more than once, and the faults that fired."""
     relay = _relay(request)
-    ledger = relay.ledger
+    log = relay.request_log
     return _ok(
         {
-            "requests": ledger.requests,
-            "answers": ledger.answers,
+            "requests": log.requests,
+            "answers": log.answers,
             "accepted": len(relay.videos),
-            "accepted_by_prompt": ledger.accepted_by_prompt,
-            "paid_twice": ledger.paid_twice,
+            "accepted_by_prompt": log.accepted_by_prompt,
+            "paid_twice": log.paid_twice,
             "faults": relay.faults.specs,
             "faults_fired": relay.faults.fired,
         }
@@ -45,7 +45,7 @@ async def stats(request: Request) -> Response:
 
 @router.get("/videos")
 async def videos(request: Request) -> Response:
-    """List the accepted videos, in the order in which they were accepted."""
+    """List the accepted videos in order of acceptance."""
     relay = _relay(request)
     listed = []
     for video in relay.videos.values():
@@ -69,12 +69,12 @@ async def videos(request: Request) -> Response:
 @router.get("/requests")
 async def requests(request: Request, endpoint: str = "create") -> Response:
     """List the last requests to an endpoint, or to `all` of them."""
-    return _ok(_relay(request).ledger.records(endpoint))
+    return _ok(_relay(request).request_log.records(endpoint))
 
 
 @router.post("/faults")
 async def faults(request: Request) -> Response:
-    """Put other faults in place of the present ones."""
+    """Replace all faults."""
     relay = _relay(request)
     specs = (await _document(request)).get("faults")
     if not isinstance(specs, list) or not all(isinstance(spec, str) for spec in specs):
@@ -88,7 +88,7 @@ async def faults(request: Request) -> Response:
 
 @router.get("/config")
 async def config(request: Request) -> Response:
-    """Tell the settings, all but the key."""
+    """Return the settings except the key."""
     return _ok(_relay(request).settings.public())
 
 

@@ -1,8 +1,8 @@
 """
-How an answer travels: whole, late, in drips, in part, or not at all.
+How an answer is delivered: complete, late, slowly, in part, or not at all.
 
-To close or reset a connection in the middle takes its transport, which `server.py` puts into each request's state.
-After that it waits until the server has seen the connection go, so that the server doesn't take it for a mistake.
+Closing or resetting a connection mid-answer needs its transport, which `server.py` puts into each request's state.
+The code then waits until the server has seen the disconnect, so that the server doesn't report an error.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from airflow_provider_veo.sandbox.faults import Fault
 
 CHUNK = 64 * 1024
-"""Bytes handed to a connection at once, so that a slow reader holds no more than that of a file."""
+"""Bytes sent at once, which limits what is buffered for a slow reader."""
 DRIPS_A_SECOND = 100
-"""At most; a long body drips in larger pieces."""
+"""Maximum pieces per second. A longer body is sent in larger pieces."""
 NOTHING = Answer(0)
-"""What is to be said about a request that never reached the relay."""
+"""The placeholder for a request that never reached the relay."""
 
 
 class Connection:
-    """One request's connection, with what ASGI hides of it."""
+    """One request's connection, including the transport that ASGI hides."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -54,19 +54,19 @@ class Connection:
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def silence(self, seconds: float) -> None:
-        """Wait that long, or until the client hangs up."""
+        """Wait that long, or until the client disconnects."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._gone(), seconds)
 
     async def close(self) -> None:
-        """End the connection after what was sent so far (FIN)."""
+        """Close the connection after the data sent so far (FIN)."""
         self._transport.close()
         await self._gone()
 
     async def reset(self) -> None:
-        """End the connection with an error on the client's side (RST)."""
+        """Reset the connection (RST)."""
         connected = self._transport.get_extra_info("socket")
-        # A duplicate, since an event loop may not let its own socket be touched; the option belongs to both.
+        # A duplicate, since an event loop may not allow access to its own socket. Both share the option.
         with socket.socket(fileno=socket.dup(connected.fileno())) as duplicate:
             duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
@@ -77,10 +77,10 @@ class Connection:
             pass
 
 
-async def whole(connection: Connection, answer: Answer) -> None:
-    """Send an answer as it should be."""
+async def send_complete(connection: Connection, answer: Answer) -> None:
+    """Send an answer unchanged."""
     await connection.start(answer)
-    # `wrong-length` may have announced more than there is: then the client would wait for it.
+    # `wrong-length` may announce more than the body holds. The client would wait for the rest.
     short = len(answer.body) < int(answer.headers.get("content-length", 0))
     sent = 0
     while sent < len(answer.body) - CHUNK:
@@ -106,7 +106,7 @@ async def _hang(connection: Connection, answer: Answer, fault: Fault) -> None:
 
 async def _slow(connection: Connection, answer: Answer, fault: Fault) -> None:
     await connection.silence(fault.value)
-    await whole(connection, answer)
+    await send_complete(connection, answer)
 
 
 async def _drip(connection: Connection, answer: Answer, fault: Fault) -> None:
@@ -136,19 +136,18 @@ MANNERS: dict[str, Callable[[Connection, Answer, Fault], Awaitable[None]]] = {
     "drip": _drip,
     "cut-off": _cut_off,
 }
-"""How an answer travels, by the fault's kind."""
+"""How to deliver an answer, by fault kind."""
 UNARRIVED = ("drop-before", "reset", "hang-before")
-"""The kinds under which the relay never looks at the request."""
+"""The kinds under which the relay never processes the request."""
 UNANSWERED = (*UNARRIVED, "drop-after", "reset-after", "hang-after")
 """The kinds under which the client sees no answer."""
 
 
 class Delivery(Response):
     """
-    An answer on its way.
+    The ASGI response that delivers an answer.
 
-    :param answer: What is to be said.
-    :param fault: How it travels; the right way if omitted.
+    :param fault: How to deliver it. Delivered normally if omitted.
     """
 
     def __init__(self, answer: Answer, fault: Fault | None = None) -> None:
@@ -157,10 +156,10 @@ class Delivery(Response):
         self.fault = fault
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Deliver it, as ASGI calls a response."""
+        """Deliver the answer."""
         connection = Connection(scope, receive, send)
         if self.fault is None:
-            await whole(connection, self.answer)
+            await send_complete(connection, self.answer)
         else:
             await MANNERS[self.fault.kind.name](connection, self.answer, self.fault)
 

@@ -1,7 +1,7 @@
 """
-What a query is told about a video: its status, its URL, its error, and the faults in them.
+The answer to a query: a video's status, URL and error, and the faults in them.
 
-Written as the steps in which an answer comes about; each step knows the faults that change it and no others.
+The answer is built in steps. Each step handles only the faults that change it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from urllib.parse import quote
 from airflow_provider_veo.sandbox.fault_kinds import REASON_FORMS
 
 if TYPE_CHECKING:
-    from airflow_provider_veo.sandbox.faults import Met
+    from airflow_provider_veo.sandbox.faults import MatchedFaults
     from airflow_provider_veo.sandbox.settings import Settings
     from airflow_provider_veo.sandbox.video import Progress, Video
 
 UPSAMPLED = ".upsampled"
-"""What a file's name has before its extension when it is the upsampled one."""
+"""What an upsampled file's name has before its extension."""
 LEFTOVER = "Video generation failed on upstream account, retrying (sandbox leftover)"
 MAX_RETRIES = 3
 
 
 @dataclasses.dataclass
-class Told:
-    """What is said about the video, before it is put into a relay's words."""
+class Outcome:
+    """What to report about a video, before it is formatted as JSON."""
 
     status: str
     since: float
@@ -34,83 +34,83 @@ class Told:
     video_url: str | None = None
     plain_url: str | None = None
     reason: tuple[str, str] | None = None
-    """Why it failed, and the form in which to say so."""
+    """Why it failed, and the form in which to report it."""
 
 
-def describe(video: Video, settings: Settings, met: Met, base_url: str) -> dict[str, Any]:
+def describe(video: Video, settings: Settings, faults: MatchedFaults, base_url: str) -> dict[str, Any]:
     """
     Return the answer to a query, as a JSON document.
 
-    :param met: The faults that this query, or the video, meets.
-    :param base_url: Where the files are, as the client knows this server, with a slash at the end.
+    :param faults: The faults that affect this query or the video.
+    :param base_url: The base URL of the files, as the client sees this server, with a trailing slash.
     """
-    told = _outcome(video.progress(settings.generation_seconds), met)
-    if told.succeeded:
-        _give_urls(told, video, met, base_url)
-    _change_word(told, met)
-    document = _document(video, told, settings)
-    if told.reason:
-        _put_reason(document, *told.reason)
-    elif met.take("leftover-error"):
+    outcome = _outcome(video.progress(settings.generation_seconds), faults)
+    if outcome.succeeded:
+        _set_urls(outcome, video, faults, base_url)
+    _change_status(outcome, faults)
+    document = _document(video, outcome, settings)
+    if outcome.reason:
+        _set_reason(document, *outcome.reason)
+    elif faults.take("leftover-error"):
         for form in REASON_FORMS.keys() - {"error-object"}:  # `error` can't be a string and an object at once
-            _put_reason(document, LEFTOVER, form)
-    return _shaped(document, settings)
+            _set_reason(document, LEFTOVER, form)
+    return _wrapped(document, settings)
 
 
-def _outcome(progress: Progress, met: Met) -> Told:
-    told = Told(progress.status, progress.since, progress.finished)
-    if not told.finished:
-        return told
-    if fault := met.take("failed"):
-        told.status, told.reason = "failed", fault.value
-        return told
-    told.succeeded = True
-    if met.take("upsampling-failed"):
-        told.status = "video_upsampling_failed"
-    return told
+def _outcome(progress: Progress, faults: MatchedFaults) -> Outcome:
+    outcome = Outcome(progress.status, progress.since, progress.finished)
+    if not outcome.finished:
+        return outcome
+    if fault := faults.take("failed"):
+        outcome.status, outcome.reason = "failed", fault.value
+        return outcome
+    outcome.succeeded = True
+    if faults.take("upsampling-failed"):
+        outcome.status = "video_upsampling_failed"
+    return outcome
 
 
-def _give_urls(told: Told, video: Video, met: Met, base_url: str) -> None:
+def _set_urls(outcome: Outcome, video: Video, faults: MatchedFaults, base_url: str) -> None:
     video.finished_queries += 1
-    late = met.peek("late-url")
+    late = faults.peek("late-url")
     if late and video.finished_queries <= late.value:
-        met.take("late-url")
+        faults.take("late-url")
         return
-    if met.take("no-url"):
+    if faults.take("no-url"):
         return
     name = f"{base_url}files/{quote(video.id, safe='')}"
-    told.plain_url = told.video_url = f"{name}.mp4"
-    if told.status == "video_upsampling_completed":
-        told.video_url = f"{name}{UPSAMPLED}.mp4"
+    outcome.plain_url = outcome.video_url = f"{name}.mp4"
+    if outcome.status == "video_upsampling_completed":
+        outcome.video_url = f"{name}{UPSAMPLED}.mp4"
 
 
-def _change_word(told: Told, met: Met) -> None:
-    if fault := met.take("unknown-status"):
-        told.status, told.video_url, told.plain_url = fault.value, None, None
-    if fault := met.take("status-word"):
-        told.status = fault.value
-    if met.take("upper-case"):
-        told.status = told.status.upper()
+def _change_status(outcome: Outcome, faults: MatchedFaults) -> None:
+    if fault := faults.take("unknown-status"):
+        outcome.status, outcome.video_url, outcome.plain_url = fault.value, None, None
+    if fault := faults.take("status-word"):
+        outcome.status = fault.value
+    if faults.take("upper-case"):
+        outcome.status = outcome.status.upper()
 
 
-def _document(video: Video, told: Told, settings: Settings) -> dict[str, Any]:
+def _document(video: Video, outcome: Outcome, settings: Settings) -> dict[str, Any]:
     order = video.order
     document: dict[str, Any] = {
-        "id": video.other_id if settings.other_id else _as_told(video.id, settings),
-        "status": told.status,
-        settings.url_field: told.video_url,
+        "id": video.other_id if settings.other_id else _formatted_id(video.id, settings),
+        "status": outcome.status,
+        settings.url_field: outcome.video_url,
         "enhanced_prompt": enhanced(order.prompt) if order.enhance_prompt else None,
-        "status_update_time": timestamp(told.since, settings),
+        "status_update_time": timestamp(outcome.since, settings),
         "detail": {
             "model": order.model,
-            "status": told.status,
-            "running": not told.finished,
+            "status": outcome.status,
+            "running": not outcome.finished,
             "aspect_ratio": order.aspect_ratio,
             "created_at": timestamp(video.accepted_at, settings),
-            "completed_at": timestamp(told.since, settings) if told.finished else None,
+            "completed_at": timestamp(outcome.since, settings) if outcome.finished else None,
             "retry_count": 0,
             "max_retries": MAX_RETRIES,
-            "video_url": told.plain_url,
+            "video_url": outcome.plain_url,
         },
     }
     if not order.enhance_prompt:
@@ -118,7 +118,7 @@ def _document(video: Video, told: Told, settings: Settings) -> dict[str, Any]:
     return document
 
 
-def _put_reason(document: dict[str, Any], reason: str, form: str) -> None:
+def _set_reason(document: dict[str, Any], reason: str, form: str) -> None:
     *parents, field = REASON_FORMS[form]
     for parent in parents:
         document = document.setdefault(parent, {})
@@ -127,19 +127,19 @@ def _put_reason(document: dict[str, Any], reason: str, form: str) -> None:
         document["code"] = "generation_failed"
 
 
-def _shaped(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def _wrapped(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
     if not settings.wrapped:
         return document
     return {"status": "SUCCESS", "data": {"error": None} | document}
 
 
-def _as_told(video_id: str, settings: Settings) -> str | int:
+def _formatted_id(video_id: str, settings: Settings) -> str | int:
     return int(video_id) if settings.numeric_ids and video_id.isdigit() else video_id
 
 
 def created(video: Video, settings: Settings) -> dict[str, Any]:
-    """Return the answer to a create, in the one of the seed's two shapes that is set."""
-    identity = {settings.id_field: _as_told(video.id, settings)}
+    """Return the answer to a create, in the configured shape."""
+    identity = {settings.id_field: _formatted_id(video.id, settings)}
     if settings.response_shape == "status":
         return identity | {"status": "pending", "status_update_time": timestamp(video.accepted_at, settings)}
     message = {"role": "assistant", "content": "The video is being generated."}
@@ -152,10 +152,10 @@ def created(video: Video, settings: Settings) -> dict[str, Any]:
 
 
 def timestamp(moment: float, settings: Settings) -> int:
-    """Return an epoch time in the unit that is set."""
+    """Return an epoch time in the configured unit."""
     return int(moment) if settings.time_unit == "s" else int(moment * 1000)
 
 
 def enhanced(prompt: str) -> str:
-    """Return what `enhance_prompt` makes of a prompt. No translator is at hand, so it says what it would do."""
+    """Return the prompt as `enhance_prompt` would change it, but without a translation."""
     return f"A cinematic, photorealistic video, soft natural light, slow camera move: {prompt}"

@@ -1,8 +1,8 @@
 """
-The grammar of faults, and which of them meet a request.
+The grammar of faults, and the matching of faults and requests.
 
-`[create:|query:|file:|models:]KIND[=VALUE][@SELECTOR]`. With the same seed and the same requests in the same order,
-the same ones meet the same fault.
+`[create:|query:|file:|models:]KIND[=VALUE][@SELECTOR]`. The same seed and the same sequence of requests always give the
+same faults.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SPEC = re.compile(
     (?:(?P<endpoint>create|query|file|models):)?
     (?P<kind>[a-z][a-z0-9-]*)
     (?:=(?P<value>.*?))?
-    (?:@(?P<selector>(?:\d|model=|prompt=).*))?  # an @ before anything else belongs to the value
+    (?:@(?P<selector>(?:\d|model=|prompt=).*))?  # any other @ belongs to the value
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -34,7 +34,7 @@ _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 
 
 class FaultSpecError(ValueError):
-    """A SPEC says something that the grammar doesn't know."""
+    """A SPEC is invalid."""
 
     def __init__(self, spec: str, problem: str) -> None:
         super().__init__(f"fault {spec!r}: {problem}")
@@ -42,7 +42,7 @@ class FaultSpecError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Selector:
-    """Which of the requests, or of the videos, a fault meets."""
+    """Which requests or videos a fault affects."""
 
     first: int = 1
     last: int | None = None
@@ -51,12 +51,12 @@ class Selector:
     model: str | None = None
     prompt: str | None = None
 
-    def concerns(self, model: str | None, prompt: str | None) -> bool:
-        """Return whether a request for this model and this prompt is one to be counted."""
+    def counts(self, model: str | None, prompt: str | None) -> bool:
+        """Return whether a request for this model and this prompt is counted."""
         return (self.model is None or self.model == model) and (self.prompt is None or self.prompt in (prompt or ""))
 
-    def takes(self, number: int, chance: random.Random) -> bool:
-        """Return whether the fault meets the how many-th one it concerns, from 1."""
+    def selects(self, number: int, chance: random.Random) -> bool:
+        """Return whether the counted request with this 1-based number is affected."""
         if number < self.first or (self.last is not None and number > self.last):
             return False
         return self.share is None or chance.random() < self.share
@@ -64,79 +64,81 @@ class Selector:
 
 class Fault:
     """
-    One fault that was asked for, and how often it was looked at.
+    One active fault, and the number of requests it has counted.
 
-    :param spec: Its text, in the grammar above.
-    :param seed: Decides which ones a share takes.
+    :param spec: Its SPEC, in the grammar above.
+    :param seed: Chooses the requests that a share affects.
     """
 
     def __init__(self, spec: str, seed: int) -> None:
         match = _SPEC.fullmatch(spec)
         if not match or match["kind"] not in KINDS:
             raise FaultSpecError(
-                spec, f"not of the form [ENDPOINT:]KIND[=VALUE][@SELECTOR] with KIND one of {', '.join(KINDS)}"
+                spec, f"expected [ENDPOINT:]KIND[=VALUE][@SELECTOR] with KIND one of {', '.join(KINDS)}"
             )
         self.spec = spec
         self.kind: Kind = KINDS[match["kind"]]
         self.endpoint: str = match["endpoint"] or self.kind.endpoints[0]
         if self.endpoint not in self.kind.endpoints:
-            raise FaultSpecError(spec, f"{self.kind.name} happens to {', '.join(self.kind.endpoints)} only")
+            raise FaultSpecError(spec, f"{self.kind.name} applies to {', '.join(self.kind.endpoints)} only")
         try:
             self.value: Any = self.kind.parse(match["value"])
             self.selector = parse_selector(match["selector"] or "")
         except ValueError as error:
             raise FaultSpecError(spec, str(error)) from None
-        self._chance = random.Random(f"{seed} {spec}")  # noqa: S311 (a reproducible choice, not a secret)
+        self._chance = random.Random(f"{seed} {spec}")  # noqa: S311 (reproducible, not a secret)
         self._seen = 0
         self._videos: set[str] = set()
 
-    def meets(self, model: str | None, prompt: str | None) -> bool:
-        """Count one request, or one accepted video, and return whether the fault meets it."""
-        if not self.selector.concerns(model, prompt):
+    def matches(self, model: str | None, prompt: str | None) -> bool:
+        """Count one request or accepted video, and return whether the fault affects it."""
+        if not self.selector.counts(model, prompt):
             return False
         self._seen += 1
-        return self.selector.takes(self._seen, self._chance)
+        return self.selector.selects(self._seen, self._chance)
 
     def consider(self, video: Video) -> None:
-        """Decide once and for all whether the fault befalls this video."""
-        if self.kind.per_video and self.meets(video.order.model, video.order.prompt):
+        """Decide permanently whether the fault affects this video."""
+        if self.kind.per_video and self.matches(video.order.model, video.order.prompt):
             self._videos.add(video.id)
 
-    def befalls(self, video: Video | None) -> bool:
+    def affects(self, video: Video | None) -> bool:
         """Return what :meth:`consider` decided."""
         return video is not None and video.id in self._videos
 
 
 def parse_selector(text: str) -> Selector:
     """
-    Return the selector that a SPEC ends with.
+    Parse the selector of a SPEC.
 
-    :param text: `3`, `2-4`, `5+`, `10%`, `model=NAME` or `prompt=SUBSTRING`, or several with commas between.
-    :raises ValueError: It is none of these.
+    :param text: `3`, `2-4`, `5+`, `10%`, `model=NAME` or `prompt=SUBSTRING`, or several of them joined with commas.
+    :raises ValueError: It is invalid.
     """
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for term in filter(None, text.split(",")):
-        name, equals, value = term.partition("=")
-        if equals and name in ("model", "prompt") and value:
-            found[name] = value
-        elif match := _SHARE.fullmatch(term):
-            found["share"] = float(match[1]) / 100
-        elif match := _ORDINALS.fullmatch(term):
-            first = int(match["first"])
-            found["first"] = first
-            found["last"] = None if match["open"] else int(match["last"] or first)
-        else:
-            raise ValueError(f"the selector {term!r} is none of 3, 2-4, 5+, 10%, model=NAME, prompt=SUBSTRING")
-    selector = Selector(**found)
+        fields |= _parse_term(term)
+    selector = Selector(**fields)
     if selector.first < 1 or (selector.last is not None and selector.last < selector.first):
-        raise ValueError(f"the selector {text!r} takes nothing: counting starts at 1")
+        raise ValueError(f"the selector {text!r} matches nothing: counting starts at 1")
     if selector.share is not None and selector.share > 1:
-        raise ValueError(f"the selector {text!r} is more than all")
+        raise ValueError(f"the selector {text!r} is more than 100%")
     return selector
 
 
+def _parse_term(term: str) -> dict[str, Any]:
+    name, _, value = term.partition("=")
+    if name in ("model", "prompt") and value:
+        return {name: value}
+    if match := _SHARE.fullmatch(term):
+        return {"share": float(match[1]) / 100}
+    if match := _ORDINALS.fullmatch(term):
+        first = int(match["first"])
+        return {"first": first, "last": None if match["open"] else int(match["last"] or first)}
+    raise ValueError(f"the selector {term!r} is none of 3, 2-4, 5+, 10%, model=NAME, prompt=SUBSTRING")
+
+
 class Faults:
-    """The faults that hold now, and how often each one struck."""
+    """The active faults, and how often each one fired."""
 
     def __init__(self, specs: Iterable[str] = (), seed: int = 0) -> None:
         self._seed = seed
@@ -146,10 +148,10 @@ class Faults:
 
     def replace(self, specs: Iterable[str], videos: Iterable[Video]) -> None:
         """
-        Put other faults in place of the present ones.
+        Replace all faults.
 
-        :param videos: Those accepted so far, in their order: a fault may befall them too.
-        :raises FaultSpecError: One of them is wrong; then nothing has changed.
+        :param videos: The videos accepted so far, in order. The new faults may affect them, too.
+        :raises FaultSpecError: One of them is invalid. Nothing has changed.
         """
         faults = [Fault(spec, self._seed) for spec in specs]
         for video in videos:
@@ -159,41 +161,41 @@ class Faults:
 
     @property
     def specs(self) -> list[str]:
-        """The text of each fault that holds now."""
+        """The SPECs of the active faults."""
         return [fault.spec for fault in self._faults]
 
     def consider(self, video: Video) -> None:
-        """Decide which faults befall a video that was just accepted."""
+        """Decide which faults affect a video that was just accepted."""
         for fault in self._faults:
             fault.consider(video)
 
     def state(self, video: Video, finished: bool) -> str:
-        """Return `running`, `succeeded` or `failed`: what a client that asks will find out."""
+        """Return `running`, `succeeded` or `failed`, as a polling client will find out."""
         if not finished:
             return "running"
-        failed = any(fault.kind.name == "failed" and fault.befalls(video) for fault in self._faults)
+        failed = any(fault.kind.name == "failed" and fault.affects(video) for fault in self._faults)
         return "failed" if failed else "succeeded"
 
-    def meeting(self, endpoint: str, model: str | None, prompt: str | None, video: Video | None = None) -> Met:
+    def match(self, endpoint: str, model: str | None, prompt: str | None, video: Video | None = None) -> MatchedFaults:
         """
-        Return the faults that one request meets.
+        Count one request, and return the faults that affect it.
 
         :param endpoint: One of `ENDPOINTS`.
-        :param model: The model that the request is about, if it can be told.
-        :param prompt: The prompt, likewise.
-        :param video: The video that it asks for, if it exists.
+        :param model: The request's model, if known.
+        :param prompt: The request's prompt, if known.
+        :param video: The video it is about, if it exists.
         """
-        met = [
+        matched = [
             fault
             for fault in self._faults
             if fault.endpoint == endpoint
-            and (fault.befalls(video) if fault.kind.per_video else fault.meets(model, prompt))
+            and (fault.affects(video) if fault.kind.per_video else fault.matches(model, prompt))
         ]
-        return Met(met, self.fired)
+        return MatchedFaults(matched, self.fired)
 
 
-class Met:
-    """The faults that one request meets; taking one is what counts it as fired."""
+class MatchedFaults:
+    """The faults that affect one request. Taking a fault counts it as fired."""
 
     def __init__(self, faults: list[Fault], fired: collections.Counter[str]) -> None:
         self._faults = faults
@@ -204,7 +206,7 @@ class Met:
         return next((fault for fault in self._faults if fault.kind.name in kinds), None)
 
     def take(self, *kinds: str) -> Fault | None:
-        """Return the first fault of one of these kinds, to be acted upon."""
+        """Return the first fault of one of these kinds, and count it as fired."""
         fault = self.peek(*kinds)
         if fault is not None:
             self._fired[fault.spec] += 1

@@ -1,7 +1,8 @@
 """
-Faults in what is said: answers given in place of the right one, and right answers spoilt.
+Faults in the content of answers.
 
-Those in `INSTEAD` happen before the relay looks at a request, so nothing is accepted; those in `SPOILT` happen after.
+Those in `INSTEAD` answer before the relay processes the request, so that nothing is accepted. Those in `CORRUPTED`
+change the relay's own answer.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.sandbox.faults import Fault
 
 BUSY = "当前分组上游负载已饱和，请稍后再试"
-"""What relays say when they are busy, and sometimes when the money is spent (family)."""
+"""What relays answer when they are busy, and sometimes when the quota is exhausted (family)."""
 
 
 def _status(fault: Fault, request: Request) -> Answer:
@@ -62,7 +63,7 @@ def _rate_limit_date(fault: Fault, request: Request) -> Answer:
 
 
 def _redirect(fault: Fault, request: Request) -> Answer:
-    # raw_path keeps the percent-encoding of the id, which `path` has lost.
+    # Unlike `path`, raw_path keeps the id percent-encoded.
     path = request.scope["raw_path"].decode("ascii")
     query = f"?{request.url.query}" if request.url.query else ""
     return Answer(307, headers={"location": fault.value or f"{request.base_url}redirected{path}{query}"})
@@ -84,7 +85,7 @@ INSTEAD: dict[str, Callable[[Fault, Request], Answer]] = {
     "redirect": _redirect,
     "echo-key": _echo_key,
 }
-"""What is answered in place of the right answer, by the fault's kind."""
+"""The answers given in the relay's place, by fault kind."""
 
 
 def _no_id(fault: Fault, answer: Answer) -> Answer:
@@ -110,7 +111,7 @@ def _wrong_length(fault: Fault, answer: Answer) -> Answer:
     return Answer(answer.status, answer.body[:length], answer.headers | {"content-length": str(length)})
 
 
-SPOILT: dict[str, Callable[[Fault, Answer], Answer]] = {
+CORRUPTED: dict[str, Callable[[Fault, Answer], Answer]] = {
     "bare-after": lambda fault, answer: page(fault.value),
     "empty": lambda fault, answer: Answer(fault.value, headers=_type_of(answer)),
     "no-json": lambda fault, answer: Answer(200, b"ok, your video is on its way", {"content-type": "text/plain"}),
@@ -119,7 +120,7 @@ SPOILT: dict[str, Callable[[Fault, Answer], Answer]] = {
     "html-200": _html_200,
     "wrong-length": _wrong_length,
 }
-"""What becomes of the right answer, by the fault's kind."""
+"""The changes to the relay's answer, by fault kind."""
 
 
 def _type_of(answer: Answer) -> dict[str, str]:

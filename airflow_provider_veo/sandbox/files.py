@@ -1,7 +1,7 @@
 """
-The videos' files: rendered when first asked for, once, off the event loop, and kept while there is room.
+The video files: rendered once on the first request, outside the event loop, and cached while there is room.
 
-A file's ETag is strong: the same bytes have the same one, also after the file was forgotten and rendered again.
+ETags are strong and derived from the content: a file that is rendered again has the same ETag.
 """
 
 from __future__ import annotations
@@ -20,65 +20,65 @@ from airflow_provider_veo.sandbox.render import Scene, render
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_veo.sandbox.faults import Met
+    from airflow_provider_veo.sandbox.faults import MatchedFaults
 
 ROOM = 128 * 1024 * 1024
-"""Bytes of rendered files that are kept."""
+"""Maximum bytes of cached files."""
 _RANGE = re.compile(r"bytes=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
 
 
 class Files:
-    """Rendered files by name."""
+    """Rendered files by scene."""
 
     def __init__(self) -> None:
-        self._kept: collections.OrderedDict[Scene, bytes] = collections.OrderedDict()
-        self._coming: dict[Scene, asyncio.Future[bytes]] = {}
-        # One worker: rendering shares two cores with the server and with whoever is being tested.
+        self._cached: collections.OrderedDict[Scene, bytes] = collections.OrderedDict()
+        self._rendering: dict[Scene, asyncio.Future[bytes]] = {}
+        # One worker, to leave the other cores to the server and the code under test.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
 
     async def get(self, scene: Scene) -> bytes:
-        """Return a scene's MP4, rendering it if nobody has, and waiting if somebody is about to."""
-        if scene in self._kept:
-            self._kept.move_to_end(scene)
-            return self._kept[scene]
-        if scene not in self._coming:
-            coming = asyncio.get_running_loop().run_in_executor(self._worker, render, scene)
-            self._coming[scene] = coming
-            coming.add_done_callback(lambda done: self._arrive(scene, done))
-        # Shielded: the one who asked first may hang up while others wait for the same file.
-        return await asyncio.shield(self._coming[scene])
+        """Return a scene's MP4. Render it unless it is cached or being rendered."""
+        if scene in self._cached:
+            self._cached.move_to_end(scene)
+            return self._cached[scene]
+        if scene not in self._rendering:
+            rendering = asyncio.get_running_loop().run_in_executor(self._worker, render, scene)
+            self._rendering[scene] = rendering
+            rendering.add_done_callback(lambda done: self._rendered(scene, done))
+        # Shielded: the first client may disconnect while others wait for the same file.
+        return await asyncio.shield(self._rendering[scene])
 
-    def _arrive(self, scene: Scene, done: asyncio.Future[bytes]) -> None:
-        self._coming.pop(scene, None)
+    def _rendered(self, scene: Scene, done: asyncio.Future[bytes]) -> None:
+        self._rendering.pop(scene, None)
         if done.cancelled() or done.exception():
             return
-        self._kept[scene] = done.result()
-        while len(self._kept) > 1 and sum(map(len, self._kept.values())) > ROOM:
-            self._kept.popitem(last=False)
+        self._cached[scene] = done.result()
+        while len(self._cached) > 1 and sum(map(len, self._cached.values())) > ROOM:
+            self._cached.popitem(last=False)
 
     def forget(self) -> None:
         """Drop all rendered files."""
-        self._kept.clear()
+        self._cached.clear()
 
     def close(self) -> None:
-        """Render nothing more."""
+        """Stop rendering."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
 
-def file_answer(data: bytes, method: str, headers: Mapping[str, str], met: Met) -> Answer:
+def file_answer(data: bytes, method: str, headers: Mapping[str, str], faults: MatchedFaults) -> Answer:
     """
-    Return the answer to a request for a file, whole or the part that was asked for.
+    Return the answer to a request for a file or a range of it.
 
-    :param headers: The request's.
-    :param met: Faults: `no-range` and `etag-changes` are looked at here.
+    :param headers: The request's headers.
+    :param faults: The faults that affect the request. Handles `no-range` and `etag-changes`.
     """
     etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
-    if met.take("etag-changes"):
+    if faults.take("etag-changes"):
         etag = f'"{secrets.token_hex(16)}"'
     fields = {"content-type": "video/mp4", "etag": etag, "content-length": str(len(data))}
-    if "range" in headers and met.take("no-range"):
+    if "range" in headers and faults.take("no-range"):
         return Answer(200, data, fields)
-    fields["accept-ranges"] = "none" if met.peek("no-range") else "bytes"
+    fields["accept-ranges"] = "none" if faults.peek("no-range") else "bytes"
     wanted = headers.get("range", "") if method == "GET" and headers.get("if-range", etag) == etag else ""
     part = _part(wanted, len(data))
     if part is None:
@@ -91,10 +91,10 @@ def file_answer(data: bytes, method: str, headers: Mapping[str, str], met: Met) 
 
 def _part(wanted: str, size: int) -> range | None:
     """
-    Return the bytes that a Range header means: none (an empty range) if it can't be satisfied.
+    Return the bytes that a Range header requests, or an empty range if it can't be satisfied.
 
-    It is None for the whole file: there is no such header, or it is malformed or lists several parts, which a server
-    may ignore (RFC 9110, 14.2).
+    Return None for the complete file: if the header is missing, malformed, or lists several ranges, which a server may
+    ignore (RFC 9110, 14.2).
     """
     match = _RANGE.fullmatch(wanted)
     if not match or match.groups() == ("", ""):

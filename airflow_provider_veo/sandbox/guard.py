@@ -1,8 +1,8 @@
 """
-What keeps web pages away from the sandbox: a page in the developer's browser can send requests to a loopback port.
+Protection against web pages: a page in the developer's browser can send requests to a loopback port.
 
-Every request passes :class:`Guard` before the relay or the control endpoints see it. A request that it refuses is not
-recorded, meets no fault and changes nothing.
+Every request passes :class:`Guard` before it reaches the relay or the control endpoints. A refused request is not
+recorded, triggers no fault and changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _HTTP_PORT = 80
 _OWN_SITES = ("same-origin", "none")
-"""`Sec-Fetch-Site` of requests that no other site caused; `none` is an address that the user typed."""
+"""Values of `Sec-Fetch-Site` for requests not caused by another site. `none` is an address typed by the user."""
 
 
 class Guard:
@@ -33,12 +33,12 @@ class Guard:
     ASGI middleware that refuses requests made by web pages of other sites.
 
     :param app: The application behind it.
-    :param bound: The host that the sandbox was told to listen on. A loopback name or address is accepted in `Host`
-        whatever this is. If this is a wildcard such as `0.0.0.0`, any IP address is accepted, too: a page can point a
-        name of its own at this machine (DNS rebinding), but not an address.
+    :param bound: The host that the sandbox listens on. `Host` may always be a loopback name or address. If `bound` is
+        a wildcard such as `0.0.0.0`, `Host` may also be any IP address: a page can point a name of its own at this
+        machine (DNS rebinding), but not an address.
     :param port: The port that the sandbox listens on.
-    :param allowed: More values of `Host`, each `HOST[:PORT]`. Without a port, `port` is meant.
-    :raises ValueError: One of `allowed` is not of that form.
+    :param allowed: Additional values of `Host`, each `HOST[:PORT]`. The default port is `port`.
+    :raises ValueError: One of `allowed` is invalid.
     """
 
     def __init__(self, app: ASGIApp, bound: str, port: int, allowed: Iterable[str] = ()) -> None:
@@ -71,7 +71,7 @@ class Guard:
             )
         origins = headers.getlist("origin")
         if any(origin.lower() != f"http://{hosts[0].lower()}" for origin in origins):
-            return envelope(403, f"The sandbox accepts no request of a web page of another origin: got {origins[0]!r}")
+            return envelope(403, f"The sandbox does not accept requests from another origin: got {origins[0]!r}")
         if scope["path"].startswith(PREFIX):
             return self._control_refusal(scope["method"], headers)
         return None
@@ -89,7 +89,7 @@ class Guard:
     def _control_refusal(self, method: str, headers: Headers) -> Answer | None:
         sites = headers.getlist("sec-fetch-site")
         if any(site not in _OWN_SITES for site in sites):
-            return envelope(403, f"The control endpoints accept no request of another site: got {sites[0]!r}")
+            return envelope(403, f"The control endpoints do not accept requests from another site: got {sites[0]!r}")
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if method == "POST" and content_type != "application/json":
             return envelope(415, f"Content-Type must be application/json, got {content_type!r}")

@@ -1,4 +1,4 @@
-"""Hosts, as a command line or a `Host` header names them. Names are compared, never resolved."""
+"""Hosts in command-line arguments and `Host` headers. Names are compared, never resolved."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _LARGEST_PORT = 65535
 
 def parse_host(text: str) -> tuple[str, int | None]:
     """
-    Split `HOST[:PORT]` into the host, in lower case and without brackets, and the port if one is named.
+    Split `HOST[:PORT]` into the host, in lower case and without brackets, and the port, if any.
 
-    :raises ValueError: It is not of that form.
+    :raises ValueError: It is invalid.
     """
     match = _HOST.fullmatch(text)
     port = int(match["port"]) if match and match["port"] else None
@@ -24,7 +24,7 @@ def parse_host(text: str) -> tuple[str, int | None]:
 
 
 def address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the IP address that a host is, or nothing if it is a name."""
+    """Return a host as an IP address, or None if it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

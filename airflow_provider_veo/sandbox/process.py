@@ -1,8 +1,8 @@
 """
 The sandbox as a child process, for tests, the demo and the benchmarks.
 
-A process of its own, so that its event loop and its rendering take nothing from what is being measured. It ends with
-the ``with`` block, and with its parent if that is killed. Only the standard library is loaded here.
+A separate process keeps its event loop and its rendering away from the code that is tested or measured. It ends with
+the ``with`` block, or with its parent if that is killed. This module loads only the standard library.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 _MARK = "export AIRFLOW_CONN_VEO_DEFAULT="
 _CONTROL_TIMEOUT = 30
-_PATIENCE = 5
-"""Seconds that the process gets to end by itself."""
+_STOP_TIMEOUT = 5
+"""Seconds after which the process is killed."""
 
 
 class SandboxError(RuntimeError):
-    """The sandbox did not start, or refused what it was told."""
+    """The sandbox did not start, or rejected a fault or setting."""
 
 
 class Sandbox:
     """
     A running sandbox.
 
-    :param connection: The connection that it announced, as JSON.
-    :param log: The file that the process writes to; it has no name, so that nothing of it is left behind.
+    :param connection: The connection that the process printed, as JSON.
+    :param log: The file with the process's output. It has no name, so that it is never left behind.
     """
 
     def __init__(self, connection: str, log: IO[bytes], process: subprocess.Popen[bytes]) -> None:
@@ -48,7 +48,7 @@ class Sandbox:
         self._process = process
         self._key_at_start: str = announced["password"]
         self.url: str = announced["host"]
-        """The relay's base URL, without a slash at the end."""
+        """The relay's base URL, without a trailing slash."""
         self.api_key = self._key_at_start
         """The key that the relay accepts now."""
 
@@ -57,12 +57,12 @@ class Sandbox:
 
     @property
     def connection(self) -> str:
-        """What `AIRFLOW_CONN_VEO_DEFAULT` shall be, as JSON."""
+        """The value for `AIRFLOW_CONN_VEO_DEFAULT`, as JSON."""
         return json.dumps({"conn_type": "veo", "host": self.url, "password": self.api_key})
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The process id."""
         return self._process.pid
 
     def stats(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Sandbox:
         return stats
 
     def videos(self) -> list[dict[str, Any]]:
-        """Return the accepted videos in their order: id, model, prompt, state, how often asked for, and more."""
+        """Return the accepted videos in order: id, model, prompt, state, number of queries, and more."""
         videos: list[dict[str, Any]] = self._call("videos")
         return videos
 
@@ -91,35 +91,35 @@ class Sandbox:
 
     def set_faults(self, *specs: str) -> None:
         """
-        Put these faults in place of the present ones; without arguments nothing fails any more.
+        Replace all faults. Without arguments, remove them.
 
-        :raises SandboxError: One of them is wrong; then nothing has changed.
+        :raises SandboxError: One of them is invalid. Nothing has changed.
         """
         self._call("faults", {"faults": specs})
 
     def configure(self, **settings: Any) -> None:
         """
-        Change settings, named as the arguments of :func:`running`.
+        Change settings, named like the arguments of :func:`running`.
 
-        :raises SandboxError: One of them is wrong; then nothing has changed.
+        :raises SandboxError: One of them is invalid. Nothing has changed.
         """
         self._call("config", settings)
         self.api_key = settings.get("api_key", self.api_key)
 
     def reset(self) -> None:
-        """Forget videos, counts, requests and faults, and go back to the settings of the start."""
+        """Clear videos, counts, requests and faults, and restore the initial settings."""
         self._call("reset", {})
         self.api_key = self._key_at_start
 
     def output(self) -> str:
-        """Return what the process wrote so far, without the key."""
+        """Return the process's output so far, without the key."""
         return _read(self._log).replace(self._key_at_start, "(hidden)")
 
     def _call(self, path: str, document: dict[str, Any] | None = None) -> Any:
         body = None if document is None else json.dumps(document).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.url}/_sandbox/{path}", body, headers)  # noqa: S310 (always http)
-        # No proxy, whatever the environment says: the sandbox is on this machine.
+        # Ignore proxies in the environment: the sandbox is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=_CONTROL_TIMEOUT) as response:
@@ -149,24 +149,24 @@ def running(
     start_timeout: float = 60.0,
 ) -> Iterator[Sandbox]:
     """
-    Run a sandbox in a process of its own for the length of a ``with`` block.
+    Run a sandbox in a separate process for the duration of a ``with`` block.
 
-    :param port: Where it listens on 127.0.0.1; 0 is a free port.
-    :param generation_seconds: How long a video takes; 0 is ready at once.
-    :param api_key: The key that it accepts.
-    :param faults: What shall go wrong, each in the grammar that `airflow-veo-sandbox --help` explains.
-    :param seed: Decides which requests a fault with a share meets.
-    :param response_shape: Answers to create: the seed's `status`, or its `chat`-like one.
-    :param id_field: The id's name in answers to create, `id` or `task_id`.
-    :param numeric_ids: Whether ids are JSON numbers.
-    :param wrapped: Whether answers to queries come inside `{"status": "SUCCESS", "data": ...}`.
-    :param other_id: Whether answers to queries carry another id than the one asked for.
-    :param url_field: The URL's name in answers to queries: `video_url`, `url` or `output_url`.
-    :param time_unit: Of `status_update_time`: `ms` or `s`.
-    :param video_seconds: How long the made videos play.
-    :param extra_models: Models beyond the known ones, each `NAME[,images=N][,9:16]`.
-    :param start_timeout: Seconds that it may take to answer for the first time.
-    :raises SandboxError: It didn't start; the message holds what it wrote.
+    :param port: Port on 127.0.0.1. 0 is a free port.
+    :param generation_seconds: How long a generation takes. 0 makes videos ready at once.
+    :param api_key: The API key to accept.
+    :param faults: Faults to inject, in the grammar that `airflow-veo-sandbox --help` explains.
+    :param seed: Chooses the requests that a fault with a share affects.
+    :param response_shape: Answers to create: `status` (short) or `chat` (like a chat completion).
+    :param id_field: Name of the id in answers to create: `id` or `task_id`.
+    :param numeric_ids: Return ids as JSON numbers.
+    :param wrapped: Wrap answers to queries in `{"status": "SUCCESS", "data": ...}`.
+    :param other_id: Return a different id in answers to queries.
+    :param url_field: Name of the URL in answers to queries: `video_url`, `url` or `output_url`.
+    :param time_unit: Unit of `status_update_time`: `ms` or `s`.
+    :param video_seconds: Duration of the generated videos.
+    :param extra_models: Additional models, each `NAME[,images=N][,9:16]`.
+    :param start_timeout: Maximum seconds until the first answer.
+    :raises SandboxError: It didn't start. The message contains its output.
     """
     relay = {
         "port": port,
@@ -179,7 +179,7 @@ def running(
         "time-unit": time_unit,
         "video-seconds": video_seconds,
     }
-    # `--name=value`, so that a key or a fault that begins with a dash is not taken for an option.
+    # `--name=value`, so that a value that begins with a dash is not read as an option.
     arguments = [f"--{name}={value}" for name, value in relay.items()]
     arguments += [f"--fault={spec}" for spec in faults]
     arguments += [f"--extra-model={model}" for model in extra_models]
@@ -190,9 +190,9 @@ def running(
         process = _start(arguments, log)
         owner = os.getpid()
         try:
-            yield _wait_until_it_answers(process, log, time.monotonic() + start_timeout)
+            yield _wait_until_ready(process, log, time.monotonic() + start_timeout)
         finally:
-            # A fork of this process leaves this block, too, and must not take the sandbox from its owner.
+            # A fork of this process also leaves this block, and must not stop its owner's sandbox.
             if os.getpid() == owner:
                 _stop(process)
 
@@ -201,8 +201,8 @@ def _start(arguments: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     package_root = str(Path(__file__).resolve().parents[2])
     paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
     command = [sys.executable, "-m", "airflow_provider_veo.sandbox", f"--exit-with-parent={os.getpid()}", *arguments]
-    # A file and not a pipe: nobody reads it along, and a full pipe would stop the sandbox.
-    return subprocess.Popen(  # noqa: S603 (this very program)
+    # A file, not a pipe: nothing reads it continuously, and a full pipe would block the sandbox.
+    return subprocess.Popen(  # noqa: S603 (this program)
         command,
         stdin=subprocess.PIPE,
         stdout=log,
@@ -211,13 +211,13 @@ def _start(arguments: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     )
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], log: IO[bytes], deadline: float) -> Sandbox:
+def _wait_until_ready(process: subprocess.Popen[bytes], log: IO[bytes], deadline: float) -> Sandbox:
     while time.monotonic() < deadline:
         ended = process.poll()
         if ended is not None:
             raise SandboxError(f"the sandbox ended with status {ended}:\n{_read(log)}")
         lines = _read(log).splitlines(keepends=True)
-        # The whole line, with its end: it may be read while it is being written.
+        # Complete lines only: the line may still be being written.
         announced = [line for line in lines if line.startswith(_MARK) and line.endswith("\n")]
         if announced:
             sandbox = Sandbox(shlex.split(announced[0].removeprefix(_MARK))[0], log, process)
@@ -231,7 +231,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], log: IO[bytes], dea
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(_PATIENCE)
+        process.wait(_STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -241,5 +241,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _read(log: IO[bytes]) -> str:
-    # pread, since the position in the file is the one at which the process goes on writing.
+    # pread leaves the file position alone, which the process writes at.
     return os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode("utf-8", "replace")

@@ -1,7 +1,7 @@
 """
-Everything the sandbox remembers, in one object: settings, videos, faults, files and the ledger.
+The state of the sandbox: settings, videos, faults, files and the request log.
 
-It lives in the server's event loop and is touched from nowhere else, so nothing here needs a lock.
+Only the server's event loop uses it, so it needs no locks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from airflow_provider_veo.sandbox.answers import Refusal
 from airflow_provider_veo.sandbox.contract import Order, catalog
 from airflow_provider_veo.sandbox.faults import Faults
 from airflow_provider_veo.sandbox.files import Files
-from airflow_provider_veo.sandbox.ledger import HIDDEN, Ledger
+from airflow_provider_veo.sandbox.requests_log import HIDDEN, RequestLog
 from airflow_provider_veo.sandbox.settings import Settings, SettingsError
 from airflow_provider_veo.sandbox.video import Video, new_id
 
@@ -30,9 +30,9 @@ class Relay:
     """
     The state of the sandbox.
 
-    :param settings: What holds at the start and after each reset.
-    :param faults: Faults that hold until the first reset.
-    :param seed: Decides which requests a fault with a share meets.
+    :param settings: The settings at the start and after each reset.
+    :param faults: The faults until the first reset.
+    :param seed: Chooses the requests that a fault with a share affects.
     """
 
     def __init__(self, settings: Settings, faults: Iterable[str] = (), seed: int = 0) -> None:
@@ -45,11 +45,11 @@ class Relay:
         self.settings = settings
         self.models = catalog(settings.extra_models)
         self.faults = Faults(faults, self._seed)
-        self.ledger = Ledger()
+        self.request_log = RequestLog()
         self.videos: dict[str, Video] = {}
 
     def reset(self) -> None:
-        """Forget videos, counts and faults, and go back to the settings of the start."""
+        """Clear videos, counts and faults, and restore the initial settings."""
         self.files.forget()
         self._begin(self._at_start, ())
 
@@ -57,7 +57,7 @@ class Relay:
         """
         Change some settings.
 
-        :raises SettingsError: One of them is wrong; then nothing has changed.
+        :raises SettingsError: One of them is invalid. Nothing has changed.
         """
         settings = self.settings.changed(changes)
         try:
@@ -73,7 +73,7 @@ class Relay:
 
     def require_key(self, request: Request) -> None:
         """
-        Make sure that a request carries the key.
+        Require a request to carry the key.
 
         :raises Refusal: It doesn't.
         """
@@ -81,19 +81,19 @@ class Relay:
             raise Refusal(401, "无效的令牌")
 
     def accept(self, order: Order) -> Video:
-        """Accept an order: the moment at which a real relay takes the money."""
+        """Accept a create request. A real relay bills it at this point."""
         video = Video(new_id(order.model, self.settings.numeric_ids), len(self.videos) + 1, order)
         self.videos[video.id] = video
         self.faults.consider(video)
-        self.ledger.accepted_by_prompt[order.prompt] += 1
+        self.request_log.accepted_by_prompt[order.prompt] += 1
         log.info("accepted %s (%s): %s", video.id, order.model, self._one_line(order.prompt))
         return video
 
     def find(self, video_id: str) -> Video:
         """
-        Return the video of that id.
+        Return the video with this id.
 
-        :raises Refusal: There is none.
+        :raises Refusal: It does not exist.
         """
         video = self.videos.get(video_id)
         if video is None:
@@ -101,7 +101,7 @@ class Relay:
         return video
 
     def _one_line(self, prompt: str) -> str:
-        # A prompt is a stranger's text, and a terminal obeys control characters.
+        # A prompt is untrusted input, and a terminal interprets control characters.
         text = " ".join(prompt.replace(self.settings.api_key, HIDDEN).split())
         shown = "".join(letter if letter.isprintable() else "?" for letter in text)
         return shown if len(shown) <= 60 else f"{shown[:59]}…"

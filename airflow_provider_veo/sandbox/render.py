@@ -1,7 +1,7 @@
 """
-A real MP4 that shows what was asked for: H.264, the asked aspect ratio, something that moves, the prompt in its script.
+Renders a real MP4 for a request: H.264 in the requested aspect ratio, with motion and the prompt in its own script.
 
-The same scene gives the same bytes.
+The same scene always renders to the same bytes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ SIZES = {
     ("9:16", True): (720, 1280),
 }
 SCALE = {False: 2, True: 4}
-"""How much smaller the background is painted than the frame: it is all soft, and painting is what takes the time."""
+"""Factor by which the background is painted smaller than the frame. It is blurred anyway, and painting is slow."""
 NOT_FIRST = "，。！？；：、）》」』】…,.!?;:)"
-"""What no line begins with."""
+"""Characters that may not begin a line."""
 LIGHTS = 5
 """Soft discs that drift over the background."""
 
@@ -61,7 +61,7 @@ class _Light:
 class _Caption:
     size: tuple[int, int]
     blocks: tuple[tuple[tuple[int, int, int, int], Image.Image], ...]
-    """Where letters are, and the letters as a mask."""
+    """The box of each block of text, and the text as a mask."""
     shadow: int
 
 
@@ -75,7 +75,7 @@ def render(scene: Scene) -> bytes:
     lights = [_light(small, hue, chance) for _ in range(LIGHTS)]
     caption = _caption(scene, size)
     frames = max(2, round(scene.seconds * FRAMES_PER_SECOND))
-    # A file and not memory: moving the index to the front (faststart) reads back what was written.
+    # A file, not memory: moving the index to the front (faststart) reads back what was written.
     with tempfile.TemporaryDirectory(prefix="veo-sandbox-") as folder:
         path = Path(folder) / "video.mp4"
         with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
@@ -92,12 +92,12 @@ def _stream(container: av.container.OutputContainer, size: tuple[int, int]) -> a
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
     stream.time_base = Fraction(1, FRAMES_PER_SECOND)
-    stream.thread_count = 1  # the machine has other work to do
+    stream.thread_count = 1  # leave the other cores to the code under test
     return stream
 
 
 def _frame(backdrop: Image.Image, lights: list[_Light], caption: _Caption, moment: float) -> Image.Image:
-    """Return one frame; `moment` goes from 0 to 1, and the end meets the beginning, so that players loop it well."""
+    """Return one frame. `moment` goes from 0 to 1, and the end matches the beginning, so that the video loops."""
     painting = backdrop.copy()
     width, height = painting.size
     for light in lights:
@@ -141,7 +141,7 @@ def _colour(hue: float, saturation: float, value: float) -> tuple[int, int, int]
 
 
 def _caption(scene: Scene, size: tuple[int, int]) -> _Caption:
-    """Return what is written over each frame: the prompt in the middle, the model below."""
+    """Return the caption of each frame: the prompt in the middle, the model below."""
     width, height = size
     prompt = Image.new("L", size)
     text, font = _fitted(scene.prompt, round(width * 0.86), round(height * 0.68), largest=min(size) // 10)
@@ -161,7 +161,7 @@ def _caption(scene: Scene, size: tuple[int, int]) -> _Caption:
 
 
 def _fitted(text: str, width: int, height: int, largest: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """Return the text in lines and the largest font that fits it into a box; it is cut short if none does."""
+    """Return the text in lines and the largest font that fits into the box. Truncate the text if no font fits."""
     smallest = max(12, largest // 3)
     for size in range(largest, smallest - 1, -2):
         font = _font(size)
@@ -186,7 +186,7 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def _pieces(text: str) -> list[str]:
-    """Return the parts between which a line may break: words with their spaces, Chinese characters one by one."""
+    """Return the pieces between which a line may break: words with their spaces, and single Chinese characters."""
     pieces: list[str] = []
     for letter in text:
         if pieces and letter in NOT_FIRST:

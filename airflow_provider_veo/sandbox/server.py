@@ -1,7 +1,7 @@
 """
-The process that serves: its socket, its signals, its parent, and the door to the transport that faults need.
+The server process: its socket, its signals, its parent, and access to the transport that faults need.
 
-It ends quietly and at once, whatever is still under way: nothing of a sandbox is worth waiting for.
+It ends at once and without errors, even with requests in progress.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
     from airflow_provider_veo.sandbox.relay import Relay
 
 KEEP_ALIVE = 75
-"""Seconds that an idle connection stays open. Longer than pollers pause: a server that closes just when a client sends
-again looks like a lost request, and such things shall happen here only when asked for."""
+"""Seconds that an idle connection stays open. Longer than poll intervals: if the server closed a connection just as a
+client sends, the request would look lost, and that should happen only as a fault."""
 GRACE = 3
-"""Seconds for the last requests at the end."""
+"""Seconds to finish open requests at the end."""
 BACKLOG = 2048
 
 
 class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn's HTTP, with each request's transport in its state, for faults to close it."""
+    """uvicorn's HTTP protocol, with the transport in each request's state, so that faults can close it."""
 
     app_state: dict[str, Any]
     transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport: uvicorn copies `app_state` into the scope of each request."""
+        """Store the transport in `app_state`, which uvicorn copies into the scope of each request."""
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
 
     def shutdown(self) -> None:
-        """Drop the connection at the server's end, also one that hangs on purpose."""
+        """Drop the connection when the server stops, even if a fault keeps it hanging."""
         self.transport.abort()
 
 
@@ -58,8 +58,8 @@ def listen(host: str, port: int) -> socket.socket:
     """
     Return a socket that accepts connections.
 
-    :param port: 0 is a free one.
-    :raises OSError: The port is taken, or the host is not this machine.
+    :param port: 0 is a free port.
+    :raises OSError: The port is in use, or the host is not this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -74,19 +74,19 @@ def serve(
     parent: int | None = None,
 ) -> None:
     """
-    Serve until a signal comes, or until the parent is gone.
+    Serve until a signal arrives or the parent is gone.
 
-    :param host: What the listener was told to listen on.
-    :param allowed_hosts: More values of the `Host` header to accept, each `HOST[:PORT]`.
+    :param host: The host that the listener listens on.
+    :param allowed_hosts: Additional values of the `Host` header, each `HOST[:PORT]`.
     :param verbose: Print a line for each request.
-    :param parent: Process id of the parent to end with; its end of this process's standard input says so, too.
+    :param parent: Process id of the parent. The server ends with it, or when standard input is closed.
     """
     _log_to_stdout(verbose)
     _allow_many_connections()
     config = uvicorn.Config(
         Guard(build(relay), host, listener.getsockname()[1], allowed_hosts),
         http=Protocol,
-        ws="none",  # an upgrade is an ordinary request, which the guard checks like any other
+        ws="none",  # an upgrade is an ordinary request, which the guard checks
         log_config=None,
         access_log=verbose,
         proxy_headers=False,
@@ -103,20 +103,20 @@ def serve(
 
 
 def greeting(listener: socket.socket, api_key: str) -> str:
-    """Return what is said at the start: the only place where the key is printed."""
+    """Return the message printed at the start. Nothing else prints the key."""
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     connection = json.dumps({"conn_type": "veo", "host": url, "password": api_key})
     return (
-        f"Veo sandbox relay on {url}  (Ctrl+C ends it)\n"
-        f"  what happened   {url}/_sandbox/stats\n"
+        f"Veo sandbox relay on {url}  (Ctrl+C stops it)\n"
+        f"  statistics      {url}/_sandbox/stats\n"
         f"  for Airflow     copy this line:\n"
         f"export AIRFLOW_CONN_VEO_DEFAULT={shlex.quote(connection)}"
     )
 
 
 def _log_to_stdout(verbose: bool) -> None:
-    # A reader who went away (`| head`), or a terminal that knows no Chinese, is no reason to fail a request.
+    # A closed pipe (`| head`) or a terminal without Chinese must not make a request fail.
     logging.raiseExceptions = False
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -130,19 +130,19 @@ def _log_to_stdout(verbose: bool) -> None:
 
 
 def _allow_many_connections() -> None:
-    if sys.platform == "win32":  # it has no such limit
+    if sys.platform == "win32":  # which has no such limit
         return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        # Some systems name a hard limit that they don't grant.
+        # Some systems report a hard limit that they don't grant.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _end_on_signals(server: uvicorn.Server) -> None:
-    # uvicorn raises the signal again when it has ended; with this handler in place that is not an error exit.
+    # uvicorn raises the signal again when it has stopped. With this handler, that is not an error exit.
     def end(number: int, frame: Any) -> None:
         server.should_exit = True
 
@@ -152,9 +152,9 @@ def _end_on_signals(server: uvicorn.Server) -> None:
 
 def _end_with(parent: int, server: uvicorn.Server) -> None:
     """
-    End the server when its parent is gone.
+    Stop the server when its parent is gone.
 
-    The pipe says it at once, but another child of the parent may hold its other end; the parent's id says it then.
+    The pipe closes at once, unless another child of the parent holds its other end. Then the parent's id changes.
     """
     closed = threading.Event()
 
@@ -169,4 +169,4 @@ def _end_with(parent: int, server: uvicorn.Server) -> None:
         pass
     server.should_exit = True
     time.sleep(GRACE + 2)
-    os._exit(1)  # it should have been over by now
+    os._exit(1)  # the server did not stop in time

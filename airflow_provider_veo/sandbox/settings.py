@@ -1,13 +1,14 @@
 """
-What can be set about the sandbox's relay, at its start and while it runs.
+The settings of the sandbox's relay, at its start and while it runs.
 
-Settings never change in place: a change makes new ones, checked as a whole, or leaves the old ones alone.
+Settings are immutable. A change is validated as a whole and then returns new settings.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 CHOICES = {
@@ -16,51 +17,51 @@ CHOICES = {
     "url_field": ("video_url", "url", "output_url"),
     "time_unit": ("ms", "s"),
 }
-"""The settings that are one word of a few."""
+"""The settings with a fixed set of values."""
 
 LONGEST_VIDEO = 60.0
-"""Seconds. A longer video would only keep the machine busy."""
+"""Maximum seconds. A longer video would only keep the machine busy."""
 
 
 class SettingsError(ValueError):
-    """A setting has a name or a value that the sandbox doesn't know."""
+    """A setting's name or value is invalid."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How the relay behaves towards every request, faults aside."""
+    """How the relay behaves, apart from faults."""
 
     generation_seconds: float = 5.0
-    """How long a video takes; 0 is ready at once. Videos not yet finished follow a change."""
+    """How long a generation takes. 0 makes videos ready at once. A change also affects unfinished videos."""
     api_key: str = "sandbox-key"
-    """The one key that is accepted."""
+    """The API key to accept."""
     response_shape: str = "status"
-    """Which of the seed's two answers to a create: `status`, or `chat` like a chat completion."""
+    """Answers to create: `status` (short) or `chat` (like a chat completion)."""
     id_field: str = "id"
-    """The name of the id in the answer to a create (family: `task_id` at some relays)."""
+    """Name of the id in answers to create (family: `task_id` at some relays)."""
     numeric_ids: bool = False
-    """Ids are JSON numbers (family)."""
+    """Return ids as JSON numbers (family)."""
     wrapped: bool = False
-    """Answers to queries come as `{"status": "SUCCESS", "data": {...}}` (family)."""
+    """Wrap answers to queries in `{"status": "SUCCESS", "data": {...}}` (family)."""
     other_id: bool = False
-    """Answers to queries carry another id than the one that was asked for (family)."""
+    """Return a different id in answers to queries (family)."""
     url_field: str = "video_url"
-    """The name of the video's URL in the answer to a query (family)."""
+    """Name of the URL in answers to queries (family)."""
     time_unit: str = "ms"
-    """`status_update_time` in milliseconds (seed) or in seconds (family)."""
+    """Unit of `status_update_time`: milliseconds (seed) or seconds (family)."""
     video_seconds: float = 3.0
-    """How long the rendered videos play."""
+    """Duration of the generated videos."""
     extra_models: tuple[str, ...] = ()
-    """Models beyond the known ones, each `NAME[,images=N][,9:16]`."""
+    """Additional models, each `NAME[,images=N][,9:16]`."""
 
     def changed(self, changes: dict[str, Any]) -> Settings:
         """
         Return new settings with some of them changed.
 
-        :param changes: New values by name, as JSON gives them.
-        :raises SettingsError: A name is unknown or a value is wrong; names all of them.
+        :param changes: New values by name, as parsed from JSON.
+        :raises SettingsError: Names or values are invalid. The message lists all of them.
         """
-        mistakes = [f"{name}: there is no such setting" for name in changes if name not in FIELDS]
+        mistakes = [f"{name}: unknown setting" for name in changes if name not in FIELDS]
         checked: dict[str, Any] = {}
         for name in FIELDS.keys() & changes.keys():
             try:
@@ -72,7 +73,7 @@ class Settings:
         return dataclasses.replace(self, **checked)
 
     def public(self) -> dict[str, Any]:
-        """Return all settings but the key."""
+        """Return all settings except the key."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "api_key"}
 
 
@@ -83,26 +84,34 @@ FIELDS = {field.name: field.default for field in dataclasses.fields(Settings)}
 def _checked(name: str, value: Any) -> Any:
     if name in CHOICES:
         if value not in CHOICES[name]:
-            raise SettingsError(f"is one of {', '.join(CHOICES[name])}, not {value!r}")
+            raise SettingsError(f"expected one of {', '.join(CHOICES[name])}, got {value!r}")
         return value
     if name == "api_key":
-        if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable() or " " in value:
-            raise SettingsError("is printable ASCII without spaces")
-        return value
+        return _key(value)
     if name == "extra_models":
-        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-            raise SettingsError("is a list of NAME[,images=N][,9:16]")
-        return tuple(value)
+        return _models(value)
     if isinstance(FIELDS[name], bool):
         if not isinstance(value, bool):
-            raise SettingsError(f"is true or false, not {value!r}")
+            raise SettingsError(f"expected true or false, got {value!r}")
         return value
     return _seconds(name, value)
 
 
+def _key(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[!-~]+", value):
+        raise SettingsError("expected printable ASCII without spaces")
+    return value
+
+
+def _models(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise SettingsError("expected a list of NAME[,images=N][,9:16]")
+    return tuple(value)
+
+
 def _seconds(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise SettingsError(f"is a number of seconds, not {value!r}")
+        raise SettingsError(f"expected a number of seconds, got {value!r}")
     if name == "video_seconds" and not 0 < value <= LONGEST_VIDEO:
-        raise SettingsError(f"is more than 0 and at most {LONGEST_VIDEO:g} seconds")
+        raise SettingsError(f"expected more than 0 and at most {LONGEST_VIDEO:g} seconds")
     return float(value)

@@ -1,7 +1,7 @@
 """
-A video's life at the relay: accepted, then through the family's status words as time goes by, then finished.
+A video's life cycle at the relay: accepted, then the family's status words over time, then finished.
 
-A finished video stays finished, whatever is set about the generation's length afterwards.
+A finished video stays finished, even if `generation_seconds` is changed afterwards.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from airflow_provider_veo.sandbox.contract import Order
 
 STAGES = (
-    # (status word, share of the generation at which it begins)
+    # (status word, share of the generation time at which it begins)
     ("pending", 0.0),
     ("image_downloading", 0.1),
     ("video_generating", 0.2),
     ("video_generation_completed", 0.8),
     ("video_upsampling", 0.85),
 )
-"""The words of a running video. The middle one of the last three is running: there is no URL yet (family)."""
+"""The status words of a running video. `video_generation_completed` has no URL yet (family)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where a video is at one moment."""
+    """A video's status at one moment."""
 
     status: str
     since: float
@@ -39,27 +39,27 @@ class Progress:
 
 @dataclasses.dataclass(slots=True)
 class Video:
-    """One accepted, that is, paid video."""
+    """One accepted video, which a real relay would bill."""
 
     id: str
     number: int
-    """The how many-th accepted one this is, from 1."""
+    """1-based order of acceptance."""
     order: Order
     accepted_at: float = dataclasses.field(default_factory=time.time)
     other_id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
-    """What queries call it under the setting `other_id`."""
+    """The id in answers to queries under the setting `other_id`."""
     queries: int = 0
-    """How many times it was asked for."""
+    """Number of queries."""
     finished_queries: int = 0
-    """How many of those were answered that it succeeded."""
+    """Number of queries after it succeeded."""
     finished_at: float | None = None
     _clock: float = dataclasses.field(default_factory=time.monotonic)
 
     def progress(self, generation_seconds: float) -> Progress:
         """
-        Return where the video is now.
+        Return the current status.
 
-        :param generation_seconds: How long the whole generation takes.
+        :param generation_seconds: How long the generation takes.
         """
         elapsed = time.monotonic() - self._clock
         if self.finished_at is None and elapsed >= generation_seconds:
@@ -82,10 +82,10 @@ class Video:
 
 def new_id(model: str, numeric: bool) -> str:
     """
-    Return an id that no other video has.
+    Return a new id.
 
-    :param model: Its name begins the id (seed: `veo3.1-components:1762241017-xTL0P9HvGF`).
-    :param numeric: Whether to make a number instead, small enough for a client that reads numbers as doubles.
+    :param model: The prefix of the id (seed: `veo3.1-components:1762241017-xTL0P9HvGF`).
+    :param numeric: Return a number instead, small enough for clients that read numbers as doubles.
     """
     if numeric:
         return str(uuid.uuid4().int % 2**50 + 2**50)

@@ -1,7 +1,7 @@
-"""A video's URL becomes a verified file in local or object storage.
+"""Download a video and store it as a verified file in local or object storage.
 
-A file stands under its name only when it is whole: until then it is somewhere else, and after a failure nowhere.
-requests and tenacity load when the first video is stored, not with this package.
+A file appears under its name only when it is complete; a failed download leaves nothing behind.
+requests and tenacity are imported with the first download, not with this package.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 
 DEFAULT_MAX_BYTES = 2 * 1024**3
 DEFAULT_TIMEOUT = 1800.0
-"""Seconds in all."""
+"""Seconds in total."""
 
 _MODULES = {
     "StoredVideo": "store",

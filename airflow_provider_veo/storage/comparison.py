@@ -1,4 +1,4 @@
-"""Is the file that is there the one that the host holds? The same transfer, into a sink that stores nothing."""
+"""Compare an existing file with the host's: the same transfer, into a sink that stores nothing."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 class SameError(Exception):
-    """It is, and there is no need to read on."""
+    """The files are the same; there is no need to read further."""
 
 
 class DifferentError(Exception):
-    """It isn't. The text says how it differs."""
+    """The files differ. The message says how."""
 
 
 class Comparison(Sink):
     """
-    Compares a file with the bytes that come.
+    Compares a file with the bytes that are received.
 
-    :param file: for reading and seeking.
+    :param file: open for reading and seeking.
     :param size: in bytes.
     """
 
@@ -38,10 +38,10 @@ class Comparison(Sink):
 
     def expect(self, total: int | None, digests: Digests) -> None:
         """
-        Compare size and checksums, which takes no download.
+        Compare size and checksums, without a download.
 
-        :raises DifferentError: they differ.
-        :raises SameError: the checksum is the same.
+        :raises DifferentError: one of them differs.
+        :raises SameError: a checksum is the same.
         """
         if total is not None and total != self._size:
             raise DifferentError(f"it has {self._size} bytes, and the video has {total}")
@@ -50,26 +50,26 @@ class Comparison(Sink):
         found = self._digests()
         wrong = [name for name, digest in digests.expected.items() if found[name] != digest]
         if wrong:
-            raise DifferentError(f"its {wrong[0].upper()} is another one")
+            raise DifferentError(f"its {wrong[0].upper()} differs")
         if digests.expected or found["md5"] == digests.etag_md5:
             raise SameError
 
     def write(self, data: bytes) -> None:
         """
-        Compare the next piece.
+        Compare the next bytes.
 
-        :raises DifferentError: it is another one.
+        :raises DifferentError: they differ.
         """
         view = memoryview(data)
         while view:
             mine = self._file.read(len(view))
             if not mine or mine != view[: len(mine)]:
-                raise DifferentError(f"its bytes differ from byte {self._position} on, or soon after")
+                raise DifferentError(f"its bytes differ at or soon after offset {self._position}")
             self._position += len(mine)
             view = view[len(mine) :]
 
     def restart(self) -> None:
-        """Compare from the first byte on."""
+        """Compare from the first byte again."""
         self._file.seek(0)
         self._position = 0
 
@@ -82,8 +82,8 @@ class Comparison(Sink):
     def discard(self) -> None:
         """Nothing is stored."""
 
-    def looked_at(self) -> Received | None:
-        """Return what the file says of itself; ``None`` where it is no whole video."""
+    def inspect(self) -> Received | None:
+        """Return the facts that the file itself gives; ``None`` if it is not a complete video."""
         inspector, sha256 = Inspector(), hashlib.sha256()
         self.restart()
         try:

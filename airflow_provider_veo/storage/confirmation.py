@@ -1,4 +1,4 @@
-"""Is that all? What a second request says of the size of a file that came without one."""
+"""A second request that confirms the end of a file whose length is unknown."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class Evidence(enum.Enum):
-    """What an answer says of the bytes that were received before it."""
+    """What an answer shows about the bytes received so far."""
 
     COMPLETE = enum.auto()
     MORE = enum.auto()
     """The file is longer."""
     NONE = enum.auto()
-    """It does not say."""
+    """It does not show either."""
 
 
 def evidence(answer: Answer, size: int) -> Evidence:
     """
-    Return what the answer to a request for ``bytes={size}-`` says.
+    Return what the answer to a request for ``bytes={size}-`` shows.
 
-    A total in ``Content-Range`` or a ``Content-Length`` of the whole file decides. Where a host ignores the range and
-    gives no length, its body is counted up to the first byte after ``size``; nothing of it is kept.
+    The total in ``Content-Range`` or the ``Content-Length`` of the whole file decides. If the host ignores the range
+    and gives no length, its body is counted up to the first byte after ``size`` and discarded.
     """
     total = None
     if answer.status in (206, 416):
@@ -44,12 +44,12 @@ def evidence(answer: Answer, size: int) -> Evidence:
             return Evidence.MORE if _is_longer(answer, size) else Evidence.NONE
     if total is None:
         return Evidence.NONE
-    # One that is shorter says nothing: it is that of an error page, or of another file.
+    # A smaller total shows nothing: it belongs to an error page or to another file.
     return Evidence.COMPLETE if total == size else Evidence.MORE if total > size else Evidence.NONE
 
 
 def announced(headers: Mapping[str, str]) -> int | None:
-    """Return the length of a body as its headers announce it."""
+    """Return the length of a body that its headers announce."""
     length = headers.get("Content-Length", "").strip()
     chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
     return int(length) if _LENGTH.fullmatch(length) and not chunked else None

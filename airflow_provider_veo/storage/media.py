@@ -1,7 +1,7 @@
-"""What a file's own bytes say: which container it is, whether it ends where it says, and how it plays.
+"""Inspect a file's own bytes: which container it is, and whether it is complete.
 
-A server's word counts for none of this. A server that announces a wrong length sends a file that is cut off and looks
-complete to HTTP; its boxes then don't add up.
+The host's headers are not trusted for this. If a host announces a wrong length, a truncated file looks complete to
+HTTP; the sizes of its boxes show that it is not.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 HEAD_BYTES = 64
-"""Enough to tell the containers apart, by ISO 14496-12 and RFC 8794."""
+"""Enough to distinguish the containers (ISO 14496-12, RFC 8794)."""
 MAX_HEADERS = 100_000
-"""Parts that are followed in one file. What comes after them is not looked at, so that its end is unknown."""
+"""Maximum number of parts that are followed in one file. If it has more, its end is unknown."""
 _ENTERED_BYTES = 16
-"""The longest header of a box. Fewer bytes than that at the end of an index are skipped."""
+"""The longest header of a box. Fewer remaining bytes at the end of an index are skipped."""
 _QUOTED_BYTES = 4096
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
 _NOT_VIDEO_BRANDS = frozenset(
     (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"M4A ", b"M4B ")
 )
-"""Pictures and sounds in the container that MP4 uses."""
+"""Images and audio in the container that MP4 uses."""
 
 
 @dataclass(frozen=True)
 class Container:
-    """A kind of file that is stored."""
+    """A kind of file that can be stored."""
 
     name: str
     content_type: str
@@ -38,9 +38,9 @@ WEBM = Container("WebM", "video/webm")
 
 class NotVideoError(Exception):
     """
-    The bytes are no video.
+    The file is not a video.
 
-    :param head: the first of them. ``is_text`` says that they are a page in place of the file, as servers send for now.
+    :param head: its first bytes. ``is_text``: they are a page instead of the file, usually a temporary error.
     """
 
     def __init__(self, head: bytes) -> None:
@@ -50,7 +50,7 @@ class NotVideoError(Exception):
 
 
 class Inspector:
-    """Looks at a file while it passes by, in pieces of any size. Holds a few kilobytes of it at most."""
+    """Inspects a file as it is received, in chunks of any size. Holds at most a few kilobytes."""
 
     def __init__(self) -> None:
         self.container: Container | None = None
@@ -59,9 +59,9 @@ class Inspector:
 
     def feed(self, data: bytes) -> None:
         """
-        Take the next piece.
+        Take the next chunk.
 
-        :raises NotVideoError: it is none.
+        :raises NotVideoError: the file is not a video.
         """
         if self._walk:
             self._walk.feed(data)
@@ -76,9 +76,9 @@ class Inspector:
 
     def finish(self) -> str | None:
         """
-        Say what is missing at the end of the file, or ``None``.
+        Return what is missing at the end of the file, or ``None``.
 
-        :raises NotVideoError: it is none.
+        :raises NotVideoError: the file is not a video.
         """
         if not self._walk:
             self._decide()
@@ -86,7 +86,7 @@ class Inspector:
 
     @property
     def tells_its_end(self) -> bool:
-        """Whether the structure of a file that lacks nothing tells where it ends, without a length from outside."""
+        """Whether the structure of a complete file shows where it ends, without a length from the host."""
         return self._walk is not None and self._walk.tells_its_end
 
     def _decide(self) -> None:
@@ -100,9 +100,9 @@ class Inspector:
 
 def container_of(head: bytes) -> Container | None:
     """
-    Return what a file is that begins so.
+    Return the container of a file.
 
-    :param head: the first 64 bytes or more; all of them, if there are fewer.
+    :param head: at least the first ``HEAD_BYTES`` bytes, or the whole file if it is shorter.
     """
     if head[4:8] == b"ftyp":
         size = int.from_bytes(head[:4], "big")
@@ -123,24 +123,24 @@ def _looks_like_text(head: bytes) -> bool:
 
 
 class _Walk:
-    """Follows the outermost parts of a file: reads their headers, skips what is in them."""
+    """Follows the top-level parts of a file: reads their headers and skips their content."""
 
     def __init__(self) -> None:
         self.position = 0
         self.next = 0
-        """Where the next byte of a header is."""
+        """Offset of the next header byte."""
         self.entered_end = 0
-        """Where the part ends whose own parts are followed."""
+        """Offset of the end of the part whose own parts are followed."""
         self.open_end = False
-        """The present part goes on to the end of the file, wherever that is."""
+        """The current part extends to the end of the file, wherever that is."""
         self.lacks: set[bytes] = set()
-        """Parts that every file of this kind has, and that did not come yet."""
+        """Required parts that have not been seen yet."""
         self._header = bytearray()
         self._headers_left = MAX_HEADERS
 
     @property
     def tells_its_end(self) -> bool:
-        """Whether nothing can follow: asked at the end, of a file that lacks nothing."""
+        """Whether nothing can follow. Only meaningful at the end of a complete file."""
         raise NotImplementedError
 
     def feed(self, data: bytes) -> None:
@@ -158,39 +158,39 @@ class _Walk:
         self.position = end
 
     def missing(self) -> str | None:
-        """Say what is missing at the end, or ``None``."""
+        """Return what is missing at the end, or ``None``."""
         if not self.open_end and self._header:
-            return "it ends within the header of a part"
+            return "it ends inside the header of a part"
         end = max(self.next, self.entered_end)
         if not self.open_end and self.position < end:
-            return f"its last part needs {end - self.position} bytes more"
-        return f"there is no {min(self.lacks).decode('latin-1')} part in it" if self.lacks else None
+            return f"its last part is missing {end - self.position} bytes"
+        return f"it has no {min(self.lacks).decode('latin-1')} part" if self.lacks else None
 
     def _needed(self, header: bytearray) -> int:
-        """Return the length of a header that begins so; of more than that beginning, if it is too short to tell."""
+        """Return the length of a header, or a larger number than was read so far if that is too short to tell."""
         raise NotImplementedError
 
     def _skipped(self, header: bytes) -> int:
-        """Return how many bytes are between this header and the next one."""
+        """Return the number of bytes between this header and the next one."""
         raise NotImplementedError
 
 
 class _Boxes(_Walk):
     """
-    ISO-BMFF: size, type. A size of 1 means that 64 bits of it follow, of 0 that the box is all the rest.
+    ISO-BMFF: size, type. Size 1: a 64-bit size follows. Size 0: the box extends to the end of the file.
 
-    ``moov`` is entered: an ``mvex`` in it says that fragments follow, any number of them.
+    ``moov`` is entered: an ``mvex`` in it means that any number of fragments follow.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.lacks = {b"moov", b"mdat"}  # the index, and what is played
+        self.lacks = {b"moov", b"mdat"}  # the index and the media data
         self._fragmented = False
         self._last = b""
 
     @property
     def tells_its_end(self) -> bool:
-        """A fragmented file ends with ``mfra``; any other with the last box, if that has a size."""
+        """A fragmented file ends with ``mfra``; any other file ends with its last box, if that has a size."""
         return not self.open_end and (not self._fragmented or self._last == b"mfra")
 
     def _needed(self, header: bytearray) -> int:
@@ -206,7 +206,7 @@ class _Boxes(_Walk):
         self.lacks.discard(kind)
         self._fragmented = self._fragmented or kind == b"moof"
         self._last = kind
-        # Sizes of 2 to 7 are invalid: what follows can't be followed, and may be padding.
+        # Sizes of 2 to 7 are invalid: the rest can't be parsed, and may be padding.
         self.open_end = skipped < 0
         if kind == b"moov" and skipped >= _ENTERED_BYTES:
             self.entered_end = self.next + skipped
@@ -215,7 +215,7 @@ class _Boxes(_Walk):
 
 
 class _Elements(_Walk):
-    """EBML (RFC 8794): an id and a size, each with its own length in its first bits; all ones: not known."""
+    """EBML (RFC 8794): an id and a size, each with its length in its first bits. A size of all ones is unknown."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -224,7 +224,7 @@ class _Elements(_Walk):
 
     @property
     def tells_its_end(self) -> bool:
-        """A segment of a known size holds everything that is played."""
+        """A segment of known size holds all media data."""
         return self._has_sized_segment
 
     def _needed(self, header: bytearray) -> int:
@@ -246,5 +246,5 @@ class _Elements(_Walk):
 
 
 def vint_bytes(first: int) -> int:
-    """Return the length of a number that begins with this byte: its leading zero bits, and one."""
+    """Return the length of a number that begins with this byte: its leading zero bits plus one."""
     return min(8, 9 - first.bit_length())

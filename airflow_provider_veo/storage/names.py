@@ -1,6 +1,6 @@
-"""Where a video is stored when nobody says how its file is called.
+"""Names of stored files.
 
-Whatever an id holds, the name made of it is one name in one folder: the destination can't be left.
+Whatever an id contains, the name derived from it is a single path component: it can't point outside the destination.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import date
 
 _NAME_CHARACTERS = 120
-"""A file name may have 255 bytes on most file systems; one that is being written has a few more around it."""
+"""Most file systems allow 255 bytes; the name of an unfinished file is a few characters longer."""
 
 
 def destination_for(
@@ -24,14 +24,14 @@ def destination_for(
     """
     Return the path of a video's file.
 
-    :param destination: the file's own URI; or one that ends in ``/``, below which the file becomes
-        ``{dag_id}/{run_date}/{veo_task_id}.mp4``, each made safe: see :func:`safe_name` and :func:`video_name`.
-    :param conn_id: Airflow connection of the storage, where the URI names none.
-    :param veo_task_id: the id that the relay gave.
+    :param destination: the file's URI. If it ends in ``/``, it is a folder, and the file becomes
+        ``{dag_id}/{run_date}/{veo_task_id}.mp4`` below it: see :func:`safe_name` and :func:`video_name`.
+    :param conn_id: Airflow connection of the storage, if the URI names none.
+    :param veo_task_id: the relay's id.
     :param dag_id: the DAG's id.
-    :param run_date: of the DAG run; a date becomes ``2026-11-22``, a text is taken as it is.
+    :param run_date: of the DAG run. A date becomes ``2026-11-22``; a string is used as it is.
     """
-    # Up to Airflow 3.1 a conn_id of None takes the place of the URI's.
+    # Up to Airflow 3.1, conn_id=None overrides the connection in the URI.
     path = ObjectStoragePath(destination, conn_id=conn_id) if conn_id else ObjectStoragePath(destination)
     if not destination.endswith("/"):
         return path
@@ -43,17 +43,17 @@ def video_name(veo_task_id: str) -> str:
     """
     Return the name of a video's file, without ``.mp4``.
 
-    A colon becomes ``_``: ``veo3-fast:1795-x`` is ``veo3-fast_1795-x``. An id that has a ``_`` of its own, or anything
-    else than letters, digits, ``-``, ``.`` and colons, is followed by a part of its SHA-256: no two ids share a name.
+    A colon becomes ``_``: ``veo3-fast:1795-x`` is ``veo3-fast_1795-x``. If an id contains ``_``, or anything other than
+    letters, digits, ``-``, ``.`` and colons, part of its SHA-256 is appended: no two ids share a name.
     """
     return _name(veo_task_id, r"[A-Za-z0-9:-][A-Za-z0-9.:-]*")
 
 
 def safe_name(text: str) -> str:
     """
-    Return a name that every file system and object storage takes, another one for each text.
+    Return a name that is valid in every file system and object storage, and unique to the string.
 
-    Letters, digits, ``-``, ``_`` and ``.`` stay. Where anything is replaced, a part of the text's SHA-256 follows.
+    Letters, digits, ``-``, ``_`` and ``.`` are kept. If anything is replaced, part of the string's SHA-256 is appended.
     """
     return _name(text, r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 

@@ -1,4 +1,4 @@
-"""What is to be fetched, and what was received."""
+"""What to fetch, and what was received."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Received:
-    """What is known of a file that was received."""
+    """Facts of a received file."""
 
     size: int
     sha256: str
@@ -25,15 +25,15 @@ class Received:
 @dataclass(frozen=True)
 class Order:
     """
-    What is to be fetched, and within which limits.
+    What to fetch, and within which limits.
 
-    :param url: where it is.
-    :param fresh_url: asks for a new one.
-    :param veo_task_id: the id that the relay gave, if that is known.
-    :param destination: where it goes, for people.
-    :param max_bytes: of the file.
-    :param timeout: seconds in all.
-    :param deadline: when they are over, on the monotonic clock.
+    :param url: of the video.
+    :param fresh_url: requests a new URL.
+    :param veo_task_id: the relay's id, if known.
+    :param destination: for messages.
+    :param max_bytes: maximum size of the file.
+    :param timeout: seconds in total.
+    :param deadline: when the timeout ends, on the monotonic clock.
     """
 
     url: str
@@ -46,5 +46,5 @@ class Order:
 
     @property
     def what(self) -> str:
-        """Say what this is, to a person."""
+        """The video's name in messages."""
         return f"video {self.veo_task_id}" if self.veo_task_id else "a video"

@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from airflow_provider_veo.storage.media import Container
 
 MAX_PARTS = 1000
-"""Headers of boxes or elements that are read of one file, all levels together."""
+"""Maximum number of headers of boxes or elements read per file, over all levels."""
 MAX_BYTES = 256 * 1024
-"""Bytes that are read of one file. The headers and values of ``MAX_PARTS`` parts take less."""
+"""Maximum number of bytes read per file. The headers and values of ``MAX_PARTS`` parts take less."""
 MAX_PIXELS = 65_535
 MAX_SECONDS = 1e7
-"""Larger values are not plausible, and are treated as unknown."""
+"""Larger values are implausible and treated as unknown."""
 _HEADER_BYTES = 16
 _VALUE_BYTES = 96
-"""A ``tkhd`` box of version 1, the longest part whose content is read."""
+"""Size of a ``tkhd`` box of version 1, the longest value that is read."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """How a video plays. A field is ``None`` where the file does not say."""
+    """How a video plays. A field is ``None`` if the file does not give it."""
 
     width: int | None = None
     """In pixels, as displayed; a rotation is ignored."""
@@ -48,8 +48,8 @@ def probe(open_file: Callable[[], IO[bytes]], container: Container, log: logging
     Read how a video plays.
 
     :param open_file: opens the file for reading and seeking.
-    :param container: what the file is by its first bytes.
-    :param log: the task's. A storage that fails here is a warning: the file itself is complete.
+    :param container: the file's container.
+    :param log: the task's. A storage error here is only a warning: the file itself is complete.
     """
     try:
         with open_file() as file:
@@ -61,13 +61,13 @@ def probe(open_file: Callable[[], IO[bytes]], container: Container, log: logging
 
 
 class _Part(NamedTuple):
-    """A box or an element: what it is, and where its content begins and ends."""
+    """A box or an element: its kind, and where its content begins and ends."""
 
     kind: bytes
     start: int
     end: int
     is_open: bool
-    """The header does not say where it ends; ``end`` is that of the part around it."""
+    """The header gives no end; ``end`` is that of the enclosing part."""
 
 
 class _Parts:
@@ -81,11 +81,11 @@ class _Parts:
 
     @property
     def whole(self) -> _Part:
-        """The file as a part."""
+        """The whole file as one part."""
         return _Part(b"", 0, self._size, is_open=False)
 
     def value(self, part: _Part) -> bytes:
-        """Return the first bytes of what is in a part."""
+        """Return the first bytes of a part's content."""
         return self._read(part.start, min(_VALUE_BYTES, part.end - part.start))
 
     def boxes(self, parent: _Part) -> Iterator[_Part]:
@@ -150,7 +150,7 @@ def _of_mp4(parts: _Parts) -> Picture:
         elif box.kind == b"mvex":
             fragments = box
     video = next((track for track in tracks if track.is_video), _Track())
-    # With fragments, the index's own duration is that of what comes before them.
+    # In a fragmented file, the index's own duration covers only what precedes the fragments.
     duration = _fragmented_duration(parts, fragments, tick) if fragments else movie
     return Picture(_pixels(video.width), _pixels(video.height), _seconds(duration))
 
@@ -183,7 +183,7 @@ def _display_size(tkhd: bytes) -> tuple[float, float]:
 
 
 def _duration(header: bytes) -> float | None:
-    """Return the seconds that an ``mvhd`` box tells."""
+    """Return the duration in an ``mvhd`` box, in seconds."""
     tick = _tick(header)
     form, start = (">Q", 24) if header[:1] == b"\1" else (">I", 16)
     if not tick or len(header) < start + struct.calcsize(form):
@@ -192,7 +192,7 @@ def _duration(header: bytes) -> float | None:
 
 
 def _tick(header: bytes) -> float:
-    """Return the seconds of one tick of an ``mvhd`` box; 0 where there is none."""
+    """Return the length of one tick of an ``mvhd`` box, in seconds; 0 if it has none."""
     start = 20 if header[:1] == b"\1" else 12
     per_second = int.from_bytes(header[start : start + 4], "big") if len(header) >= start + 4 else 0
     return 1 / per_second if per_second else 0.0

@@ -1,6 +1,6 @@
-"""Store a video: :func:`store_video`, the one way from a URL to a file.
+"""Store a video: :func:`store_video`.
 
-A file under its final name is whole, and is what the host of the URL held: whoever finds it may use it.
+A file under its final name is complete and equals the host's file, so other programs can use it as soon as it exists.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ Overwrite = Literal["never", "always"]
 
 @dataclass(frozen=True)
 class StoredVideo:
-    """A file in a storage."""
+    """A stored file."""
 
     uri: str
-    """Where it is, without the name of an Airflow connection."""
+    """Without the id of an Airflow connection."""
     bytes: int
     sha256: str
     """In hexadecimal digits."""
     content_type: str
-    """``video/mp4``, ``video/quicktime`` or ``video/webm``: what its own bytes say."""
+    """``video/mp4``, ``video/quicktime`` or ``video/webm``, by the file's own bytes."""
     width: int | None = None
-    """In pixels. This and the next two are ``None`` where the file's index does not say."""
+    """In pixels. This and the next two are ``None`` if the file's index does not give them."""
     height: int | None = None
     duration_seconds: float | None = None
     veo_task_id: str | None = None
     verified: bool = True
     """
     Whether the file's end is confirmed: by a length or checksum from the host, by the file's own structure, or by a
-    second request. ``False``: everything that the host sent is stored, and that may not be the whole video.
+    second request. ``False``: everything that the host sent is stored, but that may not be the whole video.
     """
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is known, as JSON knows it."""
+        """Return the known facts as a JSON-serializable dict."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -72,35 +72,34 @@ def store_video(
     timeout: float = DEFAULT_TIMEOUT,
 ) -> StoredVideo:
     """
-    Fetch a video and store it, whole or not at all.
+    Fetch a video and store it, completely or not at all.
 
-    It is streamed, a few megabytes of it in memory at most. A transfer that breaks is resumed where the host allows
-    it, and begun anew elsewhere; five tries that bring it no further are enough. The file must be an MP4, MOV or WebM
-    by its own bytes, as long as the host says, complete by its own structure, and have the checksum that the host
-    tells, if it tells one.
+    The file is streamed, with a few megabytes in memory at most. A broken transfer is resumed if the host allows that,
+    and otherwise restarted; it fails after five tries in a row without progress. The file must be an MP4, MOV or WebM
+    by its own bytes, have the length and checksum that the host sends (if any), and be complete by its own structure.
 
-    **What is there already.** With ``overwrite="never"`` a file under this name is compared with what the host holds
-    now: first by its size, which downloads nothing; then by a checksum, if the host tells one (``Repr-Digest``,
-    ``Content-MD5``, Google's, an ETag that is the MD5); else by its bytes, which are downloaded and not stored. The
-    same file is reused. Another one is an error, and stays. If the host does not send the video any more, a whole video
-    file whose name has the video's id in it is reused with a warning. ``overwrite="always"`` compares nothing.
+    **Existing files.** With ``overwrite="never"``, a file under this name is compared with the host's: first by size,
+    which downloads nothing; then by checksum, if the host sends one (``Repr-Digest``, ``Content-MD5``, Google's, an
+    ETag that is the MD5); otherwise by its bytes, which are downloaded but not stored. The same file is reused. A
+    different file is an error, and is kept. If the host no longer sends the video, a complete video file whose name
+    contains the video's id is reused with a warning. ``overwrite="always"`` compares nothing.
 
-    **Where it is fetched from.** See :class:`~airflow_provider_veo.storage.web.Web` and
-    :class:`~airflow_provider_veo.net.addresses.Policy`: no private addresses unless the connection allows them, and
-    no API key but to the relay's own origin.
+    **Allowed sources.** See :class:`~airflow_provider_veo.storage.web.Web` and
+    :class:`~airflow_provider_veo.net.addresses.Policy`: private addresses only if the connection allows them, and the
+    API key only to the relay's own origin.
 
     :param url: of the video.
     :param destination: path of the file itself; see :func:`~airflow_provider_veo.storage.names.destination_for`.
     :param settings: the connection to the relay.
     :param log: the task's.
-    :param veo_task_id: the id that the relay gave, for the result and for messages.
-    :param fresh_url: asks the relay for a new URL; called, at most twice, where the URL no longer holds.
+    :param veo_task_id: the relay's id, for the result and for messages.
+    :param fresh_url: requests a new URL from the relay; called at most twice, if the URL is no longer valid.
     :param overwrite: ``"never"`` or ``"always"``.
-    :param max_bytes: the largest file that is stored.
-    :param timeout: seconds in all.
-    :raises VeoDownloadError: it could not be had or stored now.
-    :raises VeoDownloadRefusedError: it must not be fetched, is no video, is too large, or another file is there.
-    :raises VeoError: of ``fresh_url``.
+    :param max_bytes: maximum size of the file.
+    :param timeout: seconds in total.
+    :raises VeoDownloadError: the video could not be fetched or stored now.
+    :raises VeoDownloadRefusedError: it must not be fetched, is not a video, is too large, or another file exists.
+    :raises VeoError: from ``fresh_url``.
     """
     if overwrite not in ("never", "always"):
         raise ValueError(f"overwrite: expected 'never' or 'always', got {overwrite!r}")
@@ -113,7 +112,7 @@ def store_video(
 
 
 class _Store:
-    """One file on its way."""
+    """Stores one file."""
 
     def __init__(self, order: Order, path: ObjectStoragePath, web: Web, log: logging.Logger) -> None:
         self._order = order
@@ -128,11 +127,11 @@ class _Store:
         with self._storing():
             sink = open_sink(self._path, self._order.deadline, self._log)
         try:
-            # Another process may have stored it while this one waited for its turn.
+            # Another process may have stored it while this one waited for the lock.
             if not may_replace and (there := self._reuse()):
                 return there
             received = self._fetch_into(sink)
-            # Nor may it take the place of a file that came meanwhile.
+            # Do not replace a file that was stored during the download.
             if not may_replace and (there := self._reuse()):
                 return there
             return self._finish(sink, received)
@@ -142,7 +141,7 @@ class _Store:
     def _finish(self, sink: Sink, received: Received) -> StoredVideo:
         with self._storing():
             sink.seal()
-        # While it has no name nobody waits for it; what can only be read under its name is looked at after.
+        # Probed before it gets its name, if it can be read by then; otherwise after.
         picture = probe(sink.open_sealed, received.container, self._log) if sink.sealed_is_readable else None
         with self._storing():
             sink.finish()
@@ -152,7 +151,7 @@ class _Store:
         return stored
 
     def _reuse(self) -> StoredVideo | None:
-        """Return the file that is there, if it is this video; ``None`` where there is none."""
+        """Return the existing file if it is this video; ``None`` if there is none."""
         with self._storing():
             size = remote.size_of(self._path)
         if size is None:
@@ -163,8 +162,8 @@ class _Store:
         with contextlib.closing(file):
             received = self._compare(Comparison(file, size), size)
         if received is None:
-            raise self._another_file("it is no whole video")
-        self._log.info("%s is the file that is asked for; it is reused", self._path)
+            raise self._another_file("it is not a complete video")
+        self._log.info("%s is already this video; reusing it", self._path)
         return self._result(received, self._probe(received))
 
     def _compare(self, comparison: Comparison, size: int) -> Received | None:
@@ -173,18 +172,22 @@ class _Store:
             if received.size == size:
                 return received
             raise DifferentError(f"it has {size} bytes, and the video has {received.size}")
-        except SameError:  # by the host's checksum, which is of the whole file
+        except SameError:  # the host's checksum is that of the whole file
             with self._storing():
-                same = comparison.looked_at()
+                same = comparison.inspect()
             return same and replace(same, verified=True)
         except DifferentError as different:
             raise self._another_file(str(different)) from None
         except VeoDownloadError as error:
             if not self._is_named_for_it():
                 raise
-            self._log.warning("Reusing %s for its name: it can't be compared. %s", self._path, first_line(error))
+            self._log.warning(
+                "Reusing %s because its name contains the video's id; it can't be compared with the host's file. %s",
+                self._path,
+                first_line(error),
+            )
         with self._storing():
-            return comparison.looked_at()
+            return comparison.inspect()
 
     def _fetch_into(self, sink: Sink) -> Received:
         return Transfer(self._order, self._web, sink, self._storing, self._log).run()
@@ -200,8 +203,8 @@ class _Store:
     def _result(self, received: Received, picture: Picture) -> StoredVideo:
         if not received.verified:
             self._log.warning(
-                "%s is unverified and may be cut off: the host gave no length, and neither the file's structure nor a "
-                "second request tells where it ends. Play it to the end before you rely on it.",
+                "%s is unverified and may be cut off: the host sent no length, and neither the file's structure nor a "
+                "second request shows where it ends. Play it to the end before you rely on it.",
                 self._path,
             )
         return StoredVideo(
@@ -218,32 +221,32 @@ class _Store:
 
     def _another_file(self, difference: str) -> VeoError:
         return VeoDownloadRefusedError(
-            f"Tried to store {self._order.what} from {shown(self._order.url)} as {self._path}, and another file is "
-            f"there: {difference}.\nNothing was stored, and that file is as it was. Choose another destination, remove "
-            "the file, or set overwrite to 'always'.",
+            f"Tried to store {self._order.what} from {shown(self._order.url)} as {self._path}, but another file exists "
+            f"there: {difference}.\nNothing was stored, and the existing file was not changed. Choose another "
+            "destination, remove the file, or set overwrite to 'always'.",
             veo_task_id=self._order.veo_task_id,
         )
 
     @contextlib.contextmanager
     def _storing(self) -> Iterator[None]:
-        """Tell a storage that fails from a download that does."""
+        """Turn errors of the storage into a ``VeoDownloadError`` that names the storage."""
         try:
             yield
         except (VeoError, SameError, DifferentError):
             raise
         except BusyError:
-            message = f"another process is storing that very file, and is not ready after {self._order.timeout:g} s"
-            failure = self._not_stored(message, "Let it finish, or end it.")
+            message = f"another process is storing the same file and did not finish within {self._order.timeout:g} s."
+            failure = self._not_stored(message, "Wait until it finishes, or stop it.")
         except Exception as error:
             text = envelope.excerpt(f"{type(error).__name__}: {error}", self._web.secrets)
-            failure = self._not_stored(text, "The storage does not take the file: check its space and permissions.")
+            failure = self._not_stored(text, "Check the storage's free space and permissions.")
         else:
             return
         raise failure from None
 
-    def _not_stored(self, came: str, meaning: str) -> VeoDownloadError:
+    def _not_stored(self, came: str, advice: str) -> VeoDownloadError:
         return VeoDownloadError(
             f"Tried to store {self._order.what} as {self._path}, and could not: {came}\n"
-            f"{meaning} Nothing half-written is left under that name.",
+            f"No partial file is left under that name. {advice}",
             veo_task_id=self._order.veo_task_id,
         )

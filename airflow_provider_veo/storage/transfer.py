@@ -1,7 +1,7 @@
-"""A download that survives broken connections: tries, resumed where that is safe, and what is checked of the bytes.
+"""A download that survives broken connections: tries, safe resumption, and the checks of the received bytes.
 
-Two parts are put together only if the server says by a strong validator that they are of one and the same file.
-Whatever else happens, the next try begins at the first byte.
+Two parts are joined only if a strong validator from the host shows that they belong to the same file. Otherwise the
+next try starts at the first byte.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from airflow_provider_veo.storage.web import Answer, Web
 
 MAX_TRIES = 5
-"""Tries in a row that bring the file no further."""
+"""Maximum number of tries in a row without progress."""
 FURTHER_BYTES = 8 * 1024 * 1024
-"""A try that brings it this much further than any before costs none of them."""
+"""A try that gets this many bytes further than any before resets the count."""
 MAX_FRESH_URLS = 2
 _EXPIRED = (401, 403, 404, 410)
 _FOR_NOW = (408, 425, 429)
@@ -49,7 +49,7 @@ _backoff = tenacity.wait_exponential_jitter(initial=1, max=20, jitter=1)
 
 
 class _Again(Exception):
-    """A try ended so that another one may fare better: at once, or later."""
+    """A try failed in a way that another try may succeed: immediately, or after a wait."""
 
     def __init__(self, error: VeoError, *, at_once: bool = False) -> None:
         super().__init__()
@@ -59,12 +59,12 @@ class _Again(Exception):
 
 class Transfer:
     """
-    Brings a file from the web into a sink.
+    Downloads a file into a sink.
 
-    :param order: what is to be fetched.
+    :param order: what to fetch.
     :param web: sends the requests.
-    :param sink: takes the bytes. What it makes of them, and what of a failure, is up to who made it.
-    :param storing: surrounds what the sink does, to make its failures known as such.
+    :param sink: takes the bytes. The caller finishes or discards it.
+    :param storing: a context for every call of the sink; it turns errors of the storage into errors that say so.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Transfer:
         self._begin()
 
     def _begin(self) -> None:
-        """Know nothing of the file."""
+        """Reset everything known about the file."""
         self._size = 0
         self._total: int | None = None
         self._validator: str | None = None
@@ -100,11 +100,11 @@ class Transfer:
 
     def run(self) -> Received:
         """
-        Fetch it.
+        Download the file.
 
-        :raises VeoDownloadError: it could not be had whole, in the tries and the time that there are.
-        :raises VeoDownloadRefusedError: it must not be fetched, or is no video, or is too large.
-        :raises VeoError: of ``fresh_url``.
+        :raises VeoDownloadError: it could not be fetched completely within the tries and the timeout.
+        :raises VeoDownloadRefusedError: it must not be fetched, is not a video, or is too large.
+        :raises VeoError: from ``fresh_url``.
         """
         try:
             return tenacity.Retrying(
@@ -117,11 +117,7 @@ class Transfer:
         except _Again as last:
             error: VeoError = last.error
         except UrlRefusedError as refused:
-            error = self._error(
-                f"did not ask: {refused}.",
-                f"Nothing was sent there. {refused.hint}",
-                kind=VeoDownloadRefusedError,
-            )
+            error = self._error(f"did not send the request: {refused}.", refused.hint, kind=VeoDownloadRefusedError)
         raise error from None
 
     def _try(self) -> Received:
@@ -130,8 +126,8 @@ class Transfer:
         headers = {"Accept-Encoding": "identity"}
         if self._size and self._validator:
             headers |= {"Range": f"bytes={self._size}-", "If-Range": self._validator}
-        with self._ask(headers) as answer:
-            self._judge(answer, wanted_part="Range" in headers)
+        with self._request(headers) as answer:
+            self._check(answer, wanted_part="Range" in headers)
             with answer.ended_after(self._seconds_left()):
                 self._receive(answer)
         return self._whole()
@@ -139,33 +135,43 @@ class Transfer:
     def _seconds_left(self) -> float:
         return max(0.1, self._deadline - time.monotonic())
 
-    def _ask(self, headers: Mapping[str, str]) -> Answer:
+    def _request(self, headers: Mapping[str, str]) -> Answer:
         try:
             return self._web.get(self._url, headers, self._seconds_left())
         except TRANSPORT_ERRORS as error:
             failure = self._error(
-                f"got no answer: {self._web.describe(error)}.", "The host was not reached, or said nothing."
+                f"got no answer: {self._web.describe(error)}.", "The host could not be reached, or did not answer."
             )
         raise _Again(failure) from None
 
-    def _judge(self, answer: Answer, *, wanted_part: bool) -> None:
-        """Make sure that what follows are the bytes that are missing."""
-        status = answer.status
-        if status == 206 and wanted_part:
-            if self._continues(answer):
-                self._refuse_if_too_large(self._total or 0)
-                return
-            self._start_over()
-            self._fail("got a part of another file, or another part.", "The file has changed, or the server mixes.")
-        if status == 200:
+    def _check(self, answer: Answer, *, wanted_part: bool) -> None:
+        """Check that the body holds the bytes that are still needed."""
+        if answer.status == 206 and wanted_part:
+            self._check_part(answer)
+        elif answer.status == 200:
             if self._size:
-                self._log.info("The server sends the whole file again; starting over")
+                self._log.info("The host sends the whole file again; starting over")
                 self._start_over()
             self._learn(answer)
-            return
-        if status == 416 and wanted_part:
+        elif answer.status == 416 and wanted_part:
             self._start_over()
-            self._fail("got HTTP 416 for the rest of the file.", "The file has changed, or the server can't count.")
+            self._fail(
+                "got HTTP 416 for the rest of the file.", "The file has changed, or the host reports a wrong size."
+            )
+        else:
+            self._reject(answer)
+
+    def _check_part(self, answer: Answer) -> None:
+        if self._continues(answer):
+            self._refuse_if_too_large(self._total or 0)
+            return
+        self._start_over()
+        self._fail(
+            "got the wrong part, or a part of another file.", "The file has changed, or the host mixes up files."
+        )
+
+    def _reject(self, answer: Answer) -> NoReturn:
+        status = answer.status
         body = answer.beginning(_BODY_BYTES, min(_BODY_SECONDS, self._order.timeout))
         said = envelope.read(
             status, answer.headers, body, secrets=self._web.secrets, now=time.time(), max_bytes=_BODY_BYTES
@@ -175,21 +181,25 @@ class Transfer:
             self._get_fresh_url(came, status)
         if status in _FOR_NOW or status >= 500 or status == 204:
             raise _Again(
-                self._error(came, "The host can't send it for now.", status=status, retry_after=said.retry_after)
+                self._error(
+                    came, "The host can't send the file at the moment.", status=status, retry_after=said.retry_after
+                )
             )
-        raise self._error(came, "The host does not send the file.", status=status)
+        raise self._error(came, "The host refuses to send the file.", status=status)
 
     def _get_fresh_url(self, came: str, status: int | None) -> NoReturn:
-        """Poll the relay where the file is now: URLs expire."""
+        """Request a new URL from the relay and try again with it: URLs expire."""
         if self._fresh_urls_left and self._order.fresh_url:
             self._fresh_urls_left -= 1
             fresh = self._order.fresh_url()
             if not fresh:
-                raise self._error(came, "The relay names no other URL for it.", status=status)
+                raise self._error(came, "The relay returned no new URL for it.", status=status)
             self._url = fresh
-            self._log.info("The video's URL no longer holds; the relay gave another one: %s", shown(self._url))
-            raise _Again(self._error(came, "So does the URL that the relay gave anew.", status=status), at_once=True)
-        hint = "Give the video's veo_task_id in place of its URL: then the relay is asked for a new one."
+            self._log.info("The video's URL is no longer valid; the relay returned a new one: %s", shown(self._url))
+            raise _Again(
+                self._error(came, "The relay returned a new URL, which was not tried.", status=status), at_once=True
+            )
+        hint = "Give the video's veo_task_id instead of its URL, so that a new URL can be requested."
         raise self._error(
             came,
             f"The URL has expired, or the file is gone. {'' if self._order.fresh_url else hint}".strip(),
@@ -197,7 +207,7 @@ class Transfer:
         )
 
     def _continues(self, answer: Answer) -> bool:
-        """Whether this is the rest of the very file whose beginning is here."""
+        """Whether this is the rest of the same file whose beginning was received."""
         part = _RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
         if (
             part is None
@@ -212,7 +222,7 @@ class Transfer:
         return True
 
     def _learn(self, answer: Answer) -> None:
-        """Note what the server says of the file, before any of it is read."""
+        """Note what the headers say about the file, before its body is read."""
         self._total = announced(answer.headers)
         self._validator = _validator(answer.headers)
         self._source = shown(answer.url)
@@ -235,7 +245,7 @@ class Transfer:
             self._furthest = max(self._furthest, self._size)
 
     def _pass_on(self, chunk: bytes) -> None:
-        """Hand the bytes to the sink, from when it is known what they are."""
+        """Write the bytes to the sink once the container is known."""
         self._held += chunk
         if self._inspector.container:
             with self._storing():
@@ -249,23 +259,24 @@ class Transfer:
             chunk = answer.read()
         except TRANSPORT_ERRORS as error:
             failure = self._error(
-                f"the connection broke after {self._progress()}: {self._web.describe(error)}.", "The file is not whole."
+                f"the connection broke after {self._progress()}: {self._web.describe(error)}.",
+                "The file is incomplete.",
             )
-        if time.monotonic() >= self._deadline:  # the end of a body may be that of our patience
+        if time.monotonic() >= self._deadline:  # the deadline may also be what ended the body
             raise self._error(
-                f"had {self._progress()} after {self._order.timeout:g} s.",
-                "That is the timeout of the download. Raise it, or look at what slows the host down.",
+                f"got only {self._progress()} after {self._order.timeout:g} s.",
+                "This is the timeout of the download. Raise it, or find out why the host is slow.",
             )
         if failure:
             raise _Again(failure)
         return chunk
 
     def _whole(self) -> Received:
-        """Check what came, now that nothing more does."""
+        """Check the received file at its end."""
         if self._total is not None and self._size != self._total:
-            self._fail(f"the connection ended after {self._progress()}.", "The file is not whole.")
+            self._fail(f"the connection ended after {self._progress()}.", "The file is incomplete.")
         if not self._size:
-            self._fail("got an empty file.", "The host has no video there, or not yet.")
+            self._fail("got an empty file.", "The host has no video at this URL, or not yet.")
         try:
             missing = self._inspector.finish()
         except NotVideoError as error:
@@ -273,46 +284,46 @@ class Transfer:
         wrong = self._digests.difference()
         container = self._inspector.container
         if missing or wrong or container is None:
-            came = f"got {self._size} bytes, as announced, and {missing or wrong}."
+            came = f"got {self._progress()}, but the file is damaged: {missing or wrong}."
             self._start_over()
-            self._fail(came, "The file that the host sends is cut off or damaged.")
+            self._fail(came, "The host sends a file that is cut off or damaged.")
         self._pass_on(b"")
         is_sure = self._total is not None or bool(self._digests.expected) or self._inspector.tells_its_end
         return Received(self._size, self._sha256.hexdigest(), container, verified=is_sure or self._confirm())
 
     def _confirm(self) -> bool:
-        """Poll the host whether there is more of a file whose end nothing tells; return whether it answers that."""
+        """Request the bytes after the last one; return whether the host confirms that there are none."""
         found = Evidence.NONE
         with contextlib.suppress(_Again, UrlRefusedError):
-            # Without If-Range: a host that does not know it would send everything.
+            # Without If-Range: a host that does not know the header would send the whole file.
             headers = {"Accept-Encoding": "identity", "Range": f"bytes={self._size}-"}
-            with self._ask(headers) as answer, answer.ended_after(self._seconds_left()):
+            with self._request(headers) as answer, answer.ended_after(self._seconds_left()):
                 found = evidence(answer, self._size)
-        came = f"got {self._size} bytes without a length, and the host then said that the file has"
         if found is Evidence.MORE:
-            self._fail(f"{came} more.", "The transfer was cut off.")
+            came = f"got {self._size} bytes without a length, and the host then reported that the file is longer."
+            self._fail(came, "The transfer was cut off.")
         return found is Evidence.COMPLETE
 
     def _refuse_content(self, error: NotVideoError) -> NoReturn:
         text = envelope.excerpt(error.head.decode("utf-8", "replace"), self._web.secrets) if error.is_text else ""
         self._start_over()
         if error.is_text:
-            came = f"got a page in place of the file: “{text}”."
+            came = f"got a page instead of the file: “{text}”."
             if self._fresh_urls_left:
                 self._get_fresh_url(came, None)
-            self._fail(came, "The host reports an error as if it were the file. Read what the page says.")
+            self._fail(came, "The host sent an error page as if it were the file. Read what the page says.")
         raise self._error(
-            f"got no video: the file begins with {error.head[:16].hex(' ')}.",
-            "It is no MP4, MOV or WebM. Check that the URL is that of the video.",
+            f"got a file that is not a video: it begins with {error.head[:16].hex(' ')}.",
+            "It is not an MP4, MOV or WebM file. Check that this is the URL of the video.",
             kind=VeoDownloadRefusedError,
         ) from None
 
     def _refuse_if_too_large(self, size: int) -> None:
         if size > self._order.max_bytes:
             raise self._error(
-                f"found that it has {size} bytes{'' if self._total else ' or more'}, and "
-                f"{self._order.max_bytes} are allowed.",
-                "Raise max_bytes if it may be that large.",
+                f"found that it has {size} bytes{'' if self._total else ' or more'}; "
+                f"max_bytes allows {self._order.max_bytes}.",
+                "Raise max_bytes to store files of this size.",
                 kind=VeoDownloadRefusedError,
             )
 
@@ -338,7 +349,7 @@ class Transfer:
     ) -> VeoError:
         return kind(
             f"Tried to fetch {self._order.what} from {shown(self._url)} into {self._order.destination}, and {came}\n"
-            f"{meaning} Nothing was stored under that name.",
+            f"Nothing was stored. {meaning}",
             status_code=status,
             retry_after=retry_after,
             veo_task_id=self._order.veo_task_id,
@@ -356,14 +367,14 @@ class Transfer:
         last = state.outcome.exception() if state.outcome else None
         if isinstance(last, _Again) and last.at_once:
             return 0.0
-        asked_for = last.error.retry_after if isinstance(last, _Again) else None
-        return max(asked_for or 0.0, _backoff(state))
+        retry_after = last.error.retry_after if isinstance(last, _Again) else None
+        return max(retry_after or 0.0, _backoff(state))
 
     def _log_retry(self, state: tenacity.RetryCallState) -> None:
         last = state.outcome.exception() if state.outcome else None
         if isinstance(last, _Again) and not last.at_once:
             self._log.warning(
-                "%s Trying again in %.1f s, from byte %d on",
+                "%s Retrying in %.1f s from byte %d",
                 first_line(last.error),
                 state.upcoming_sleep,
                 self._size if self._validator else 0,
@@ -371,7 +382,7 @@ class Transfer:
 
 
 def _validator(headers: Mapping[str, str]) -> str | None:
-    """Return what may stand in If-Range: only what changes whenever a byte does (RFC 9110, 8.8.1 and 13.1.5)."""
+    """Return a validator for If-Range: one that changes whenever a byte does (RFC 9110, 8.8.1 and 13.1.5)."""
     etag = headers.get("ETag", "").strip()
     if etag:
         return etag if _STRONG_ETAG.fullmatch(etag) else None
@@ -380,5 +391,5 @@ def _validator(headers: Mapping[str, str]) -> str | None:
         age = parsedate_to_datetime(date) - parsedate_to_datetime(modified)
     except (ValueError, TypeError):
         return None
-    # RFC 9110, 8.8.2.2: a date that is too young may belong to two versions of a file.
+    # RFC 9110, 8.8.2.2: two versions of a file may share a date that is too recent.
     return modified if age.total_seconds() >= 60 else None

@@ -1,8 +1,8 @@
-"""GET requests to wherever a video's URL leads: the only module that opens a connection to a media host.
+"""GET requests for a video's URL: the only module that opens connections to media hosts.
 
-Two invariants. A socket is used only if the address that it is connected to may be asked: the address is checked
-between lookup and connect, and again on the connected socket, so that no second lookup can tell something else.
-The API key goes to the very origin of the connection's base URL, and nowhere else.
+Two invariants. A socket is used only if its address is allowed: the address is checked between lookup and connect, and
+again on the connected socket, so that a second lookup can't return a different one. The API key is sent only to the
+exact origin of the connection's base URL.
 """
 
 from __future__ import annotations
@@ -33,38 +33,38 @@ CHUNK_BYTES = 1024 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MASKED_CHARACTERS = 16
-"""A query that is shorter holds no signature, and would be masked in texts that have nothing to do with it."""
+"""Shorter values are not signatures, and masking them would hide unrelated text."""
 _MASKED_VALUES = 24
-"""Of one URL; a signature has a handful. Airflow's masker takes longer with each of them, also for all later lines."""
+"""Maximum per URL; a signature has a handful. Each one slows down Airflow's masker for all later log lines."""
 _MASKED_VALUES_IN_ALL = 100
 _URL_CHARACTERS = 8192
-_PRIVATE_HINT = "If videos do come from such addresses, set allow_private_media in the connection's extra."
+_PRIVATE_HINT = "If your videos are served from such addresses, set allow_private_media in the connection's extra."
 _LOOKUP_HINT = (
     "If workers have no DNS and reach media hosts through the proxy only, set allow_private_media in the "
     "connection's extra."
 )
-_HINTS = {METADATA: "Nobody has a video there: ask where this URL comes from."}
+_HINTS = {METADATA: "No video is served there. Find out where this URL comes from."}
 _QUERY = re.compile(r"\?[^\s'\"<>()]+")
 
 
 class UrlRefusedError(Exception):
     """
-    This URL is not asked.
+    No request is sent to this URL.
 
     :param reason: without the URL's query.
-    :param hint: what can be done.
+    :param hint: what to do next.
     """
 
-    def __init__(self, reason: str, hint: str = "Check the URL, and where it leads to.") -> None:
+    def __init__(self, reason: str, hint: str = "Check the URL and where it redirects to.") -> None:
         super().__init__(reason)
         self.hint = hint
 
 
 class Answer:
     """
-    An answer whose body is still to be read.
+    An answer whose body has not been read yet.
 
-    :param url: where it came from, after all redirects.
+    :param url: its URL, after all redirects.
     """
 
     def __init__(self, url: str, response: requests.Response) -> None:
@@ -74,12 +74,12 @@ class Answer:
         self._response = response
 
     def read(self) -> bytes:
-        """Return what is there, at most 1 MiB, as soon as there is anything; nothing at the end."""
+        """Return the next bytes, at most 1 MiB, as soon as any arrive; empty at the end."""
         chunk: bytes = self._response.raw.read1(CHUNK_BYTES, decode_content=False)
         return chunk
 
     def beginning(self, size: int, seconds: float) -> bytes:
-        """Return the beginning of a body, as far as it comes in time."""
+        """Return the beginning of a body, as far as it arrives in time."""
         body = bytearray()
         deadline = time.monotonic() + seconds
         with contextlib.suppress(*TRANSPORT_ERRORS):
@@ -90,9 +90,9 @@ class Answer:
     @contextlib.contextmanager
     def ended_after(self, seconds: float) -> Iterator[None]:
         """
-        End the connection after this time, also within a read: then the read fails or finds the end of the body.
+        Close the connection after this time, also during a read, which then fails or reaches the end of the body.
 
-        A read alone has no deadline: chunk headers and trailers may come one byte at a time, without an end.
+        A read alone has no deadline: chunk headers and trailers may arrive one byte at a time, endlessly.
         """
         deadline = Deadline(seconds)
         with contextlib.suppress(OSError, ValueError):  # the whole body has been read
@@ -113,20 +113,20 @@ class Web:
     """
     Sends the requests of one download.
 
-    With a proxy, the connection's own or the environment's, the socket is connected to the proxy, and it is the proxy
-    that looks names up. Then a host is looked up here beforehand, and refused by what that says; that the proxy finds
-    the same addresses can't be known. A host that can't be looked up here is refused, unless the connection allows
-    private media or the host is the relay's own.
+    With a proxy (the connection's or the environment's), the socket is connected to the proxy, which resolves the names
+    itself. A host is then also resolved here first, and refused by the result; that the proxy finds the same addresses
+    can't be known. A host that can't be resolved here is refused, unless the connection allows private media or the
+    host is the relay's own.
 
     :param settings: the connection to the relay.
-    :param veo_task_id: which may stand in a URL, and is no secret.
+    :param veo_task_id: not a secret, though it may be part of a URL.
     """
 
     def __init__(self, settings: connection.VeoConnection, veo_task_id: str | None = None) -> None:
         self._settings = settings
         self._veo_task_id = veo_task_id
         self._session = Session()
-        # A connection for each request: none is taken over from a time when other addresses were allowed.
+        # One connection per request: none is reused from a request with a different policy.
         own = {"User-Agent": connection.HEADERS["User-Agent"], "Accept": "*/*", "Connection": "close"}
         self._session.headers.update(own)
         self._policy = Policy(allow_private=False, own_host=None)
@@ -137,7 +137,7 @@ class Web:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no message may repeat: the key, and the signatures of the URLs seen so far; the longest first."""
+        """What no message may repeat: the key and the signatures of all URLs seen so far, longest first."""
         return tuple(sorted(self._secrets, key=len, reverse=True))
 
     def close(self) -> None:
@@ -146,19 +146,19 @@ class Web:
 
     def get(self, url: str, headers: Mapping[str, str], seconds: float) -> Answer:
         """
-        Send a GET request, and follow its redirects.
+        Send a GET request and follow its redirects.
 
         :param url: absolute, http or https.
         :param headers: sent to every hop.
-        :param seconds: until the answer has begun, for each hop.
-        :raises UrlRefusedError: the URL or where it leads to.
-        :raises requests.RequestException: and the others of ``TRANSPORT_ERRORS``: there is no answer.
+        :param seconds: maximum time until the answer begins, for each hop.
+        :raises UrlRefusedError: the URL or a redirect is not allowed.
+        :raises requests.RequestException: or another one of ``TRANSPORT_ERRORS``: no answer.
         """
         own_host = own_origin = True
         for _ in range(MAX_REDIRECTS + 1):
             self._remember(url)
             _check_form(url)
-            # Another host may name any port and any path of the relay's. From then on it is a host like all others.
+            # Another host may redirect to any port and path of the relay, so the relay is then a host like any other.
             own_origin = own_origin and _origin(url) == _origin(self._settings.base_url)
             own_host = own_host and (own_origin or _is_at(url, self._settings.base_url))
             self._policy = Policy(self._settings.allow_private_media, _host(url) if own_host else None)
@@ -173,10 +173,10 @@ class Web:
             if downgrade and not self._settings.allow_insecure_http:
                 raise UrlRefusedError(
                     f"{shown(url)} redirects to plain http, {shown(target)}",
-                    "If that is as it should be, set allow_insecure_http in the connection's extra.",
+                    "If this is intended, set allow_insecure_http in the connection's extra.",
                 )
             url = target
-        raise UrlRefusedError(f"it redirects more than {MAX_REDIRECTS} times, at last to {shown(url)}")
+        raise UrlRefusedError(f"it redirects more than {MAX_REDIRECTS} times, the last time to {shown(url)}")
 
     def _send(self, url: str, headers: Mapping[str, str], seconds: float, *, with_key: bool) -> requests.Response:
         settings = self._settings
@@ -186,11 +186,11 @@ class Web:
         try:
             request = self._session.prepare_request(requests.Request("GET", url, headers=dict(headers), auth=auth))
         except (requests.exceptions.RequestException, urllib3.exceptions.LocationParseError):
-            raise UrlRefusedError(f"{shown(url)} is no valid URL") from None
+            raise UrlRefusedError(f"{shown(url)} is not a valid URL") from None
         host = _host(str(request.url))
         if reason := self._policy.refusal_of_name(host):
             raise UrlRefusedError(f"{host} is {reason}", _HINTS[reason])
-        # The proxy and the CA bundle as VeoHook has them: the connection's, or else the environment's.
+        # Proxy and CA bundle as in VeoHook: the connection's, otherwise the environment's.
         proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
         network = self._session.merge_environment_settings(
             str(request.url), proxies, True, settings.ca_bundle or True, None
@@ -200,35 +200,35 @@ class Web:
             return self._session.send(request, timeout=timeout, allow_redirects=False, **network)
 
     def _check_by_lookup(self, url: str) -> None:
-        """Refuse a URL that a proxy is to fetch, by what its host's lookup says here."""
+        """Check a URL that a proxy will fetch by resolving its host here."""
         host = _host(url)
         try:
             infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             if not self._policy.needs_lookup(host):
                 return
-            reason = f"{host} can't be looked up here, and where the proxy would connect is not known"
+            reason = f"{host} can't be resolved here, so the address that the proxy would connect to is unknown"
             if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
                 raise requests.ConnectionError(f"{reason} ({error}). {_LOOKUP_HINT}") from None
             raise UrlRefusedError(reason, _LOOKUP_HINT) from None
         self._check_addresses(host, (str(info[4][0]) for info in infos))
 
     def _check_addresses(self, host: str, addresses: Iterable[str]) -> None:
-        """Refuse a host that has any address that is not to be asked: which one is taken is chance."""
+        """Refuse a host if any of its addresses is not allowed: which one is used is random."""
         for address in addresses:
             if reason := self._policy.refusal(host, address):
-                which = address if same_host(host, address) else f"{host} is {address}, and that"
+                which = address if same_host(host, address) else f"{host} resolves to {address}, which"
                 raise UrlRefusedError(f"{which} is {reason}", _HINTS.get(reason, _PRIVATE_HINT))
 
     def _remember(self, url: str) -> None:
-        """Never repeat what signs a URL, in this module's texts or in this task's log."""
+        """Hide the signatures of a URL in this module's messages and in the task's log."""
         try:
             parts = urlsplit(url)
         except ValueError:
             return
         try:
             values = [parts.query, *(value for _, value in parse_qsl(parts.query, max_num_fields=_MASKED_VALUES))]
-        except ValueError:  # more than any signature has, and each of them would make Airflow's masker slower
+        except ValueError:  # more than any signature has; each one would slow down Airflow's masker
             values = [parts.query]
         if len(self._secrets) > _MASKED_VALUES_IN_ALL:
             return
@@ -239,13 +239,13 @@ class Web:
                 mask_secret(secret)
 
     def describe(self, error: BaseException) -> str:
-        """Say in one line what came in place of an answer."""
+        """Describe a transport error in one line."""
         text = _QUERY.sub("?…", f"{type(error).__name__}: {error}")
         return envelope.excerpt(text, self.secrets)
 
 
 def shown(url: str) -> str:
-    """Return a URL as it may be shown: without its query, which holds signatures, and without user and password."""
+    """Return a URL for messages: without its query, which contains signatures, and without user and password."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -256,20 +256,20 @@ def shown(url: str) -> str:
 
 
 def _check_form(url: str) -> None:
-    """Refuse what two programs may read in two ways, and what is no address of a file."""
+    """Refuse URLs that two programs may read differently, and those that can't be the URL of a file."""
     try:
         parts = urlsplit(url)
         host, user, _ = parts.hostname, parts.username, parts.port
     except ValueError:
-        raise UrlRefusedError("it is no valid URL") from None
+        raise UrlRefusedError("it is not a valid URL") from None
     if len(url) > _URL_CHARACTERS:
-        raise UrlRefusedError(f"{shown(url)} goes on for {len(url):,} characters")
+        raise UrlRefusedError(f"{shown(url)} has {len(url):,} characters")
     if parts.scheme not in ("http", "https"):
         raise UrlRefusedError(f"{shown(url)} is neither http nor https")
     if not host or ("%" in host and ":" not in host) or re.search(r"[\s\\\x00-\x1f\x7f]", url):
-        raise UrlRefusedError(f"{shown(url)} is no valid URL")
+        raise UrlRefusedError(f"{shown(url)} is not a valid URL")
     if user is not None or "@" in parts.netloc:
-        raise UrlRefusedError(f"{shown(url)} comes with a user name: such a URL is made to mislead")
+        raise UrlRefusedError(f"{shown(url)} contains a user name, which can hide the real host")
 
 
 def _origin(url: str) -> tuple[str, str, int]:
@@ -279,7 +279,7 @@ def _origin(url: str) -> tuple[str, str, int]:
 
 
 def _is_at(url: str, base_url: str) -> bool:
-    """Whether it is the address that a base URL names itself. A name, its owner may lead to any address at any time."""
+    """Whether it is the literal address in a base URL. The owner of a name could point it anywhere at any time."""
     host = _host(base_url)
     is_address = host == "localhost" or ":" in host or host.replace(".", "").isdecimal()
     return is_address and same_host(_host(url), host)

@@ -1,1 +1,1 @@
-"""The page *Veo videos* in Airflow's UI: what was made, to look at. It reads what tasks leave, and writes nothing."""
+"""The page *Veo videos* in Airflow's UI. It reads what tasks have stored, and writes nothing."""

@@ -1,10 +1,10 @@
 """
 Which recorded paths the page may read.
 
-Anyone who may edit XComs of a DAG chooses what is recorded. So a path is read only below a root that the deployment
+Anyone who may edit XComs of a DAG controls what is recorded. So a path is read only below a root that the deployment
 manager has set in ``[veo] page_roots``: with the same scheme, connection and bucket, compared by whole path components.
-Paths are taken literally, as ``ObjectStoragePath`` takes them. What would mean another path to some storage (``..``,
-percent-encoded or not, queries, chained protocols) is refused.
+Paths are taken literally, as ``ObjectStoragePath`` takes them. Anything that some storage could resolve to another path
+(``..``, percent-encoded or not, queries, chained protocols) is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Location(NamedTuple):
     Where a URI points.
 
     :param scheme: in lower case; ``file`` for local paths.
-    :param conn_id: the Airflow connection that the URI names; ``None``: it names none.
+    :param conn_id: the Airflow connection in the URI; ``None`` if it has none.
     :param bucket: empty for local paths.
     :param parts: components of the path.
     """
@@ -47,27 +47,13 @@ class Location(NamedTuple):
         """
         Read a URI, or an absolute local path.
 
-        :raises ValueError: it is neither, or could mean another path than it seems to.
+        :raises ValueError: it is neither, or could be resolved to another path.
         """
-        if not isinstance(uri, str) or not 0 < len(uri) <= _MAX_CHARACTERS:
-            raise ValueError(f"expected a URI of at most {_MAX_CHARACTERS} characters")
-        found = _URI.fullmatch(uri)
-        if found is None or _FORBIDDEN.search(uri):
-            raise ValueError("expected a URI without query, backslashes, control characters and '::'")
-        scheme = (found[1] or LOCAL).lower()
-        scheme = LOCAL if scheme == "local" else scheme
-        conn_id, at, bucket = (found[2] or "").rpartition("@")
+        scheme, authority, path = _split(uri)
+        conn_id, at, bucket = authority.rpartition("@")
         if at and not conn_id:
             raise ValueError("the id of the connection is missing before '@'")
-        parts = (found[3] or "").split("/")[1:]
-        if scheme == LOCAL:
-            if bucket or not found[3]:
-                raise ValueError("expected an absolute path, such as file:///videos")
-            parts = [part for part in parts if part not in ("", ".")]
-        elif not bucket:
-            raise ValueError("expected the name of a bucket or host after '://'")
-        while parts and not parts[-1]:
-            parts.pop()
+        parts = _local_parts(bucket, path) if scheme == LOCAL else _object_parts(bucket, path)
         if any(_leads_elsewhere(part) for part in (bucket, *parts)):
             raise ValueError("expected a path without '.' and '..', and without encoded separators")
         return cls(scheme, conn_id or None, bucket, tuple(parts))
@@ -79,12 +65,36 @@ class Location(NamedTuple):
         return f"{self.scheme}://{conn_id}{'/'.join((self.bucket, *self.parts))}"
 
 
+def _split(uri: object) -> tuple[str, str, str]:
+    """Return scheme, authority and path of a URI."""
+    if not isinstance(uri, str) or not 0 < len(uri) <= _MAX_CHARACTERS:
+        raise ValueError(f"expected a URI of at most {_MAX_CHARACTERS} characters")
+    match = _URI.fullmatch(uri)
+    if match is None or _FORBIDDEN.search(uri):
+        raise ValueError("expected a URI without query, backslashes, control characters and '::'")
+    scheme, authority, path = (group or "" for group in match.groups())
+    scheme = scheme.lower()
+    return LOCAL if scheme in ("", "local") else scheme, authority, path
+
+
+def _local_parts(host: str, path: str) -> list[str]:
+    if host or not path:
+        raise ValueError("expected an absolute path, such as file:///videos")
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def _object_parts(bucket: str, path: str) -> list[str]:
+    if not bucket:
+        raise ValueError("expected the name of a bucket or host after '://'")
+    return path.rstrip("/").split("/")[1:]
+
+
 @dataclass(frozen=True)
 class Root:
     """
     An entry of ``[veo] page_roots``: everything below it may be read.
 
-    :param location: where it is. A component of its path may hold ``{dag_id}``.
+    :param location: of the root. A component of its path may contain ``{dag_id}``.
     """
 
     location: Location
@@ -94,7 +104,7 @@ class Root:
         """
         Read an entry.
 
-        :raises ValueError: it is not a URI, or holds other braces than ``{dag_id}``.
+        :raises ValueError: it is not a URI, or contains braces other than ``{dag_id}``.
         """
         location = Location.of(entry)
         rest = "".join(
@@ -111,7 +121,7 @@ class Root:
         return parts[: next((index for index, part in enumerate(parts) if DAG_ID in part), len(parts))]
 
     def parts(self, dag_id: str) -> tuple[str, ...]:
-        """Return the components of the path for a DAG. Its id is one component, whatever it holds."""
+        """Return the path components for a DAG. Its id stays within one component, whatever it contains."""
         return tuple(part.replace(DAG_ID, safe_name(dag_id)) for part in self.location.parts)
 
     def admits(self, location: Location, dag_id: str) -> bool:
@@ -125,8 +135,8 @@ class Admitted:
     """
     A path that may be read.
 
-    :param root: the root that it is below.
-    :param dag_id: the DAG whose XCom names it.
+    :param root: the root above it.
+    :param dag_id: the DAG whose XCom contains it.
     :param location: the path.
     """
 
@@ -136,7 +146,7 @@ class Admitted:
 
     def joined(self, *names: str) -> Admitted:
         """
-        Return what has this name below it.
+        Return a path below this one.
 
         :raises ValueError: a name is not a single component.
         """
@@ -147,9 +157,9 @@ class Admitted:
 
 def admit(recorded: object, dag_id: str, roots: Iterable[Root]) -> Admitted | None:
     """
-    Decide whether a recorded path may be read. Nothing is read to decide that.
+    Decide whether a recorded path may be read, without reading anything.
 
-    :param recorded: what an XCom has in place of a path.
+    :param recorded: the value in an XCom.
     :param dag_id: the DAG of the XCom.
     :param roots: the roots below which the page may read.
     """
@@ -161,7 +171,7 @@ def admit(recorded: object, dag_id: str, roots: Iterable[Root]) -> Admitted | No
 
 
 def _leads_elsewhere(part: str) -> bool:
-    """Whether a component would be something else to a storage that decodes or resolves it."""
+    """Whether a storage could decode or resolve a component to something else."""
     for _ in range(_MAX_DECODING):
         if part in (".", "..") or set(part) & set("/\\\x00"):
             return True

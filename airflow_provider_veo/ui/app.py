@@ -1,10 +1,10 @@
 """
-What the page asks for. Airflow mounts a plugin's application as it is, without any protection of its own.
+The application behind the page. Airflow mounts a plugin's application without any protection of its own.
 
-So every route here asks for a logged-in user, and for the right to read XComs of the DAG in question, by Airflow's own
-dependencies: the auth manager decides. Lists are filtered by the DAGs that the user may read. Nothing is written.
+So every route requires a logged-in user and the right to read XComs of the DAG, through Airflow's own dependencies: the
+auth manager decides. Lists are filtered by the DAGs that the user may read. Nothing is written.
 
-A session of the metadata database is held while it is queried, and never while a storage is read.
+A session of the metadata database is held only while it is queried, never while a storage is read.
 """
 
 import asyncio
@@ -40,8 +40,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; media-src {media}; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-"""What the document may do: no script but the page's own, whatever a prompt holds, and no media but from hosts that the
-deployment manager has named."""
+"""Allows only the page's own scripts, whatever a prompt contains, and media only from this server and the hosts in
+``[veo] page_media_hosts``."""
 _ASSETS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _NOTHING_HERE = "There is nothing to show here."
 _MAX_MAP_INDEX = 2**31 - 1
@@ -74,7 +74,7 @@ MapIndex = Annotated[int, InPath(ge=-1, le=_MAX_MAP_INDEX)]
 
 
 def filters(
-    dag_id: str | None = None,  # in the address of a batch, and else in the query
+    dag_id: str | None = None,  # in the path of a batch, otherwise in the query
     run_id: str | None = None,
     state: ShortText = None,
     model: ShortText = None,
@@ -82,7 +82,7 @@ def filters(
     until: Annotated[date | None, Query(alias="to")] = None,
     text: Annotated[str | None, Query(max_length=500, pattern=_TEXT)] = None,
 ) -> videos.Filters:
-    """Read what is to be shown."""
+    """Read the filters."""
     if any("\0" in each or len(each) > _MAX_CHARACTERS for each in (dag_id or "", run_id or "")):
         raise HTTPException(422, "dag_id, run_id: expected ids")
     return videos.Filters(dag_id, run_id, state, model, _midnight(since), _midnight(until), text)
@@ -121,13 +121,13 @@ def document() -> FileResponse:
 
 @page_routes.get("/help")
 def help_page() -> FileResponse:
-    """Return what the settings of the page mean."""
+    """Return the page about its settings."""
     return _document("help.html")
 
 
 @page_routes.get("/assets/{name}")
 def asset(name: str) -> FileResponse:
-    """Return a file that the page is built of."""
+    """Return a script, style or image of the page."""
     path = BUILT / "assets" / name
     if path.suffix not in _ASSETS or path not in (BUILT / "assets").iterdir():
         raise HTTPException(404, "There is no such file.")
@@ -136,7 +136,7 @@ def asset(name: str) -> FileResponse:
 
 @data_routes.get("/filters")
 def choices(readable: ReadableXComFilterDep) -> dict[str, list[str]]:
-    """Return what can be chosen from."""
+    """Return the choices of the filters."""
     with _session() as session:
         found = (videos.dag_ids(session, readable, key) for key in (videos.VIDEO, batches.PROGRESS))
         dag_ids = {dag_id for each in found for dag_id in each}
@@ -179,7 +179,7 @@ async def list_videos_of_batch(batch: Batch, filters: Filters, place: LinePlace,
 
 
 def recorded_file(dag_id: Id, run_id: Id, task_id: Id, map_index: MapIndex, key: str | None = None) -> Any:
-    """Find what is recorded of the file that a task has stored, or of the batch that a job belongs to."""
+    """Find the recorded file of a task, or the folder of the batch that a job belongs to."""
     if key is not None:
         return batches.folder_of(batch(dag_id, run_id, task_id, map_index))
     with _session() as session:
@@ -191,22 +191,22 @@ async def file(
     recorded: Annotated[Any, Depends(recorded_file)],
     key: Annotated[str | None, Query(max_length=_MAX_CHARACTERS)] = None,
     at: Annotated[int, Query(ge=0, le=_MAX_OFFSET)] = 0,
-    asked: Annotated[str | None, Header(alias="Range")] = None,
+    requested: Annotated[str | None, Header(alias="Range")] = None,
 ) -> Response:
-    """Return the file that a task has stored, or that of a batch's job, as a whole or in part."""
+    """Return the file that a task or a batch's job has stored, or a part of it."""
     if recorded is None:
         raise HTTPException(404, _NOTHING_HERE)
     admitted = recorded
     if not isinstance(recorded, Admitted):
         admitted = await _from_storage(reads_of(recorded.root).run(partial(recorded.file_of, key, at)))
-    return await _from_storage(files.serve(admitted, asked))
+    return await _from_storage(files.serve(admitted, requested))
 
 
 async def _from_storage(answer: Awaitable[Any]) -> Any:
     """
-    Wait for what is read from a storage.
+    Wait for a read from a storage.
 
-    There is one answer for all that can't be read: another one would tell which files exist.
+    All unreadable files get the same answer: different ones would reveal which files exist.
     """
     try:
         return await answer
@@ -214,7 +214,7 @@ async def _from_storage(answer: Awaitable[Any]) -> Any:
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         raise HTTPException(503, "Too many files are being read.", headers) from None
     except asyncio.TimeoutError:
-        log.warning("A storage does not answer in time")
+        log.warning("A storage did not answer in time")
     except UnreadableError as error:
         log.info("A recorded file is not shown: %s", error)
     except Exception as error:  # of any storage library

@@ -1,4 +1,4 @@
-"""Batches and their videos: from the XComs of the task, and from its folder where the page may read it."""
+"""Batches and their videos: from the task's XComs, and from its folder if the page may read it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PROGRESS = "progress"
 WAITING = "waiting"
 _WHILE_IT_RUNS = {TIMED_OUT: GENERATING, UNKNOWN: GENERATING, NOT_SUBMITTED: WAITING}
-"""What jobs are that would have ended so, had the batch ended."""
+"""While a batch runs, jobs in these final states are shown in another one."""
 _COUNTS = ("total", "done", "failed", "generating", "to_submit")
 _LARGEST_COUNT = 10**9
 _YEAR_10000 = 253_402_300_800.0
@@ -65,7 +65,7 @@ def card(row: Any) -> dict[str, Any]:
 
 
 def owner_of(row: Any) -> dict[str, Any]:
-    """Return the task instance whose batch it is."""
+    """Return the task instance that the batch belongs to."""
     return {name: getattr(row, name) for name in OWNER}
 
 
@@ -80,13 +80,13 @@ def videos(
     row: Any, folder: Folder, filters: Filters, cursor: Any, limit: int
 ) -> tuple[list[dict[str, Any]], str | None, str | None]:
     """
-    Return cards of a batch's videos, in the order of its jobs, and where the pages after and before them begin.
+    Return cards of a batch's videos, in the order of its jobs, and the cursors of the pages after and before them.
 
-    :param row: what :func:`find` has found.
-    :param folder: its folder. It is read here, which blocks.
-    :param filters: which of them.
+    :param row: from :func:`find`.
+    :param folder: its folder. Reading it blocks.
+    :param filters: which videos to show.
     :param cursor: where the page begins.
-    :param limit: the most cards.
+    :param limit: maximum number of cards.
     :raises UnreadableError: its folder can't be read.
     """
     owner = owner_of(row)
@@ -94,7 +94,7 @@ def videos(
 
     def is_wanted(line: Line) -> bool:
         card = cards.made(partial(_video, row, owner, line), owner, f"{address(*owner.values())}/{line.begin}")
-        # What can't be shown is seen where nothing else is asked for.
+        # Error cards are shown only without a filter on videos.
         wanted = filters.are_for_any_video if card.get("broken") else filters.suits(card)
         if wanted:
             made[line.begin] = card
@@ -111,33 +111,40 @@ def _has_ended(row: Any) -> bool:
 def _card(row: Any, owner: Mapping[str, Any]) -> dict[str, Any]:
     progress = _progress(row.value)
     has_ended = _has_ended(row)
-    now = row.timestamp.timestamp() if has_ended else time.time()
-    rate, left = number(progress.per_minute(now)), progress.generating + progress.to_submit
-    result = row.result if isinstance(row.result, dict) else {}
-    counts = {state: number(result[state]) for state in STATES if state in result} if has_ended else {}
-    since = progress.since and datetime.fromtimestamp(progress.since, tz=timezone.utc).isoformat(timespec="seconds")
+    rate = number(progress.per_minute(row.timestamp.timestamp() if has_ended else time.time())) or None
+    result = row.result if has_ended and isinstance(row.result, dict) else {}
+    counts = {state: number(result[state]) for state in STATES if state in result}
     return {
         **owner,
         "task_state": row.task_state,
         **{name: getattr(progress, name) for name in _COUNTS},
         "counts": counts or None,
-        "per_minute": rate or None,
-        "seconds_left": number(left / rate * 60) if rate and left and not has_ended else None,
-        "cost": number(result.get("cost", progress.cost) if has_ended else progress.cost),
-        "since": since,
+        "per_minute": rate,
+        "seconds_left": None if has_ended else _seconds_left(progress, rate),
+        "cost": number(result.get("cost", progress.cost)),
+        "since": progress.since and _iso_time(progress.since),
         "updated_at": row.timestamp.isoformat(),
         "preview": None if admit(progress.folder, row.dag_id, settings.page_roots()) else OFF,
     }
 
 
+def _seconds_left(progress: Progress, per_minute: float | None) -> float | None:
+    left = progress.generating + progress.to_submit
+    return number(left / per_minute * 60) if per_minute and left else None
+
+
+def _iso_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=timezone.utc).isoformat(timespec="seconds")
+
+
 def _progress(value: Any) -> Progress:
     """
-    Read how far a batch is.
+    Read the progress of a batch.
 
-    :raises ValueError: it does not say that.
+    :raises ValueError: it is invalid.
     """
     fields = {name: value.get(name) for name in Progress.__dataclass_fields__}
-    if fields["ended_before"] is None:  # nothing had ended, or an earlier version has left it
+    if fields["ended_before"] is None:  # none had ended, or an earlier version wrote it
         fields["ended_before"] = 0
     for name in (*_COUNTS, "ended_before"):
         if type(fields[name]) is not int or not 0 <= fields[name] < _LARGEST_COUNT:
@@ -172,7 +179,7 @@ def _batches() -> Select:
                 result.key == "return_value",
             ),
         )
-        # Others may call something of theirs their progress, too.
+        # Other tasks may use the same XCom key.
         .where(
             XComModel.key == PROGRESS,
             values.field("folder").is_not(None),

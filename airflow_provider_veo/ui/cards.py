@@ -1,9 +1,8 @@
 """
-What the page is told of a video, wherever that comes from.
+Cards: the facts of a video, for the page.
 
-Whoever may write a DAG, or edit its XComs, may leave anything there. What is not a string or a number where one is
-expected becomes one here, or nothing. What makes no card at all becomes an error card: it keeps no page from being
-shown.
+Anyone who may write a DAG or edit its XComs controls what is recorded. Values that are not strings or numbers as
+expected are converted or dropped. A record that can't be shown becomes an error card, so that the page still loads.
 """
 
 from __future__ import annotations
@@ -24,48 +23,48 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OWNER = ("dag_id", "run_id", "task_id", "map_index")
-"""What tells a task instance from all others."""
+"""The columns that identify a task instance."""
 FILE, REMOTE, OFF = "file", "remote", "off"
-"""How a video is previewed: from storage; from the relay's host, after a click; or not, by the settings."""
+"""How a video is previewed: from storage; from the media host, after a click; or not, because of the settings."""
 BROKEN = "This record can't be shown."
 _TEXTS = ("id", "status", "prompt", "enhanced_prompt", "model", "aspect_ratio", "error", "submitted_at")
 _FACTS = ("bytes", "width", "height", "duration_seconds")
 _CHARACTERS = 20_000
 _LARGEST = 1e15
-"""Of a number: bytes of a file, a price, epoch seconds."""
+"""The largest plausible number: bytes of a file, a price, epoch seconds."""
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 _NOT_IN_A_URL = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
 
 
 def made(make: Callable[[], dict[str, Any]], owner: Mapping[str, Any], key: str) -> dict[str, Any]:
     """
-    Return a card, or an error card where none can be made of what was found.
+    Return a card, or an error card if the record can't be shown.
 
     :param make: makes the card.
-    :param owner: the task instance that left it.
-    :param key: tells the card from others.
+    :param owner: the task instance that recorded it.
+    :param key: identifies the card on the page.
     """
     try:
         card = make()
         json.dumps(card, allow_nan=False, ensure_ascii=False).encode()
-    except Exception as error:  # whatever was left there
+    except Exception as error:  # whatever the record contains
         log.warning("A record of %s can't be shown: %s", dict(owner), type(error).__name__)
         return {**owner, "key": key, "broken": True, "error": BROKEN}
     return card
 
 
 def described(video: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is said of a video."""
+    """Return the description of a video."""
     return {**{name: text(video.get(name)) for name in _TEXTS}, "cost": number(video.get("cost"))}
 
 
 def played(video: Mapping[str, Any], file_href: str | None, *, is_off: bool) -> dict[str, Any]:
     """
-    Return how a video is previewed, and how large it is.
+    Return how a video is previewed, and its size and duration.
 
     :param video: its facts.
-    :param file_href: the address of its file here; ``None`` if there is none that may be read.
-    :param is_off: there is a file, and the settings do not let the page read it.
+    :param file_href: the address of its file; ``None`` if it has none that may be read.
+    :param is_off: it has a file, but the settings do not allow the page to read it.
     """
     url = link(video.get("video_url"))
     remote_src = url if not file_href and settings.may_play(url) else None
@@ -75,19 +74,19 @@ def played(video: Mapping[str, Any], file_href: str | None, *, is_off: bool) -> 
 
 
 def text(value: Any) -> str | None:
-    """Return a string of bounded length that every encoding has."""
+    """Return a string of bounded length that can be encoded and stored anywhere."""
     if value is None:
         return None
     return _NOT_TEXT.sub("\ufffd", shortened(value if isinstance(value, str) else f"{value}", _CHARACTERS))
 
 
 def number(value: Any) -> float | None:
-    """Return a number of a plausible size; ``None`` for anything else."""
+    """Return a plausible number; ``None`` for anything else."""
     return value if is_number(value) else None
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number that JSON knows, of a plausible size."""
+    """Whether it is a plausible number that JSON can represent."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return math.isfinite(value) and abs(value) < _LARGEST if isinstance(value, float) else abs(value) < _LARGEST
@@ -105,5 +104,5 @@ def link(url: Any) -> str | None:
 
 
 def address(*parts: object) -> str:
-    """Return the path of an address that is made of strings from strangers."""
+    """Return an address path made of untrusted strings."""
     return "/".join(quote(str(part), safe="", errors="replace") for part in parts)

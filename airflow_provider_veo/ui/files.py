@@ -1,4 +1,4 @@
-"""Files of videos, served in pieces as players ask for them, from local and object storage alike."""
+"""Serve video files in ranges, as players request them, from local and object storage."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from airflow_provider_veo.ui.reads import Reads
 
 POLICY = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-"""What browsers put around a video that is opened by itself."""
+"""For a video that is opened in a tab of its own."""
 _PIECE_BYTES = 1024 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-async def serve(admitted: Admitted, asked: str | None) -> Response:
+async def serve(admitted: Admitted, requested: str | None) -> Response:
     """
-    Return the answer with a file, or with the part of it that is asked for.
+    Return a response with a file, or with the requested part of it.
 
-    A file that is not a video by its own bytes is not served, whatever a task may have recorded.
+    A file that is not a video by its own bytes is not served, whatever a task has recorded.
 
-    :param admitted: where the file is.
-    :param asked: the request's ``Range``.
-    :raises BusyError: too many others read from the storage.
-    :raises UnreadableError: there is no such file, or none that may be served.
+    :param admitted: the path of the file.
+    :param requested: the ``Range`` header of the request.
+    :raises BusyError: too many reads of the storage are running or waiting.
+    :raises UnreadableError: the file does not exist or may not be served.
     """
     reads = reads_of(admitted.root)
     file, container = await reads.run(partial(_open_video, admitted))
-    response = _answer(reads, file, container.content_type, asked)
+    response = _answer(reads, file, container.content_type, requested)
     response.headers["Content-Security-Policy"] = POLICY
     return response
 
@@ -55,12 +55,12 @@ def _open_video(admitted: Admitted) -> tuple[Opened, media.Container]:
     return file, container
 
 
-def _answer(reads: Reads, file: Opened, content_type: str, asked: str | None) -> Response:
-    """RFC 9110, 14: one range; where there are several, or what is not a range, the whole file may be sent."""
+def _answer(reads: Reads, file: Opened, content_type: str, requested: str | None) -> Response:
+    """RFC 9110, 14: a single range. Otherwise (several, or an invalid one) the whole file may be sent."""
     headers = {"Accept-Ranges": "bytes"}
     size = file.size
     first, last = 0, size - 1
-    if bounds := _RANGE.fullmatch(asked or ""):
+    if bounds := _RANGE.fullmatch(requested or ""):
         begin, end = bounds.groups()
         if begin:
             first, last = int(begin), min(int(end), last) if end else last
@@ -77,7 +77,7 @@ def _answer(reads: Reads, file: Opened, content_type: str, asked: str | None) ->
 
 
 async def _pieces(reads: Reads, file: Opened, first: int, last: int) -> AsyncIterator[bytes]:
-    """Read on as the client takes what was read: a slow client holds an open file, and no thread."""
+    """Read the next piece when the client has taken the last: a slow client holds an open file, but no thread."""
     try:
         while first <= last:
             piece = await reads.run_in_turn(partial(file.read, first, min(first + _PIECE_BYTES, last + 1)))

@@ -1,8 +1,8 @@
 """
-What is in a batch's folder: its results, or its records while it runs. All of it blocks.
+The content of a batch's folder: its results, or its records while it runs. All calls block.
 
-A folder is read only below a root of ``[veo] page_roots``, and only if it says itself that it belongs to the very task
-instance whose XCom names it.
+A folder is read only below a root of ``[veo] page_roots``, and only if its own content names the same task instance as
+the one whose XCom contains its path.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _SUMMARY_BYTES = 4 * 1024 * 1024
 _HEAD_BYTES = 64 * 1024
 _JOURNAL_BYTES = 32 * 1024 * 1024
-"""The records of a batch that runs are read as a whole; of a larger batch only the card is shown until it has ended."""
+"""The records of a running batch are read completely; of a larger one, only the card is shown until it has ended."""
 _SECONDS_KEPT = 5.0
 _BYTES_KEPT = 64 * 1024 * 1024
 
@@ -42,14 +42,14 @@ log = logging.getLogger(__name__)
 
 
 class _Recent:
-    """What was read a moment ago: several pages ask for the same, every few seconds."""
+    """A short-lived cache: several open pages request the same content every few seconds."""
 
     def __init__(self) -> None:
         self._kept: dict[Any, tuple[float, bytes]] = {}
         self._lock = Lock()
 
     def get(self, key: Any, read: Callable[[], bytes]) -> bytes:
-        """Return what was read under a key, or read it."""
+        """Return the cached content of a key, or read it."""
         with self._lock:
             since = time.monotonic() - _SECONDS_KEPT
             self._kept = {each: kept for each, kept in self._kept.items() if kept[0] > since}
@@ -69,9 +69,9 @@ class Folder:
     """
     The folder of a batch.
 
-    :param admitted: where it is.
-    :param owner: the task instance whose XCom names it: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
-    :param has_ended: whether the task has.
+    :param admitted: its path.
+    :param owner: the task instance whose XCom contains it: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
+    :param has_ended: whether the task has ended.
     """
 
     def __init__(self, admitted: Admitted, owner: Mapping[str, Any], *, has_ended: bool) -> None:
@@ -91,10 +91,10 @@ class Folder:
 
     def file_of(self, key: str, offset: int) -> Admitted:
         """
-        Return where the file of a job is.
+        Return the path of a job's file.
 
         :param key: the job's.
-        :param offset: where its row begins.
+        :param offset: of its row.
         :raises UnreadableError: none is recorded there for this job.
         """
         line = self._reading(lambda file: lines.line_at(file, offset))
@@ -104,7 +104,7 @@ class Folder:
         try:
             return self._admitted.joined(VIDEOS, row["file"].rpartition("/")[2])
         except ValueError as error:
-            raise UnreadableError("its name is not that of a file") from error
+            raise UnreadableError("it is not the name of a file") from error
 
     def _reading(self, read: Callable[[Any], _T]) -> _T:
         if self._has_ended and (results := self._opened(RESULTS)):
@@ -122,7 +122,7 @@ class Folder:
             return None
 
     def _verified(self) -> bytes:
-        """Make sure that the folder belongs to the task instance."""
+        """Check that the folder belongs to the task instance."""
         summary = self._opened(SUMMARY)
         if summary is None:
             self._journal()
@@ -131,7 +131,7 @@ class Folder:
             said = json.loads(summary.read(0, min(summary.size, _SUMMARY_BYTES)))
             found = {name: said[name] for name in self._owner}
         except (ValueError, RecursionError, KeyError, TypeError) as error:
-            raise UnreadableError("its summary does not say whose it is") from error
+            raise UnreadableError("its summary does not name a task instance") from error
         finally:
             summary.close()
         self._compare({**found, "map_index": -1 if found["map_index"] is None else found["map_index"]})
@@ -142,29 +142,29 @@ class Folder:
             raise UnreadableError("it belongs to another task instance")
 
     def _recorded(self) -> bytes:
-        """Return what is on record of the batch's jobs, as rows of its results."""
+        """Return the records of the batch's jobs, as rows of its results."""
         journal = BatchJournal(self._journal(), self._owner, log)
         rows = Results(inputs.recorded(journal), journal.read(), None, download=True).rows()
         return b"".join(f"{json.dumps(row)}\n".encode() for row in rows)
 
     def _journal(self) -> ObjectStoragePath:
-        """Return the journal, if it belongs to the task instance, holds nothing but files, and is not too large."""
+        """Return the journal, if it belongs to the task instance, contains only files, and is not too large."""
         journal: ObjectStoragePath = folder_path(self._admitted.joined(JOURNAL))
         journal.fs.invalidate_cache(journal.path)
         files = list(_files(journal))
         if not files or sum(size for _, size in files) > _JOURNAL_BYTES:
-            raise UnreadableError("there are no records, or more than are shown")
+            raise UnreadableError("it has no records, or too many to show")
         head = journal.fs.cat_file(files[0][0], start=0, end=_HEAD_BYTES).partition(b"\n")[0]
         try:
             self._compare(json.loads(head).get("task_instance"))
         except (ValueError, RecursionError, AttributeError) as error:
-            raise UnreadableError("its records do not say whose they are") from error
+            raise UnreadableError("its records do not name a task instance") from error
         return journal
 
 
 def _files(folder: ObjectStoragePath) -> Iterator[tuple[str, int]]:
     for found in folder.fs.ls(folder.path, detail=True):
         if found.get("islink") or found.get("type") not in ("file", "directory"):
-            raise UnreadableError("there is something in it that is not a regular file")
+            raise UnreadableError("it contains something other than regular files")
         if found["type"] == "file":
             yield found["name"], int(found["size"])

@@ -1,5 +1,5 @@
 """
-Pages of a file with a JSON object in each line, forwards and backwards from a byte offset.
+Pages of a JSON Lines file, forwards and backwards from a byte offset.
 
 However long the file is, a page reads a bounded part of it, and holds no more than one line and the rows it returns.
 """
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 MAX_LINE_BYTES = 1024 * 1024
 MAX_PAGE_BYTES = 32 * 1024 * 1024
-"""At most this much is read for one page. A page that finds fewer rows by then says where to continue."""
+"""Maximum read for one page. A page that has fewer rows by then returns a cursor to continue."""
 MAX_PAGE_LINES = 20_000
 """The same for lines."""
 MAX_PAGE_SECONDS = 3.0
-"""The same for seconds: a viewer who is told where to continue has waited less than for a timeout."""
+"""The same for seconds: a short page is better than a timeout."""
 _PIECE_BYTES = 256 * 1024
 
 
 class Readable(Protocol):
-    """What is read in parts."""
+    """Content that can be read in parts."""
 
     @property
     def size(self) -> int:
@@ -39,7 +39,7 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class InMemory:
-    """Bytes that are read in parts."""
+    """Bytes in memory, as a :class:`Readable`."""
 
     content: bytes
 
@@ -59,7 +59,7 @@ class Line(NamedTuple):
 
     :param begin: its offset.
     :param end: the offset of the next one.
-    :param row: ``None`` where it does not hold a JSON object of a bounded length.
+    :param row: ``None`` if it is not a JSON object of bounded length.
     """
 
     begin: int
@@ -82,7 +82,7 @@ class LineCursor:
     @classmethod
     def parse(cls, text: str) -> LineCursor:
         """
-        Read what :meth:`__str__` wrote.
+        Read the output of :meth:`__str__`.
 
         :raises ValueError: it is something else.
         """
@@ -99,7 +99,7 @@ class LineCursor:
 
 
 class LinePage(NamedTuple):
-    """Lines in their order, and where the pages beside them begin."""
+    """Lines in order, and the cursors of the next and previous page."""
 
     lines: list[Line]
     older: str | None
@@ -108,12 +108,12 @@ class LinePage(NamedTuple):
 
 def page_of(file: Readable, cursor: LineCursor, limit: int, is_wanted: Callable[[Line], bool]) -> LinePage:
     """
-    Return a page of the lines that are wanted.
+    Return a page of the lines to show.
 
-    :param file: what is read.
+    :param file: to read.
     :param cursor: where the page begins or ends.
-    :param limit: the most lines.
-    :param is_wanted: says which lines are shown.
+    :param limit: maximum number of lines.
+    :param is_wanted: whether to show a line.
     """
     found: list[Line] = []
     edge = cursor.offset
@@ -135,12 +135,12 @@ def page_of(file: Readable, cursor: LineCursor, limit: int, is_wanted: Callable[
 
 
 def line_at(file: Readable, offset: int) -> Line | None:
-    """Return the line that begins at an offset; ``None`` if there is none."""
+    """Return the line at an offset; ``None`` if there is none."""
     return next(_forwards(file, offset), None)
 
 
 def _forwards(file: Readable, begin: int) -> Iterator[Line]:
-    """Yield the lines from one on, up to one that is too long."""
+    """Yield the lines from an offset, up to the first that is too long."""
     position, start, buffer = begin, begin, b""
     last = min(file.size, begin + MAX_PAGE_BYTES)
     while position < last and (piece := file.read(position, min(position + _PIECE_BYTES, file.size))):
@@ -158,7 +158,7 @@ def _forwards(file: Readable, begin: int) -> Iterator[Line]:
 
 
 def _too_long(file: Readable, begin: int, position: int) -> Line:
-    """Return a line that is too long to be read, as far as it is within a page's bound."""
+    """Return a line that is too long to read, up to the maximum for one page."""
     last = min(file.size, begin + MAX_PAGE_BYTES)
     while position < last and (piece := file.read(position, min(position + _PIECE_BYTES, file.size))):
         index = piece.find(b"\n")
@@ -169,7 +169,7 @@ def _too_long(file: Readable, begin: int, position: int) -> Line:
 
 
 def _backwards(file: Readable, end: int) -> Iterator[Line]:
-    """Yield the lines before an offset, the last one first."""
+    """Yield the lines before an offset, last one first."""
     end = min(end, file.size)
     first = max(0, end - MAX_PAGE_BYTES)
     position, buffer = end, b""

@@ -1,8 +1,8 @@
 """
-Files and folders that the page may read, opened. All of it blocks: see :mod:`airflow_provider_veo.ui.reads`.
+Open the files and folders that the page may read. All calls block: see :mod:`airflow_provider_veo.ui.reads`.
 
-A local file is opened once, only if it is a regular file, and without following any link after its path was resolved
-and compared with its root. What is checked is what is sent, whoever exchanges files meanwhile.
+A local file is opened once, only if it is a regular file, and without following links after its path was resolved and
+compared with its root. So the checked file is the one that is sent, even if files are replaced in the meantime.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from airflow_provider_veo.ui.access import Admitted
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# A FIFO would keep its reader waiting for somebody who writes.
+# Opening a FIFO would block until something writes to it.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class UnreadableError(Exception):
-    """There is nothing that may be read. The reason is for the log: it would tell which files exist."""
+    """The file may not be read. The reason is only logged: it would reveal which files exist."""
 
 
 class LocalFile:
     """
-    A regular file of this machine, open.
+    An open local file.
 
-    :param file: the file.
+    :param file: a regular file.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -52,9 +52,9 @@ class LocalFile:
 
 class StoredObject:
     """
-    An object of a storage.
+    An object in a storage.
 
-    :param path: where it is.
+    :param path: of the object.
     :param size: in bytes.
     """
 
@@ -67,12 +67,12 @@ class StoredObject:
         end = min(end, self.size)
         if begin >= end:
             return b""
-        # By their names: what stands second is a version of the object in S3.
+        # By keyword: on S3, the second positional argument is the version of the object.
         content: bytes = self._path.fs.cat_file(self._path.path, start=begin, end=end)
         return content[: end - begin]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 Opened = LocalFile | StoredObject
@@ -96,7 +96,7 @@ def open_file(admitted: Admitted) -> Opened:
 
 def folder_path(admitted: Admitted) -> ObjectStoragePath:
     """
-    Return a folder, for those who know its layout.
+    Return the path of a folder.
 
     :raises UnreadableError: it is not below its root, or its connection is not known.
     """
@@ -111,7 +111,7 @@ def _object_path(admitted: Admitted) -> ObjectStoragePath:
         try:
             Connection.get_connection_from_secrets(location.conn_id)
         except Exception as error:  # of any secrets backend
-            # The server's own identity would be used in its place.
+            # Without it, the server's own identity would be used.
             raise UnreadableError(f"the connection {location.conn_id!r} is not known") from error
     path = ObjectStoragePath(location.uri)
     if is_local(path) or not path.path.endswith("/".join((location.bucket, *location.parts))):
@@ -121,14 +121,14 @@ def _object_path(admitted: Admitted) -> ObjectStoragePath:
 
 def _real(admitted: Admitted) -> str:
     """
-    Return the path that a local one leads to, if that is below its root.
+    Return the resolved local path, if it is below its root.
 
-    Of the root, only the part before ``{dag_id}`` may lead elsewhere: DAG authors may write below that.
+    Only the part of the root before ``{dag_id}`` may contain links: DAG authors may write below that.
     """
     root = _root(admitted)
     real = os.path.realpath("/" + "/".join(admitted.location.parts))
     if os.path.commonpath((real, root)) != root:
-        raise UnreadableError("it leads out of its root")
+        raise UnreadableError("it is outside its root")
     return real
 
 
@@ -148,7 +148,7 @@ def _open_local(admitted: Admitted) -> IO[bytes]:
             os.close(folder)
             folder = inner
         if not stat.S_ISREG(os.stat(name or ".", dir_fd=folder, follow_symlinks=False).st_mode):
-            raise UnreadableError("it is not a regular file")  # to open a device can do something
+            raise UnreadableError("it is not a regular file")  # opening a device can have side effects
         opened = os.open(name, _FILE, dir_fd=folder)
     finally:
         os.close(folder)

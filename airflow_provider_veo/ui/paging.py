@@ -1,4 +1,4 @@
-"""Pages of a long list, newest first, that begin where the one before has ended: the database skips nothing."""
+"""Keyset pagination, newest first: a page begins where the previous one ended, so the database skips no rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql import Select
 
 _PLACE = (XComModel.timestamp, XComModel.dag_run_id, XComModel.task_id, XComModel.map_index)
-"""What the rows of one key are in order by. No two of them have the same."""
+"""The sort key, unique among the rows of one XCom key."""
 _TASK_ID = re.compile("[^\x00-\x1f\ud800-\udfff]{1,1000}")
 
 
@@ -30,8 +30,8 @@ class Cursor:
     """
     Where a page begins.
 
-    :param newer: whether it is what is newer than the place, instead of older.
-    :param place: of the row beside it.
+    :param newer: whether the page has the rows newer than the place, instead of the older ones.
+    :param place: of the adjacent row.
     """
 
     newer: bool
@@ -40,7 +40,7 @@ class Cursor:
     @classmethod
     def read(cls, text: str) -> Cursor:
         """
-        Read what :meth:`__str__` wrote.
+        Read the output of :meth:`__str__`.
 
         :raises ValueError: it is something else.
         """
@@ -65,8 +65,8 @@ class Page:
     A page of rows.
 
     :param rows: newest first.
-    :param older: where the next page begins; ``None``: there is none.
-    :param newer: likewise of the one before.
+    :param older: cursor of the next page; ``None`` if there is none.
+    :param newer: cursor of the previous page; likewise.
     """
 
     rows: Sequence[Any]
@@ -75,22 +75,30 @@ class Page:
 
 
 def page_of(session: Session, statement: Select, cursor: Cursor | None, limit: int) -> Page:
-    """Return a page of XCom rows, each with the columns that are its place, and whether there are others beside it."""
-    newer = cursor is not None and cursor.newer
-    if cursor:
-        place = tuple_(*(literal(value, column.type) for value, column in zip(cursor.place, _PLACE, strict=True)))
-        statement = statement.where(tuple_(*_PLACE) > place if newer else tuple_(*_PLACE) < place)
-    order = [column.asc() if newer else column.desc() for column in _PLACE]
-    found = [values.read(row) for row in session.execute(statement.order_by(*order).limit(limit + 1))]
-    rows = found[:limit]
-    has_more = len(found) > limit
-    if newer:
-        rows.reverse()
+    """Return a page of XCom rows, which must have the columns of their place."""
+    found = [values.read(row) for row in session.execute(_from_cursor(statement, cursor).limit(limit + 1))]
+    rows, has_more = found[:limit], len(found) > limit
+    if cursor and cursor.newer:
+        return _page(rows[::-1], has_older=True, has_newer=has_more)
+    return _page(rows, has_older=has_more, has_newer=cursor is not None)
+
+
+def _from_cursor(statement: Select, cursor: Cursor | None) -> Select:
+    """Sort the rows by their distance from the cursor, on its side of the adjacent row."""
+    if cursor is None:
+        return statement.order_by(*(column.desc() for column in _PLACE))
+    place = tuple_(*(literal(value, column.type) for value, column in zip(cursor.place, _PLACE, strict=True)))
+    if cursor.newer:
+        return statement.where(tuple_(*_PLACE) > place).order_by(*(column.asc() for column in _PLACE))
+    return statement.where(tuple_(*_PLACE) < place).order_by(*(column.desc() for column in _PLACE))
+
+
+def _page(rows: Sequence[Any], *, has_older: bool, has_newer: bool) -> Page:
     if not rows:
         return Page([], None, None)
-    older = str(Cursor(False, _place(rows[-1]))) if has_more or newer else None
-    before = str(Cursor(True, _place(rows[0]))) if (has_more if newer else cursor is not None) else None
-    return Page(rows, older, before)
+    older = str(Cursor(False, _place(rows[-1]))) if has_older else None
+    newer = str(Cursor(True, _place(rows[0]))) if has_newer else None
+    return Page(rows, older, newer)
 
 
 def _place(row: Any) -> tuple[datetime, int, str, int]:

@@ -1,4 +1,4 @@
-"""The page as Airflow's plugin. Every process of Airflow imports this module, and it imports nothing of the page."""
+"""The page as an Airflow plugin. Every Airflow process imports this module, so it does not import the page."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 URL_PREFIX = "/veo"
 
 
-async def when_asked(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request: an ASGI application that is imported with its first request, which only an API server gets."""
+async def lazy_app(scope: Scope, receive: Receive, send: Send) -> None:
+    """ASGI application that is imported with its first request, which only an API server receives."""
     from airflow_provider_veo.ui.app import app
 
     await app()(scope, receive, send)
 
 
 class VeoPlugin(AirflowPlugin):
-    """The page, where Airflow shows such pages: from 3.1 on."""
+    """The page, on Airflow 3.1 and later."""
 
     name = "veo"
     fastapi_apps: list[Any] = (
-        [{"app": when_asked, "url_prefix": URL_PREFIX, "name": "Veo videos"}] if AIRFLOW_V_3_1_PLUS else []
+        [{"app": lazy_app, "url_prefix": URL_PREFIX, "name": "Veo videos"}] if AIRFLOW_V_3_1_PLUS else []
     )
     external_views: list[Any] = (
         [

@@ -1,9 +1,9 @@
 """
-Storage reads of the page, in few threads of their own.
+Storage reads of the page, in a few threads of their own.
 
-A storage may be slow, or never answer. A request waits for it without a thread of the API server and without a database
-session, and not longer than a deadline. A thread that is stuck keeps its place until the storage answers, so that their
-number is bounded. The threads are daemons: a server shuts down in spite of them.
+A storage may be slow, or never answer. A request waits for it without holding a thread of the API server or a database
+session, and no longer than a deadline. A stuck thread keeps its slot until the storage answers, so that their number is
+bounded. They are daemon threads and don't delay the server's shutdown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.ui.access import Root
 
 DEADLINE_SECONDS = 15.0
-"""For one storage call of a request, including the wait for a thread."""
+"""Maximum time of one storage call, including the wait for a thread."""
 RETRY_AFTER_SECONDS = 2
 THREADS = 8
 WAITING = 24
@@ -32,15 +32,15 @@ _T = TypeVar("_T")
 
 
 class BusyError(Exception):
-    """As many reads as are allowed are running or waiting."""
+    """The maximum number of reads are running or waiting."""
 
 
 class Reads:
     """
-    Reads of one root. A storage that does not answer leaves those of other roots alone.
+    Reads of one root. A storage that does not answer does not block other roots.
 
-    :param threads: how many run at a time.
-    :param waiting: how many wait for a thread.
+    :param threads: maximum number of running reads.
+    :param waiting: maximum number of waiting reads.
     """
 
     def __init__(self, threads: int = THREADS, waiting: int = WAITING) -> None:
@@ -51,7 +51,7 @@ class Reads:
 
     async def run(self, act: Callable[[], _T]) -> _T:
         """
-        Run a function in one of the threads, and return its result.
+        Run a function in one of the threads and return its result.
 
         :raises BusyError: too many reads are running or waiting.
         :raises asyncio.TimeoutError: it takes longer than :data:`DEADLINE_SECONDS`.
@@ -59,7 +59,7 @@ class Reads:
         return await asyncio.wait_for(asyncio.wrap_future(self._submit(act)), DEADLINE_SECONDS)
 
     async def run_in_turn(self, act: Callable[[], _T]) -> _T:
-        """Run a function, like :meth:`run`, waiting where too many are running: for answers that have begun."""
+        """Like :meth:`run`, but wait if too many are running: for responses that have begun."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         while True:
             try:
@@ -92,7 +92,7 @@ class Reads:
                 else:
                     future.set_result(result)
                     del result
-            del future, act  # an open file is not kept until the next read
+            del future, act  # don't keep a file open until the next read
             self._free.release()
 
 

@@ -1,4 +1,4 @@
-"""Settings of the page, section ``[veo]``: what it may read from storage, and where browsers may play videos from."""
+"""Settings of the page in section ``[veo]``: what it may read from storage, and which hosts browsers may play from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def page_roots() -> tuple[Root, ...]:
 
 
 def media_origins() -> tuple[str, ...]:
-    """Return the origins in ``[veo] page_media_hosts``, as a content security policy names them."""
+    """Return the origins in ``[veo] page_media_hosts``, in the form of a content security policy."""
     return _origins(_setting("page_media_hosts"))
 
 

@@ -1,7 +1,7 @@
 """
-Values of XComs, as data from strangers: whoever may edit one may put anything there.
+Values of XComs, which are untrusted: anyone who may edit one controls its content.
 
-They are read as text and parsed one by one, so that one that can't be read is one bad card, never a failed query.
+They are read as text and parsed one by one, so that an unreadable one causes an error card, never a failed query.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from sqlalchemy.sql.functions import FunctionElement
 _VALUES = ("value", "result")
 _MAX_CHARACTERS = 512 * 1024
 _NOT_TEXT_IN_POSTGRESQL = (
-    # PostgreSQL keeps these in JSON, and fails to return them as text: NUL, and halves of a surrogate pair.
+    # PostgreSQL stores these in JSON but can't return them as text: NUL and lone surrogates.
     r"\\u0000|\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f]"
 )
 
 
 class _IsReadable(FunctionElement):
-    """Whether the database can take a field out of a JSON value without failing."""
+    """Whether the database can extract a field from a JSON value without an error."""
 
     type = Boolean()
     inherit_cache = True
@@ -46,8 +46,8 @@ def _in_postgresql(element: Any, compiler: Any, **options: Any) -> str:
 
 
 def field(name: str, of: Any = XComModel) -> Any:
-    """Return the SQL expression of a field of a value; ``NULL`` where there is none."""
-    # A CASE is evaluated in its order; the parts of an AND are not.
+    """Return the SQL expression of a field of a value; ``NULL`` if it is missing."""
+    # CASE is evaluated in order; AND is not.
     return case((_IsReadable(of.value), of.value[name].as_string()))
 
 
@@ -58,13 +58,13 @@ def raw(of: Any = XComModel) -> Any:
 
 
 def read(row: Any) -> Any:
-    """Return a row of a query with its values parsed; ``None`` in place of one that can't be."""
+    """Return a row of a query with its values parsed; ``None`` for each that is invalid."""
     columns = dict(row._mapping)
     return SimpleNamespace(**{name: parse(value) if name in _VALUES else value for name, value in columns.items()})
 
 
 def parse(text: Any) -> Any:
-    """Parse a value; ``None`` if that is not possible."""
+    """Parse a value; ``None`` if it is invalid."""
     if not isinstance(text, str) or len(text) > _MAX_CHARACTERS:
         return None
     try:

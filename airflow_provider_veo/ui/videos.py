@@ -1,8 +1,8 @@
 """
-The videos of single tasks, from the XComs that they leave.
+The videos of single tasks, from their XComs.
 
-A create task leaves ``veo_video``, with the prompt. Who waits for the video in the same run (a sensor) leaves one too,
-without it; who stores it leaves ``veo_file``. A card is made of all three.
+A create task pushes ``veo_video``, with the prompt. A task of the same run that waits for the video (a sensor) pushes
+one without it; a task that stores it pushes ``veo_file``. A card combines all three.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ GENERATING, SUCCEEDED, FAILED, TIMED_OUT, SUBMITTED = STATES = (
     "submitted",
 )
 """
-What becomes of a video: see :data:`airflow_provider_veo.batch.results.STATES` for those of a batch's jobs.
+The states of a video; see :data:`airflow_provider_veo.batch.results.STATES` for those of a batch's jobs.
 
-``submitted``: its run has ended, and nobody in it has waited for the video.
+``submitted``: the run has ended, and no task in it waited for the video.
 """
 _WAIT_HAS_ENDED = ("failed", "upstream_failed", "removed")
 _RUN_HAS_ENDED = ("success", "failed")
@@ -52,15 +52,15 @@ _RUN_HAS_ENDED = ("success", "failed")
 @dataclass(frozen=True)
 class Filters:
     """
-    What is to be shown; ``None`` and an empty text: everything.
+    Which videos to show; ``None`` or an empty string: all.
 
     :param dag_id: of this DAG.
     :param run_id: of this run.
     :param state: in this state.
-    :param model: by this model.
-    :param since: submitted or ended from this moment on.
-    :param until: before this one.
-    :param text: with this in their prompts, in any case.
+    :param model: of this model.
+    :param since: submitted or ended on this day or later.
+    :param until: on this day or earlier.
+    :param text: contained in the prompt, case-insensitively.
     """
 
     dag_id: str | None = None
@@ -72,7 +72,7 @@ class Filters:
     text: str | None = None
 
     def of_rows(self) -> list[ColumnElement[bool]]:
-        """Return the conditions that any XCom can be told by."""
+        """Return the conditions that apply to any XCom."""
         conditions: list[ColumnElement[bool]] = []
         if self.dag_id:
             conditions.append(XComModel.dag_id == self.dag_id)
@@ -95,11 +95,11 @@ class Filters:
 
     @property
     def are_for_any_video(self) -> bool:
-        """Whether a video is shown whatever it is: by its state, model and prompt."""
+        """Whether videos of any state, model and prompt are shown."""
         return not (self.state or self.model or self.text)
 
     def suits(self, card: Mapping[str, Any]) -> bool:
-        """Whether a card is to be shown: the same, for videos that are not in the database."""
+        """Whether to show a card: the same conditions, for videos that are not in the database."""
         if self.state and card["state"] != self.state:
             return False
         if self.model and card["model"] != self.model:
@@ -113,9 +113,9 @@ def page(session: Session, readable: Any, filters: Filters, cursor: Cursor | Non
 
     :param session: of the metadata database.
     :param readable: Airflow's filter of the rows that the user may read.
-    :param filters: what is to be shown.
+    :param filters: which videos to show.
     :param cursor: where the page begins.
-    :param limit: the most cards.
+    :param limit: maximum number of cards.
     """
     created = _rows(VIDEO).where(values.field("prompt").is_not(None))
     statement = readable.to_orm(created).where(*filters.of_videos())
@@ -125,7 +125,7 @@ def page(session: Session, readable: Any, filters: Filters, cursor: Cursor | Non
 
 
 def cards_of(session: Session, rows: Iterable[Any]) -> list[dict[str, Any]]:
-    """Make a card of each row, with what other tasks of its run have left of its video."""
+    """Make a card of each row, with the XComs of other tasks of its run about the same video."""
     rows = list(rows)
     ids = {_its(row) for row in rows if isinstance(row.value, dict)}
     ends = _left(session, VIDEO, "id", ids)
@@ -144,13 +144,13 @@ def cards_of(session: Session, rows: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def dag_ids(session: Session, readable: Any, key: str) -> list[str]:
-    """Return the ids of the DAGs that have left XComs of a key."""
+    """Return the ids of the DAGs that have XComs of a key."""
     statement = select(XComModel.dag_id).where(XComModel.key == key).distinct()
     return sorted(session.execute(readable.to_orm(statement)).scalars())
 
 
 def file_of(session: Session, dag_id: str, run_id: str, task_id: str, map_index: int) -> Admitted | None:
-    """Return where the file is that a task has stored; ``None`` if it has stored none, or none that may be read."""
+    """Return the path of the file that a task has stored; ``None`` if it has none that may be read."""
     statement = select(values.raw()).where(
         XComModel.dag_id == dag_id,
         XComModel.run_id == run_id,
@@ -175,7 +175,7 @@ def _rows(key: str) -> Select:
 
 
 def _in_state(statement: Select, state: str) -> Select:
-    """Say with :func:`_state` in the database's language which rows are in a state."""
+    """Select the rows in a state: :func:`_state` in SQL."""
     other = aliased(XComModel)
     ends = (
         select(
@@ -192,7 +192,7 @@ def _in_state(statement: Select, state: str) -> Select:
     gave_up = or_(
         func.coalesce(ends.c.error, values.field("error")).is_not(None), TaskInstance.state.in_(_WAIT_HAS_ENDED)
     )
-    # Up to SQLAlchemy 1.4, case takes its branches as they come.
+    # Up to SQLAlchemy 1.4, case() takes its branches as positional arguments.
     its = case(
         (known.in_((SUCCEEDED, FAILED)), known),
         (gave_up, TIMED_OUT),
@@ -206,7 +206,7 @@ def _in_state(statement: Select, state: str) -> Select:
 
 
 def _left(session: Session, key: str, its_id: str, ids: set[tuple[int, str]]) -> dict[tuple[int, str], Any]:
-    """Return what other tasks of the same runs have left of these videos."""
+    """Return the XComs of other tasks of the same runs about these videos."""
     if not ids:
         return {}
     statement = _rows(key).where(
@@ -220,7 +220,7 @@ def _left(session: Session, key: str, its_id: str, ids: set[tuple[int, str]]) ->
 
 
 def _paths(session: Session, files: Iterable[Any]) -> dict[tuple[Any, ...], Any]:
-    """Return where files are, by the tasks that have stored them."""
+    """Return the paths of files, by the tasks that have stored them."""
     columns = [getattr(XComModel, name) for name in OWNER]
     tasks = [_task(file) for file in files]
     if not tasks:
@@ -247,9 +247,9 @@ def _task(row: Any) -> tuple[Any, ...]:
 
 def _its(row: Any, its_id: str = "id") -> tuple[int, str]:
     """
-    Return what tells a video from all others.
+    Return the identity of a video.
 
-    An id that no database takes is replaced by one that no video has.
+    An id that databases reject is replaced by one that no video has.
     """
     veo_task_id = row.value.get(its_id)
     return row.dag_run_id, text(veo_task_id if isinstance(veo_task_id, (str, int)) else None) or ""
@@ -271,24 +271,25 @@ def _card(row: Any, task_state: str | None, run_has_ended: bool, end: Any, file:
     known = {name: value for name, value in (end.value if end else {}).items() if value is not None}
     video = {**row.value, **known}
     state = _state(video, task_state, run_has_ended=run_has_ended)
-    where = address(file.dag_id, file.run_id, file.task_id, file.map_index) if file else None
-    stored = file.value if file else {}
-    may_read = bool(file) and admit(path, file.dag_id, settings.page_roots()) is not None
     ended_at = video.get("updated_at") or (end or row).timestamp.isoformat()
-    asked_for = {name: row.value.get(name) for name in ("prompt", "model", "aspect_ratio", "submitted_at", "cost")}
+    request = {name: row.value.get(name) for name in ("prompt", "model", "aspect_ratio", "submitted_at", "cost")}
     return {
-        **described({**video, **asked_for}),
-        **played(
-            {**stored, "video_url": video.get("video_url")},
-            f"api/files/{where}" if may_read else None,
-            is_off=bool(file) and not may_read,
-        ),
+        **described({**video, **request}),
+        **_preview(video.get("video_url"), file, path),
         "key": _key(row),
         "state": state,
         "task_state": task_state,
         "name": None,
         "attempts": None,
         "finished_at": text(ended_at) if state in (SUCCEEDED, FAILED) else None,
-        "file": text(stored.get("uri")),
         **{name: getattr(row, name) for name in OWNER},
     }
+
+
+def _preview(url: Any, file: Any, path: Any) -> dict[str, Any]:
+    if not file:
+        return {**played({"video_url": url}, None, is_off=False), "file": None}
+    may_read = admit(path, file.dag_id, settings.page_roots()) is not None
+    href = f"api/files/{address(*_task(file))}" if may_read else None
+    facts = played({**file.value, "video_url": url}, href, is_off=not may_read)
+    return {**facts, "file": text(file.value.get("uri"))}

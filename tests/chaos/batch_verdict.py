@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from airflow_provider_veo.batch.slots import CREATES_AT_ONCE
 from tests.chaos.batch_points import HARMLESS, PLACES
 from tests.chaos.batches import JOBS, PRICE, REFUSED_FOR_GOOD
 from tests.chaos.plans import FAILED, GENERATION_SECONDS, QUOTA, UNKNOWN
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 STATES = ("succeeded", "not_stored", "failed", "refused", "unknown", "timed_out", "not_submitted")
 OF_THE_RELAY = {"succeeded": "succeeded", "not_stored": "succeeded", "failed": "failed"}
-SAID_WHEN_FAILED = "jobs succeeded. What became of each"
+SAID_WHEN_FAILED = "jobs succeeded. Result of each"
 SHOWN = 4
 
 
@@ -143,7 +144,7 @@ def _of_all(run: Ended) -> Iterator[str]:
         f"returned {run.result}": run.state == "success"
         and not _was_frozen(run)
         and {name: (run.result or {}).get(name) for name in told} != told,
-        f"{unexplained} are unknown for {harmful(run)} strikes": unexplained > harmful(run) * run.plan.in_flight,
+        f"{unexplained} are unknown for {harmful(run)} strikes": unexplained > harmful(run) * CREATES_AT_ONCE,
     }
     return (text for text, is_so in wrong.items() if is_so)
 

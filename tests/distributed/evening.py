@@ -68,7 +68,7 @@ def test_a_batch_waits_for_more_videos_than_one_trigger_can_be_told_of(evening):
     (log,) = (
         text for name, text in evening.logs.items() if name.startswith("task_id=batch/") and "trigger" not in name
     )
-    waited_for = [int(number) for number in re.findall(r"Waiting for (\d+) videos without a worker", log)]
+    waited_for = [int(number) for number in re.findall(r"Deferred: polling (\d+) videos from the triggerer", log)]
     assert max(waited_for) > 1000
 
 

@@ -106,8 +106,8 @@ class Night:
         busy = "SELECT 1 FROM task_instance WHERE state IN ('queued', 'running', 'restarting')"
         self.services.wait_until(lambda: not self.services.airflow.query(busy), PATIENCE, what="the workers to be idle")
         waiting = Counter(host for *_, host in self.services.airflow.query(_TRIGGERS))
+        self.store_connection(key)  # those who have looked it up before still use the old one
         self.relay.configure(api_key=key)
-        self.store_connection(key)
         for pool, slots in (POOL, SLOTS), ("default_pool", 128):
             self._set_slots(pool, slots)
         self._tell(f"the key was rotated while these triggers waited: {dict(waiting)}")

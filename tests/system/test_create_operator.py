@@ -181,7 +181,7 @@ def test_each_failure_is_tried_again_only_where_that_may_help(outcome, task_id, 
 def test_an_ambiguous_submit_is_sent_again_on_request_only(outcome):
     assert outcome.state("resubmitted") == ("success", 2)
     assert outcome.paid("resubmitted") == 2
-    assert "may pay for it twice" in outcome.output
+    assert "it may be billed twice" in outcome.output
 
 
 def test_an_id_is_in_xcom_though_the_wait_failed(outcome):

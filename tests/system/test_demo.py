@@ -1,4 +1,4 @@
-"""``make demo``: what a user sees first."""
+"""``make demo``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEMO = [sys.executable, str(PROJECT / "demo" / "run.py")]
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Return what runs with its AIRFLOW_HOME in a folder."""
+    """Return the processes whose AIRFLOW_HOME is in a folder."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -30,7 +30,7 @@ def processes_of(folder: Path) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
-def test_the_demo_can_be_stopped_and_then_run():
+def test_demo_can_be_stopped_and_run_again():
     folder = PROJECT / ".demo"
     with subprocess.Popen(DEMO, stdout=subprocess.PIPE, text=True, start_new_session=True) as stopped:
         for line in stopped.stdout:

@@ -159,7 +159,7 @@ def test_the_nightly_example_makes_every_prompt_of_its_spreadsheet_once(ran):
     for video in made:
         assert path_of(video["file"]).stat().st_size == video["bytes"]
         assert f"{video['key']}: {video['file']}, {video['bytes']} bytes" in output
-    assert "24 of 24 videos are there, for 15.2" in output
+    assert "24 of 24 videos are ready, for 15.2" in output
     assert "nothing went wrong" in output
     ((announced,),) = airflow.query(f"SELECT extra FROM {ASSET}_event WHERE source_dag_id = 'veo_nightly'")
     assert night["results"] in announced

@@ -181,15 +181,15 @@ def test_files_go_to_s3_by_a_connection_in_the_uri_or_beside_it(outcome):
 def test_the_same_video_at_the_same_place_is_reused(outcome):
     assert outcome.state("again") == ("success", 1)
     assert outcome.xcom("again") == outcome.xcom("by_id")
-    assert "it is reused" in outcome.log_of("again")
+    assert "reusing it" in outcome.log_of("again")
 
 
 def test_another_video_at_the_same_place_fails_for_good_and_leaves_it_as_it_was(outcome):
     assert outcome.served["another"] != outcome.served["video"]
     assert outcome.state("over_another") == ("failed", 1)
     assert outcome.files["by_id.mp4"] == outcome.served["video"]
-    assert "another file is there" in outcome.log_of("over_another")
-    assert "that file is as it was" in outcome.log_of("over_another")
+    assert "another file exists there" in outcome.log_of("over_another")
+    assert "the existing file was not changed" in outcome.log_of("over_another")
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ def test_another_video_at_the_same_place_fails_for_good_and_leaves_it_as_it_was(
         ("not_ready", 2, "the relay has no URL for it yet: its status is 'rendering'"),
         ("failed", 1, "blocked by policy"),
         ("unknown", 1, "veo3:1-unknown"),
-        ("gone", 2, "Give the video's veo_task_id in place of its URL"),
-        ("page", 2, "got a page in place of the file: “"),
-        ("too_large", 1, "and 100 are allowed"),
+        ("gone", 2, "Give the video's veo_task_id instead of its URL"),
+        ("page", 2, "got a page instead of the file: “"),
+        ("too_large", 1, "max_bytes allows 100"),
         ("nothing", 1, "expected one of veo_task_id, video_url, veo_video, got none of them"),
     ],
 )
@@ -214,7 +214,7 @@ def test_a_video_that_cannot_be_had_leaves_no_file_and_says_why(outcome, task_id
 @pytest.mark.parametrize("name", ["gives_404_once", "gives_403_once"])
 def test_an_expired_url_is_asked_for_anew(outcome, name):
     assert [request["status"] for request in outcome.requests_for(name)] == [name[6:9], "200"]
-    assert "the relay gave another one" in outcome.output
+    assert "the relay returned a new one" in outcome.output
 
 
 @pytest.mark.parametrize(

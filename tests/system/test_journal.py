@@ -69,7 +69,7 @@ def clear_while_waiting(services, main):
 
 def clear_after_changes(services, main):
     ids = {name: main.accepted(name)[0] for name in ("looked_up", "text_on_record")}
-    records = {**GARBAGE, "future_on_record": {**main.records()["future_on_record"], "format": 2}}
+    records = {**GARBAGE, "future_on_record": {**main.records()["future_on_record"], "format": 99}}
     for task_id, record in records.items():
         main.overwrite(task_id, record)
     set_variables(services, {**CHANGED, "looked_up.existing_veo_task_id": ids["looked_up"]})
@@ -142,7 +142,7 @@ def test_a_cleared_task_returns_the_same_video_for_nothing(ran, name):
     assert first.xcoms.keys() == again.xcoms.keys()
     assert again.record == first.record
     assert (again.record["state"], again.record["veo_task_id"]) == ("accepted", video)
-    assert f"Going on with video {video}" in again.only_try
+    assert f"Continuing with video {video}" in again.only_try
     assert f"remove the record ({WHERE}), and clear this task" in again.only_try
 
 
@@ -159,8 +159,8 @@ def test_a_task_that_is_cleared_while_it_waits_goes_on_with_its_video(ran):
     assert both.xcoms["video_url"]
     first, again = both.tries
     assert f"Accepted: video {video}" in first
-    assert f"Going on with video {video}" in again
-    assert f"Waiting for video {video} without a worker" in again
+    assert f"Continuing with video {video}" in again
+    assert f"Deferred: polling video {video} from the triggerer, for at most " in again
 
 
 @pytest.mark.parametrize("name", CHANGED_TASKS)
@@ -192,17 +192,17 @@ def test_the_log_says_what_has_changed_and_nothing_else(ran, name, change):
 def test_a_lost_answer_fails_the_task_for_good_and_the_message_says_all_that_helps(ran):
     lost = ran.rounds["answer_lost"][0]
     assert (lost.state, lost.sent, len(lost.accepted), lost.xcoms) == ("failed", 1, 1, {})
-    assert (lost.record["state"], lost.record["veo_task_id"]) == ("intended", None)
+    assert (lost.record["state"], lost.record.get("veo_task_id")) == ("intended", None)
     for detail in (
-        f" at about {lost.record['intended_at']}",
-        "It was sent to http://127.0.0.1:",
+        f" at {lost.record['intended_at']}",
+        "Possibly sent to http://127.0.0.1:",
         "connection: veo_default",
         "model: veo3.1-components",
         "prompt: answer_lost: a paper boat drifts down a canal",
         "images: 1 with sha256 ",
         "set existing_veo_task_id to its id",
         "set on_ambiguous_submit='resubmit'",
-        f"remove the record that it was sent ({WHERE.replace('veo_submission', INTENT)})",
+        f"remove the record of the request ({WHERE.replace('veo_submission', INTENT)})",
     ):
         assert detail in lost.only_try
 
@@ -221,9 +221,9 @@ def test_a_lost_answer_whose_video_was_looked_up_pays_nothing_more(ran):
     (video,) = unset.accepted
     assert (lost.state, attached.state, unset.state, unset.sent) == ("failed", "success", "success", 1)
     assert attached.xcoms["return_value"] == unset.xcoms["return_value"] == video
-    assert f"Attaching to video {video}: nothing is submitted, nothing is paid" in attached.only_try
+    assert f"Attaching to video {video}: nothing is submitted or billed" in attached.only_try
     assert (attached.record["state"], attached.record["veo_task_id"]) == ("accepted", video)
-    assert f"Going on with video {video}" in unset.only_try
+    assert f"Continuing with video {video}" in unset.only_try
     assert unset.record == attached.record
 
 
@@ -233,27 +233,24 @@ def test_a_lost_answer_is_submitted_again_where_that_is_asked_for(ran, name):
     assert (both.state, both.sent, len(both.accepted)) == ("success", 2, 2)
     assert both.xcoms["return_value"] == both.record["veo_task_id"] == both.accepted[1]
     first, second = both.tries
-    assert "the next try submits it again, and may pay for it twice" in first
-    assert "on_ambiguous_submit is 'resubmit': it is submitted again, and may be paid for twice" in second
+    assert "the next try submits it again, and it may be billed twice" in first
+    assert "on_ambiguous_submit is 'resubmit': it is submitted again, and may be billed twice" in second
 
 
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
         ("text_on_record", "expected a JSON object, got 'yes, it was sent'"),
-        ("object_on_record", "it is no record of a submission"),
-        (
-            "future_on_record",
-            "it has format 2, and this version of airflow-provider-veo knows formats up to 1",
-        ),
+        ("object_on_record", "not the record of a submission"),
+        ("future_on_record", "not the record of a submission: it has format 99"),
     ],
     ids=["text", "object", "future"],
 )
 def test_a_record_that_cannot_be_understood_fails_for_good_and_sends_nothing(ran, name, problem):
     first, garbled = ran.rounds[name][:2]
     assert (garbled.state, garbled.sent, garbled.accepted) == ("failed", 1, first.accepted)
-    assert garbled.record == GARBAGE.get(name, {**first.record, "format": 2})
-    assert f"can't understand the record: {problem}" in garbled.only_try
+    assert garbled.record == GARBAGE.get(name, {**first.record, "format": 99})
+    assert f"earlier is invalid: {problem}" in garbled.only_try
     assert f"The record is {WHERE}" in garbled.only_try
 
 
@@ -267,8 +264,8 @@ def test_the_ways_on_from_a_record_that_cannot_be_understood_are_ways_on(ran):
 def test_nothing_is_sent_while_the_record_cannot_be_read(ran):
     assert ran.away.meanwhile == (1, 0)
     for log in ran.away.recorded[1].tries[0], ran.away.fresh[0].tries[0]:
-        assert "Tried to read the record of what this task instance submits (veo_submission), and could not" in log
-        assert "Nothing is sent without it: a video could be paid for twice" in log
+        assert "Could not read the record of what this task instance submits (veo_submission)" in log
+        assert "Nothing is sent without it, because a video could be billed twice" in log
 
 
 def test_when_the_record_can_be_read_again_each_video_is_paid_for_once(ran):
@@ -308,7 +305,7 @@ def test_a_video_that_the_relay_has_forgotten_is_submitted_again(ran):
     first, again = ran.rounds["forgotten"]
     old, new = again.accepted
     assert (again.state, again.sent, again.record["veo_task_id"]) == ("success", 2, new)
-    assert f"The relay doesn't know video {old} any more: submitting it again" in again.only_try
+    assert f"The relay no longer knows video {old}: submitting it again" in again.only_try
     assert seconds_between(first.record["accepted_at"], again.record["accepted_at"]) > 60
 
 
@@ -323,8 +320,8 @@ def test_a_relay_that_cannot_be_reached_costs_a_try_and_no_video(ran):
     assert (again.state, again.sent, again.record) == ("success", 1, first.record)
     assert again.xcoms["return_value"] == video
     unreached, reached = again.tries
-    assert f"Tried to ask for video {video}, and the relay answered HTTP 503" in unreached
-    assert f"Going on with video {video}" in reached
+    assert f"Tried to poll video {video}, and the relay answered HTTP 503" in unreached
+    assert f"Continuing with video {video}" in reached
 
 
 def test_a_task_that_is_not_durable_pays_each_time_and_records_nothing(ran):
@@ -345,7 +342,7 @@ def test_the_policy_waits_as_long_as_the_relay_asks_and_not_as_long_as_the_task_
 def test_the_policy_fails_a_task_of_ones_own_at_once_where_no_retry_helps(ran):
     (refused,) = ran.rounds["own_hook"]
     assert (refused.state, refused.sent, refused.accepted) == ("failed", 1, [])
-    assert "VeoRequestRejectedError: no retry can mend it" in refused.only_try
+    assert "VeoRequestRejectedError: no retry can fix it" in refused.only_try
 
 
 @pytest.mark.parametrize("dag_id", ["veo_patience", "veo_policy_by_default"])

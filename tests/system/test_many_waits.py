@@ -149,7 +149,7 @@ def test_a_trigger_that_breaks_does_not_become_another_submit(night):
     assert (row.state, row.try_number) == ("failed", 2)
     veo_task_id = night.ends_badly.xcoms["trigger_breaks", "return_value", -1]
     log = "".join(text for name, text in night.ends_badly.logs.items() if "trigger_breaks" in name)
-    assert f"Going on with video {veo_task_id}" in log
+    assert f"Continuing with video {veo_task_id}" in log
     assert "Trigger failure" in log
     assert "the trigger broke" in log
 
@@ -157,7 +157,7 @@ def test_a_trigger_that_breaks_does_not_become_another_submit(night):
 def test_a_wait_that_a_user_ends_says_what_goes_on_being_billed(night):
     veo_task_id = night.ends_badly.xcoms["user_ends_it", "return_value", -1]
     log = "".join(text for name, text in night.ends_badly.logs.items() if "user_ends_it" in name)
-    assert f"Video {veo_task_id} goes on being generated, and is billed" in log
+    assert f"Video {veo_task_id} is still being generated and will be billed" in log
 
 
 def test_the_relay_did_misbehave(night):

@@ -1,4 +1,4 @@
-"""``make ui-demo``: what one shows a colleague."""
+"""``make ui-demo``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 
-def test_it_shows_a_night_of_videos_to_whoever_logs_in_as_printed_and_stops_cleanly():
+def test_ui_demo_shows_videos_after_login_and_stops_cleanly():
     command = [sys.executable, str(PROJECT / "demo" / "ui.py")]
     said = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as demo:

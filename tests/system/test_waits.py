@@ -76,7 +76,7 @@ def test_a_video_that_is_there_ends_the_sensor_without_deferring(outcome):
     assert outcome.state("is_already_there") == ("success", 1)
     story = outcome.output.split("[DAG TEST] starting task_id=is_already_there ")[1].partition("[DAG TEST] end task")[0]
     assert "completed" in story
-    assert "without a worker" not in story
+    assert "Deferred: polling" not in story
 
 
 def test_a_mapped_sensor_begins_in_a_worker_and_says_why(outcome):

@@ -1,4 +1,4 @@
-"""The trigger that waits for a batch, against a relay over real HTTP. It only ever asks."""
+"""The trigger that waits for a batch, against a relay over real HTTP. It only polls."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from airflow_provider_veo.triggers import VeoVideoBatchTrigger
 from tests.conftest import CANARY
 
 FOR_EVER = "query:status-word=processing@prompt=slow"
-"""Videos whose prompt says so are never ready."""
+"""Videos with this prompt are never ready."""
 
 
 def accepted(*prompts):
-    """Submit videos, and return when each was submitted, by its id: a while ago."""
+    """Submit videos, and return a submission time in the past for each id."""
     hook = VeoHook()
     bodies = [payload.build(prompt, "veo3-fast") for prompt in prompts]
     videos = {hook.create_video(body).id: time.time() - 30 for body in bodies}
@@ -46,7 +46,7 @@ def cows(count):
 
 
 def made(videos, **arguments):
-    """Make a trigger as a triggerer does, from what a worker has stored."""
+    """Make a trigger from its serialized form, as a triggerer does."""
     arguments = {"videos": videos, "poll_interval": 0.1, "timeout": 60, **arguments}
     classpath, serialized = VeoVideoBatchTrigger(**arguments).serialize()
     assert classpath == "airflow_provider_veo.triggers.VeoVideoBatchTrigger"
@@ -88,7 +88,7 @@ def kind_of(outcome):
 # --- when it fires ---------------------------------------------------------------------------------------------------
 
 
-def test_when_all_have_ended_it_fires_once_and_it_has_sent_nothing_but_questions(relay):
+def test_fires_once_when_all_have_ended_and_only_polls(relay):
     videos = accepted(*cows(12))
     found = outcomes(videos)
     assert found.keys() == videos.keys()
@@ -120,14 +120,14 @@ def test_its_arguments_survive_and_hold_no_secret(relay):
     assert CANARY not in json.dumps(serialized)
 
 
-def test_its_event_holds_no_secret_and_hands_on_what_the_worker_knows(relay):
+def test_event_holds_no_secret_and_passes_state_on(relay):
     relay.set_faults("query:echo-key")
     event = fired(accepted(*cows(2)), timeout=0.1, refused_since=123.5, told_at=456.5, handed_on={"try_id": "a"})
     assert CANARY not in json.dumps(event)
     assert (event["refused_since"], event["told_at"], event["try_id"]) == (123.5, 456.5, "a")
 
 
-def test_enough_are_worth_an_event_and_it_tells_of_those_that_have_ended_only(relay):
+def test_fires_when_enough_have_ended_with_those_only(relay):
     relay.set_faults(FOR_EVER)
     quick, slow = accepted(*cows(3)), accepted("slow one", "slow two")
     started = time.monotonic()
@@ -136,7 +136,7 @@ def test_enough_are_worth_an_event_and_it_tells_of_those_that_have_ended_only(re
     assert time.monotonic() - started < 10
 
 
-def test_less_than_enough_is_told_when_there_is_nothing_more_to_come(relay):
+def test_fires_with_fewer_when_all_have_ended(relay):
     videos = accepted(*cows(2))
     assert outcomes(videos, enough=20).keys() == videos.keys()
 
@@ -163,7 +163,7 @@ def test_it_wakes_the_worker_at_a_time_whatever_has_ended(relay):
     assert 1.0 <= time.time() - started < 10
 
 
-def test_linger_does_not_put_the_time_off(relay):
+def test_linger_does_not_delay_wake_at(relay):
     relay.set_faults(FOR_EVER)
     quick, started = accepted("cow"), time.time()
     found = outcomes({**quick, **accepted("slow one")}, wake_at=started + 1, linger=60)
@@ -171,7 +171,7 @@ def test_linger_does_not_put_the_time_off(relay):
     assert time.time() - started < 10
 
 
-def test_a_time_that_has_passed_is_now(relay):
+def test_past_wake_at_fires_at_once(relay):
     assert outcomes(accepted("cow"), wake_at=time.time() - 1) == {}
     assert requests(relay) == {"create": 1}
 
@@ -196,7 +196,7 @@ def test_a_failed_generation_is_a_video_that_has_ended(relay):
     assert [found[veo_task_id]["video"]["state"] for veo_task_id in good] == ["succeeded"]
 
 
-def test_what_ends_one_wait_does_not_end_the_others(relay, monkeypatch):
+def test_one_ended_wait_does_not_end_the_others(relay, monkeypatch):
     monkeypatch.setattr(waiting, "NOT_FOUND_SECONDS", 0.3)
     relay.set_faults("no-url@prompt=lost", FOR_EVER)
     good, lost, slow = accepted("cow"), accepted("lost cow"), accepted("slow cow")
@@ -208,7 +208,7 @@ def test_what_ends_one_wait_does_not_end_the_others(relay, monkeypatch):
     assert kind_of(found["veo3:1-unknown"]) is VeoNotFoundError
 
 
-def test_a_key_that_is_refused_is_an_error_of_each(relay):
+def test_refused_key_is_an_error_of_each_video(relay):
     videos = accepted(*cows(5))
     relay.configure(api_key="sk-other-0123456789")
     found = outcomes(videos)
@@ -217,14 +217,14 @@ def test_a_key_that_is_refused_is_an_error_of_each(relay):
     assert CANARY not in json.dumps(found)
 
 
-def test_a_connection_that_is_not_there_is_waited_for_until_the_timeout(relay, monkeypatch):
+def test_missing_connection_is_retried_until_the_timeout(relay, monkeypatch):
     videos = accepted("cow")
     monkeypatch.delenv("AIRFLOW_CONN_VEO_DEFAULT")
     ((_, outcome),) = outcomes(dict.fromkeys(videos, time.time()), timeout=1).items()
     assert kind_of(outcome) is VeoTimeoutError
 
 
-def test_a_new_video_is_not_asked_for_before_it_can_be_ready(relay):
+def test_new_video_is_not_polled_before_it_can_be_ready(relay):
     videos = dict.fromkeys(accepted(*cows(3)), time.time())
     started = time.monotonic()
     assert len(outcomes(videos, poll_interval=0.3)) == 3
@@ -279,10 +279,10 @@ def test_it_outlasts_a_relay_that_is_down(connect):
     assert {outcome["video"]["state"] for outcome in event["outcomes"].values()} == {"succeeded"}
 
 
-# --- how fast it asks ------------------------------------------------------------------------------------------------
+# --- how fast it polls -----------------------------------------------------------------------------------------------
 
 
-def test_it_asks_no_more_often_than_is_allowed(relay):
+def test_polls_respect_requests_per_minute(relay):
     videos = accepted(*cows(12))
     outcomes(videos, requests_per_minute=600)
     times = [request["time"] for request in relay.requests("query")]
@@ -290,7 +290,7 @@ def test_it_asks_no_more_often_than_is_allowed(relay):
     assert times[-1] - times[0] >= 0.9
 
 
-def test_the_relays_patience_holds_all_questions(relay):
+def test_retry_after_delays_all_polls(relay):
     videos = accepted(*cows(30))
     relay.set_faults("query:rate-limit=1@1")
     outcomes(videos, requests_per_minute=1200)

@@ -1,4 +1,4 @@
-"""What the batch's trigger tells on its way, and what is left when it is restarted or ended."""
+"""What the batch trigger reports while it runs, and what is left when it is restarted or ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.unit.test_batch_trigger import (
 )
 
 
-def test_it_tells_how_far_the_batch_is(relay, monkeypatch, logged):
+def test_progress_is_logged(relay, monkeypatch, logged):
     monkeypatch.setattr(triggers, "SECONDS_BETWEEN", 0.3)
     relay.set_faults(FOR_EVER, "failed=blocked@prompt=bad")
     videos = {**accepted(*cows(2)), **accepted("bad cow"), **accepted("slow cow")}
@@ -38,7 +38,7 @@ def test_it_tells_how_far_the_batch_is(relay, monkeypatch, logged):
     assert event["told_at"] > started
 
 
-def test_it_does_not_tell_again_what_was_told_a_moment_ago(relay, logged):
+def test_recent_progress_is_not_logged_again(relay, logged):
     told_at = time.time()
     event = fired(accepted("cow"), progress=Progress(1, 0, 0, 1, 0).to_dict(), told_at=told_at)
     assert event["told_at"] == told_at
@@ -47,7 +47,7 @@ def test_it_does_not_tell_again_what_was_told_a_moment_ago(relay, logged):
 
 @pytest.fixture
 def pushed(monkeypatch):
-    """What was pushed to XCom, and how to make that fail."""
+    """The values pushed to XCom, and a way to make pushing fail."""
     pushed = SimpleNamespace(values=[], error=None)
 
     async def aset(**arguments):
@@ -67,7 +67,7 @@ def telling(videos, **arguments):
     return trigger
 
 
-def test_it_pushes_how_far_the_batch_is_where_a_trigger_can(relay, pushed):
+def test_progress_is_pushed_to_xcom(relay, pushed):
     relay.set_faults(FOR_EVER)
     asyncio.run(collect(telling(accepted("slow cow"), wake_at=time.time() + 0.9)))
     assert len(pushed.values) >= 2
@@ -88,7 +88,7 @@ def test_a_push_that_fails_ends_nothing(relay, pushed):
     assert len(event["outcomes"]) == 1
 
 
-def test_a_push_that_has_begun_is_not_cut_off(relay, pushed):
+def test_started_push_is_not_cancelled(relay, pushed):
     async def scenario():
         run = asyncio.ensure_future(collect(telling(accepted("slow cow"))))
         await asyncio.sleep(0.05)
@@ -106,7 +106,7 @@ def test_a_push_that_has_begun_is_not_cut_off(relay, pushed):
 # --- being restarted -------------------------------------------------------------------------------------------------
 
 
-def test_twice_side_by_side_is_harmless(relay):
+def test_running_twice_is_harmless(relay):
     videos = accepted(*cows(6))
 
     async def scenario():
@@ -137,7 +137,7 @@ def test_being_cancelled_leaves_nothing_behind(relay, fault):
     assert requests(relay)["create"] == 30
 
 
-def test_one_that_ends_does_not_take_the_sockets_of_another(relay):
+def test_ended_trigger_keeps_sockets_of_others_open(relay):
     relay.set_faults("query:slow=0.4@prompt=late")
     quick, late = accepted(*cows(3)), accepted("late cow")
 
@@ -148,7 +148,7 @@ def test_one_that_ends_does_not_take_the_sockets_of_another(relay):
     assert [outcome["video"]["state"] for outcome in event["outcomes"].values()] == ["succeeded"]
 
 
-def test_a_mistake_of_our_own_is_not_hidden(relay):
+def test_internal_errors_are_not_hidden(relay):
     async def scenario():
         with pytest.raises(TypeError):
             await collect(made({**accepted("cow"), "veo3:1-x": "yesterday"}))
@@ -157,6 +157,6 @@ def test_a_mistake_of_our_own_is_not_hidden(relay):
     asyncio.run(scenario())
 
 
-def test_being_killed_says_what_goes_on_being_billed(logged):
+def test_on_kill_logs_what_will_be_billed(logged):
     asyncio.run(VeoVideoBatchTrigger({"veo3:1-x": 0.0, "veo3:1-y": 0.0}).on_kill())
-    assert "2 videos go on being generated, and are billed" in logged()
+    assert "2 videos are still being generated and will be billed" in logged()

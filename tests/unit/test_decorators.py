@@ -1,4 +1,4 @@
-"""What a decorated function returns holds for the whole task, also where it goes on in a new process after a wait."""
+"""The return value of a decorated function applies to the whole task, also after a deferral in a new process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_provider_veo import sandbox
 
 
 class TaskInstance(SimpleNamespace):
-    """As much of a task instance as an operator uses."""
+    """The part of a task instance that an operator uses."""
 
     def __init__(self, task_id):
         names = {"dag_id": "veo", "run_id": "manual", "task_id": task_id, "map_index": -1, "try_number": 1}
@@ -36,7 +36,7 @@ def relays(monkeypatch):
 
 
 def parsed(decorator, returned, **arguments):
-    """Parse the DAG file once more, as each process does."""
+    """Parse the DAG file again, as each process does."""
     with DAG("veo", schedule=None) as dag:
 
         @decorator(deferrable=True, poll_interval=0.2, **arguments)
@@ -66,7 +66,7 @@ def run(decorator, returned, **arguments):
             def act(context, operator=operator, method=deferred.method_name, kwargs=kwargs, event=event):
                 return getattr(operator, method)(context, event=event, **kwargs)
 
-    raise AssertionError("it waits for ever")
+    raise AssertionError("it waits forever")
 
 
 async def _fired(trigger):
@@ -78,7 +78,7 @@ async def _fired(trigger):
     raise AssertionError("it ended without an event")
 
 
-def test_a_batch_goes_on_where_and_for_whom_the_function_said(relays, tmp_path):
+def test_batch_resumes_with_returned_destination_and_account(relays, tmp_path):
     one, other = relays
     returned = {
         "jobs": ["first", "second", "third"],
@@ -93,7 +93,7 @@ def test_a_batch_goes_on_where_and_for_whom_the_function_said(relays, tmp_path):
     assert not (tmp_path / "declared").exists()
 
 
-def test_a_video_is_stored_where_the_function_said(relays, tmp_path):
+def test_video_is_stored_at_returned_destination(relays, tmp_path):
     one, other = relays
     returned = {"prompt": "a cow", "veo_conn_id": "veo_b", "download_to": f"file://{tmp_path}/cow.mp4"}
     _, pushed = run(task.veo_video, returned, model="veo3-fast", wait_for_completion=True, durable=False)

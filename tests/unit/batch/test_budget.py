@@ -79,5 +79,5 @@ def test_the_refusal_says_what_is_spent_and_what_to_do():
     spent = budget(2.5)
     spent.commit(job(model="veo3"))
     spent.commit(job())
-    with pytest.raises(VeoError, match=r"costs 0.4, and 2.4 of max_cost=2.5 are spent.* Raise max_cost and clear"):
+    with pytest.raises(VeoError, match=r"costs 0.4, and 2.4 of max_cost=2.5 is already.* Raise max_cost and clear"):
         spent.commit(job())

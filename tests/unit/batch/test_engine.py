@@ -271,4 +271,4 @@ def test_a_progress_that_can_not_be_told_ends_nothing(relay, a_try, caplog):
         raise ConnectionError("no Airflow")
 
     assert a_try(jobs(5), publish=publish).counts == {"succeeded": 5}
-    assert "could not be told: ConnectionError: no Airflow" in caplog.text
+    assert "The progress could not be reported: ConnectionError: no Airflow" in caplog.text

@@ -83,7 +83,7 @@ def test_what_was_changed_is_read_anew(read, changed, caplog):
     made = read(**{"jobs": ["a cow"], **changed})
     assert made[0].body["model"] == changed.get("defaults", DEFAULTS)["model"]
     assert len(made) == len(changed.get("jobs", "1"))
-    assert "The jobs are not those of the try before" in caplog.text
+    assert "The jobs differ from the previous try" in caplog.text
 
 
 def test_a_manifest_that_was_changed_is_read_anew(read, tmp_path):
@@ -107,8 +107,8 @@ def test_prompts_that_look_like_templates_are_sent_as_they_are_with_one_warning(
     assert prompts(read(manifest=f"file://{tmp_path}/prompts.csv"))[0] == "a {{ conn.x.password }}"
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == [
-        "2 of 3 prompts in the manifest look like templates. They are sent as they are. Set render_prompts=True to "
-        "have them rendered"
+        "2 of 3 prompts in the manifest look like templates. They are sent unrendered. Set render_prompts=True to "
+        "render them"
     ]
 
 
@@ -189,7 +189,7 @@ def test_what_a_mapped_task_pushed_is_the_same_each_time(read, caplog):
     caplog.clear()
     caplog.set_level("INFO")
     assert read(Pushed("a cow", "a dog")) == first
-    assert "2 jobs, as in the try before" in caplog.text
+    assert "2 jobs, the same as in the previous try" in caplog.text
 
 
 def test_a_task_that_goes_on_has_the_jobs_that_it_had(read, journal_of_batch):
@@ -214,7 +214,7 @@ def test_jobs_that_were_cut_off_are_refused(read, folder, files):
     (name,) = [name for name in files() if name.startswith("jobs-")]
     path = folder / name
     path.fs.pipe_file(path.path, b"".join(path.fs.cat_file(path.path).splitlines(True)[:-1]))
-    with pytest.raises(VeoJournalRecordError, match="cut off"):
+    with pytest.raises(VeoJournalRecordError, match="2 of 3 lines"):
         read(["a cow", "a dog"])
 
 
@@ -229,18 +229,16 @@ def test_jobs_that_can_not_be_read_are_not_made_anew(read, journal_of_batch, sto
 
 
 def test_a_manifest_that_is_not_there_is_a_mistake_for_good(read, tmp_path):
-    with pytest.raises(
-        VeoValidationError, match=r"(?s)Nothing was sent.*manifest: there is no file 'file://"
-    ) as caught:
+    with pytest.raises(VeoValidationError, match=r"(?s)Nothing was sent.*manifest: the file 'file://") as caught:
         read(manifest=f"file://{tmp_path}/none.csv")
     assert caught.value.final
 
 
 def test_a_manifest_that_can_not_be_read_now_may_be_read_later(read, tmp_path):
-    with pytest.raises(VeoError, match="Tried to read the manifest") as caught:
+    with pytest.raises(VeoError, match="could not be read") as caught:
         read(manifest=f"file://{tmp_path}")
     assert not caught.value.final
-    with pytest.raises(VeoError, match="Tried to read the manifest"):
+    with pytest.raises(VeoError, match="could not be read"):
         read(manifest="nowhere://bucket/prompts.csv")
 
 

@@ -158,7 +158,7 @@ def test_the_tasks_own_prompt_is_not_rendered_twice():
 
 @pytest.mark.parametrize("rendered", ["", " ", "None", None])
 def test_a_prompt_that_renders_to_nothing_is_not_paid_for(rendered):
-    assert mistake(["{{ x }}"], render=lambda text: rendered).startswith("jobs[0]: prompt: expected a text that says")
+    assert mistake(["{{ x }}"], render=lambda text: rendered).startswith("jobs[0]: prompt: expected a non-empty string")
 
 
 def test_a_template_that_can_not_be_rendered_is_a_mistake_of_its_row_and_hides_no_other():
@@ -178,7 +178,7 @@ def test_the_id_of_a_video_that_is_there(value, meant):
 def test_a_video_that_several_rows_go_on_with_names_them_all():
     text = "prompt,existing_veo_task_id\na,veo3:1\nb,\nc, veo3:1\nd,veo3:2\ne,None\n"
     assert mistakes(text) == [
-        "existing_veo_task_id: 2 rows have the existing_veo_task_id 'veo3:1', and each needs one of its own "
+        "existing_veo_task_id: 2 rows have the existing_veo_task_id 'veo3:1', which must be unique "
         "(prompts.csv, lines 2 and 4)"
     ]
     rows = [{"prompt": "a", "existing_veo_task_id": value} for value in ("7", 7)]
@@ -193,7 +193,7 @@ def test_what_is_no_id_of_a_video(value):
 @pytest.mark.parametrize("prompt", ["a \ud83d cow", "a \0 cow"])
 def test_a_prompt_that_is_no_text_is_refused(prompt):
     line = json.dumps({"prompt": prompt, "key": "a"})
-    with pytest.raises(VeoValidationError, match="prompt: it holds a NUL, or half of a character"):
+    with pytest.raises(VeoValidationError, match="prompt: expected text without NUL characters and lone surrogates"):
         make(manifest.read(line.encode(), "p.jsonl"))
 
 

@@ -28,15 +28,15 @@ def test_a_key_that_is_none(key):
 
 def test_a_key_that_looks_like_one_that_was_derived():
     assert mistake([{"prompt": "a", "key": " auto-1"}]) == (
-        "jobs[0]: key: auto-… is what the keys of rows without one begin with; choose another"
+        "jobs[0]: key: the prefix 'auto-' is reserved for derived keys; choose another key"
     )
 
 
 def test_a_key_that_several_rows_have_names_them_all():
     text = "key,prompt,aspect_ratio\na,1,\nb,2,\n a,3,\nb,4,4:3\nc,5,\na,6,\n"
     assert mistakes(text) == [
-        "key: 3 rows have the key 'a', and each needs one of its own (prompts.csv, lines 2, 4 and 7)",
-        "key: 2 rows have the key 'b', and each needs one of its own (prompts.csv, lines 3 and 5)",
+        "key: 3 rows have the key 'a', which must be unique (prompts.csv, lines 2, 4 and 7)",
+        "key: 2 rows have the key 'b', which must be unique (prompts.csv, lines 3 and 5)",
         "prompts.csv, line 5: aspect_ratio: expected 16:9 or 9:16, got '4:3'",
     ]
     assert mistake([{"prompt": "a", "key": 7}, {"prompt": "b", "key": "7"}]).endswith("(jobs[0] and jobs[1])")

@@ -59,14 +59,14 @@ def test_mistakes_of_reading_of_the_rows_and_of_the_limits_are_reported_together
         ",veo3,4:3,\n"
     )
     raised = error(text, max_videos=3, settings=connection(prices={"veo3": 2}), max_cost=1)
-    assert raised.title == "The batch is not valid: 6 of 7 rows are wrong. Nothing was sent, nothing is paid."
+    assert raised.title == "The batch is not valid: 6 of 7 rows are invalid. Nothing was sent or billed."
     lines = list(raised.mistakes)
     assert lines[0].startswith("prompts.csv, header: unknown column 'modl' (did you mean model?)")
     assert lines[1] == "aspect_ratio: expected 16:9 or 9:16, got '4:3' (prompts.csv, lines 2, 6 and 8)"
-    assert lines[2] == "prompts.csv, line 3: got 2 cells, and the header has 4"
+    assert lines[2] == "prompts.csv, line 3: got 2 cells, but the header has 4"
     assert {line[:26] for line in lines[3:5]} == {"prompts.csv, line 5: model", "prompts.csv, line 5: aspec"}
-    assert lines[5] == "prompts.csv, line 7: got 3 cells, and the header has 4"
-    assert lines[6].startswith("prompts.csv, line 8: prompt: expected a text that says what the video shows")
+    assert lines[5] == "prompts.csv, line 7: got 3 cells, but the header has 4"
+    assert lines[6].startswith("prompts.csv, line 8: prompt: expected a non-empty string")
     assert lines[7:] == [
         "max_videos: expected at most 3 jobs, got 5",
         "max_cost: expected at most 1, got 2: 1 of veo3 for 2 each",
@@ -74,12 +74,12 @@ def test_mistakes_of_reading_of_the_rows_and_of_the_limits_are_reported_together
 
 
 def test_the_title_says_how_many_rows_are_wrong():
-    assert "1 of 2 rows is wrong. Nothing was sent, nothing is paid." in error(["a", " "]).title
+    assert "1 of 2 rows is invalid. Nothing was sent or billed." in error(["a", " "]).title
     many = error("prompt,aspect_ratio\n" + "a,4:3\n" * 1200 + "b,\n").title
-    assert many == "The batch is not valid: 1,200 of 1,201 rows are wrong. Nothing was sent, nothing is paid."
-    assert error("").title == "The batch is not valid. Nothing was sent, nothing is paid."
-    assert error("").mistakes == ("prompts.csv: holds no jobs",)
-    assert error(["a"], max_videos=0).title == "The batch is not valid. Nothing was sent, nothing is paid."
+    assert many == "The batch is not valid: 1,200 of 1,201 rows are invalid. Nothing was sent or billed."
+    assert error("").title == "The batch is not valid. Nothing was sent or billed."
+    assert error("").mistakes == ("prompts.csv: contains no jobs",)
+    assert error(["a"], max_videos=0).title == "The batch is not valid. Nothing was sent or billed."
 
 
 def test_a_mistake_of_very_many_rows_lists_twenty_of_them():

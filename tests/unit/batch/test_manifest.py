@@ -57,7 +57,7 @@ def test_other_encodings_name_the_byte_its_offset_and_line(name, text, encoding,
     before = bom + b"prompt,model\r\na cow,veo3\r"
     found = mistake(before + text.encode(encoding) + b",veo3\r\n", name)
     offset = len(before) + text.encode(encoding).index(bytes.fromhex(byte))
-    assert found.startswith(f"{name}: is not UTF-8: the byte 0x{byte} at offset {offset} (line 3) can't be read")
+    assert found.startswith(f"{name}: is not UTF-8: the byte 0x{byte} at offset {offset} (line 3) is invalid")
     assert found.endswith(UTF8_ADVICE)
 
 
@@ -92,22 +92,22 @@ def test_jobs_in_every_form(jobs):
 def test_what_is_no_list_of_jobs(jobs):
     ((source, text),) = manifest.of_jobs(jobs).mistakes
     assert source == "jobs"
-    assert text.startswith("expected a list of prompts or of objects, or a text that holds a JSON or Python list, got")
+    assert text.startswith("expected a list of prompts or of objects, or a string with a JSON or Python list, got")
 
 
 @pytest.mark.parametrize("jobs", [[], (), "[]"])
 def test_no_jobs_at_all(jobs):
-    assert manifest.of_jobs(jobs) == ([], [("jobs", "holds no jobs")])
+    assert manifest.of_jobs(jobs) == ([], [("jobs", "contains no jobs")])
 
 
 def test_wrong_jobs_are_named_and_the_others_are_read():
     found = manifest.of_jobs(["ok", None, {"promt": "x"}, ["a"], {"prompt": "ok", "key": float("nan")}, {7: 1}])
     assert [row.source for row in found.rows] == ["jobs[0]", "jobs[2]", "jobs[5]"]
     assert [(source, text.partition(";")[0]) for source, text in found.mistakes] == [
-        ("jobs[1]", "expected an object with a prompt, or a text that is the prompt, got None"),
+        ("jobs[1]", "expected an object with a prompt, or a prompt string, got None"),
         ("jobs[2]", "unknown field 'promt' (did you mean prompt?)"),
-        ("jobs[3]", "expected an object with a prompt, or a text that is the prompt, got ['a']"),
-        ("jobs[4]", "key: nan is no value"),
+        ("jobs[3]", "expected an object with a prompt, or a prompt string, got ['a']"),
+        ("jobs[4]", "key: nan is not a value"),
         ("jobs[5]", "unknown field '7'"),
     ]
 

@@ -106,7 +106,7 @@ def test_what_programs_write_may_be_longer_than_a_spreadsheets_cell(column):
     (row,) = fields(f"prompt,{column}\na cow,{cell}\n")
     assert row[column] in ([cell], cell)
     assert mistake(f"{column},prompt\n,{'x' * 32_768}\n") == (
-        "prompts.csv, line 2: a cell has 32,768 characters, more than a spreadsheet's can have (32,767): "
+        "prompts.csv, line 2: a cell has 32,768 characters, more than a spreadsheet cell can hold (32,767): "
         "a quote is probably not closed"
     )
 
@@ -120,8 +120,8 @@ def test_a_cell_that_the_csv_module_does_not_read_names_the_line_and_what_takes_
     assert found.mistakes == [
         (
             f"prompts.csv, line {line}",
-            "a cell has more than 131,072 characters: a quote is probably not closed; images that large belong into a "
-            "JSONL manifest. The row begins in this line; from here on nothing was read",
+            "a cell has more than 131,072 characters: a quote is probably not closed; put images that large in a "
+            "JSONL manifest. The row begins on this line; reading stopped here",
         )
     ]
     assert [row.fields["prompt"] for row in found.rows] == (["ok"] if line == 3 else ["ok", "a\nb"])
@@ -133,7 +133,7 @@ def test_a_cell_that_no_spreadsheet_can_hold_is_a_quote_that_is_not_closed(cell)
     found = manifest.read(f"prompt,model\nok,veo3\n{cell},veo3\nok,veo2\n".encode(), "prompts.csv")
     (only,) = found.mistakes
     assert only.source == "prompts.csv, line 3"
-    assert "characters, more than a spreadsheet's can have (32,767): a quote is probably not closed" in only.text
+    assert "characters, more than a spreadsheet cell can hold (32,767): a quote is probably not closed" in only.text
     assert [row.fields["prompt"] for row in found.rows] == ["ok", "ok"]
 
 
@@ -145,15 +145,15 @@ def test_a_cell_that_is_too_long_is_named_by_the_line_where_its_row_begins():
 def test_a_quote_that_is_not_closed_names_the_line_where_the_row_began():
     text = 'key,prompt\n1,"ok\nok"\n2,"a cow\n3,a cow\n4,a cow\n'
     assert mistake(text) == (
-        "prompts.csv, line 4: a quoted cell is not closed: its closing quote is missing, or a quote inside it is not "
-        'written twice (""). The row begins in this line; from here on nothing was read'
+        "prompts.csv, line 4: a quoted cell is not closed: add its closing quote, or double a quote inside it "
+        '(""). The row begins on this line; reading stopped here'
     )
     assert lines_read(text) == ["prompts.csv, line 2"]
 
 
 def test_a_quote_that_another_cells_quote_closes_names_the_line_where_the_row_began():
     text = 'key,prompt\n1,ok\n2,"a cow\n3,"a calf"\n4,a cow\n'
-    assert mistake(text).startswith("prompts.csv, line 3: a blank or a text follows the closing quote of a cell")
+    assert mistake(text).startswith("prompts.csv, line 3: a character follows the closing quote of a cell")
     assert lines_read(text) == ["prompts.csv, line 2"]
 
 
@@ -161,10 +161,9 @@ def test_a_quote_that_another_cells_quote_closes_names_the_line_where_the_row_be
 def test_what_follows_a_closing_quote_names_its_line_and_what_was_found_before_is_said(cell):
     text = f"key,prompt\n1\n2,ok\n3,{cell}\n4,a cow\n"
     assert mistakes(text) == [
-        "prompts.csv, line 2: got 1 cells, and the header has 2",
-        "prompts.csv, line 4: a blank or a text follows the closing quote of a cell: a quote inside a quoted cell is "
-        'written twice (""), or an earlier quote is not closed. The row begins in this line; from here on nothing was '
-        "read",
+        "prompts.csv, line 2: got 1 cells, but the header has 2",
+        "prompts.csv, line 4: a character follows the closing quote of a cell: double a quote inside a quoted cell "
+        '(""), or close the earlier quote. The row begins on this line; reading stopped here',
     ]
     assert lines_read(text) == ["prompts.csv, line 3"]
 
@@ -172,7 +171,7 @@ def test_what_follows_a_closing_quote_names_its_line_and_what_was_found_before_i
 @pytest.mark.parametrize(
     ("header", "text"),
     [
-        ('"prompt"x,model', "a blank or a text follows the closing quote"),
+        ('"prompt"x,model', "a character follows the closing quote"),
         ('"prompt,model', "a quoted cell is not closed"),
         ("prompt," + "x" * 140_000, "a cell has more than 131,072 characters"),
     ],
@@ -187,9 +186,9 @@ def test_a_header_that_can_not_be_read_is_all_that_is_said(header, text):
 def test_ragged_rows_name_line_and_counts_and_the_others_are_read():
     text = "key,prompt,model\n1,a cow\n2,a cow,veo3\n3,a cow, flying,veo3\n4,a cow,veo3,,\n5\n"
     assert mistakes(text) == [
-        "prompts.csv, line 2: got 2 cells, and the header has 3",
-        "prompts.csv, line 4: got 4 cells, and the header has 3; a cell that holds the delimiter ',' stands in quotes",
-        "prompts.csv, line 6: got 1 cells, and the header has 3",
+        "prompts.csv, line 2: got 2 cells, but the header has 3",
+        "prompts.csv, line 4: got 4 cells, but the header has 3; quote a cell that contains the delimiter ','",
+        "prompts.csv, line 6: got 1 cells, but the header has 3",
     ]
     assert lines_read(text) == ["prompts.csv, line 3", "prompts.csv, line 5"]
 
@@ -210,12 +209,12 @@ def test_a_thousand_unknown_columns_make_one_line():
 
 
 def test_a_column_that_is_there_twice():
-    assert mistake("prompt,model,Prompt \na,veo3,b\n") == "prompts.csv, header: the column prompt is there 2 times"
+    assert mistake("prompt,model,Prompt \na,veo3,b\n") == "prompts.csv, header: the column prompt appears 2 times"
 
 
 def test_a_value_in_a_column_without_a_name():
     text = "prompt,,model\na,,veo3\nb,x,veo3\n"
-    assert mistake(text) == "prompts.csv, line 3: there is a value in a column that has no name"
+    assert mistake(text) == "prompts.csv, line 3: a column without a name has a value"
 
 
 @pytest.mark.parametrize("text", ["model,key\nveo3,1\n", "a cow that flies\nanother\n", '""\na\n', "牛飞上天了,veo3\n"])
@@ -233,4 +232,4 @@ def test_a_header_that_is_there_again_is_no_prompt():
 
 @pytest.mark.parametrize("content", ["", "\ufeff", "\n\n", " \r\n", "prompt,model\n", "prompt,model\n,\n , \n"])
 def test_a_csv_file_without_jobs(content):
-    assert mistake(content) == "prompts.csv: holds no jobs"
+    assert mistake(content) == "prompts.csv: contains no jobs"

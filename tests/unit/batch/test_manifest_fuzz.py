@@ -49,7 +49,7 @@ def test_what_pythons_csv_module_writes_is_what_is_read(written, delimiter, end,
         if any(cell.strip() for cell in row.values())
     ]
     assert [stripped(row.fields) for row in found.rows] == list(map(stripped, expected))
-    assert found.mistakes == ([] if expected else [("prompts.csv", "holds no jobs")])
+    assert found.mistakes == ([] if expected else [("prompts.csv", "contains no jobs")])
 
 
 pieces = st.sampled_from(
@@ -84,7 +84,7 @@ def test_every_line_that_holds_something_is_read_or_named_but_behind_a_quote_tha
     text = "prompt,model\n" + "".join(",".join(cells) + "\n" for cells in table)
     found = manifest.read(text.encode(), "p.csv")
     spoken_of = {row.source for row in found.rows} | {source for source, _ in found.mistakes}
-    broken = [source for source, text in found.mistakes if text.endswith("nothing was read")]
+    broken = [source for source, text in found.mistakes if text.endswith("reading stopped here")]
     line = 2
     for row in table:
         if any(cell.strip('"') for cell in row):

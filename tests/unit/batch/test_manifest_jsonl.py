@@ -10,7 +10,7 @@ from tests.unit.batch.test_manifest import IMAGE, fields, mistake, mistakes, row
 
 @pytest.mark.parametrize("content", ["", "\ufeff", "\n \n", "\r\n\r\n"])
 def test_a_jsonl_file_without_jobs(content):
-    assert mistake(content, "prompts.jsonl") == "prompts.jsonl: holds no jobs"
+    assert mistake(content, "prompts.jsonl") == "prompts.jsonl: contains no jobs"
 
 
 def test_a_jsonl_file_of_objects_and_of_texts():
@@ -48,14 +48,14 @@ def test_jsonl_files_that_were_put_together():
         ('{"prompt": "a"', "is not JSON: Expecting ',' delimiter (column 15)"),
         ("a cow", "is not JSON: Expecting value (column 1)"),
         ('{"prompt": "a"} {"prompt": "b"}', "is not JSON: Extra data (column 17)"),
-        ("7", "expected an object with a prompt, or a text that is the prompt, got 7"),
-        ("null", "expected an object with a prompt, or a text that is the prompt, got None"),
-        ('["a"]', "this is one JSON array"),
-        ('{"prompt": "a", "prompt": "b"}', "the field 'prompt' is there more than once"),
-        ('{"prompt": "a", "extra_body": {"x": 1, "x": 1}}', "the field 'x' is there more than once"),
-        ('{"prompt": "a", "extra_body": {"x": NaN}}', "'NaN' is no number that JSON has"),
-        ('{"prompt": "a", "key": -Infinity}', "'-Infinity' is no number that JSON has"),
-        ('{"prompt": "a", "key": 1e999}', "'1e999' is no number that JSON has"),
+        ("7", "expected an object with a prompt, or a prompt string, got 7"),
+        ("null", "expected an object with a prompt, or a prompt string, got None"),
+        ('["a"]', "this is a JSON array"),
+        ('{"prompt": "a", "prompt": "b"}', "the field 'prompt' is given more than once"),
+        ('{"prompt": "a", "extra_body": {"x": 1, "x": 1}}', "the field 'x' is given more than once"),
+        ('{"prompt": "a", "extra_body": {"x": NaN}}', "'NaN' is not a JSON number"),
+        ('{"prompt": "a", "key": -Infinity}', "'-Infinity' is not a JSON number"),
+        ('{"prompt": "a", "key": 1e999}', "'1e999' is not a JSON number"),
         ('{"prompt": "a", "key": ' + "1" * 5000 + "}", "can't be read: a number has too many digits"),
         ("[" * 100_000, "can't be read: a number has too many digits, or objects are nested too deeply"),
         ('{"promt": "a", "prompt": "b"}', "unknown field 'promt' (did you mean prompt?); known are prompt, "),
@@ -76,11 +76,11 @@ def test_a_json_array_that_is_called_jsonl_is_told_what_it_is(indent):
     text = json.dumps([{"prompt": "a"}, {"prompt": "b"}], indent=indent)
     found = mistake(text, "prompts.jsonl")
     assert found.startswith("prompts.jsonl")
-    assert "this is one JSON array, and JSONL has one JSON object in each line" in found
+    assert "this is a JSON array, but JSONL has one JSON object per line" in found
 
 
 def test_a_json_array_with_an_object_in_each_line_is_told_what_it_is():
-    assert "one JSON array" in mistake('[{"prompt": "a"},\n{"prompt": "b"}]\n', "prompts.jsonl")
+    assert "a JSON array" in mistake('[{"prompt": "a"},\n{"prompt": "b"}]\n', "prompts.jsonl")
 
 
 def test_all_mistakes_of_a_file_are_found_at_once():

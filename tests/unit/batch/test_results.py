@@ -33,12 +33,11 @@ RECORDS = {
         "blocked by the safety filter\nIt costs 0.4",
     ),
     "refused": ("refused", intended("refused").not_accepted(REFUSED, VeoError("bad image"), "1"), "bad image"),
-    "unknown": ("unknown", intended("unknown"), "what became of it is not on record"),
+    "unknown": ("unknown", intended("unknown"), "the outcome is not on record"),
     "answer_lost": (
         "unknown",
         intended("answer_lost").given_up(VeoAmbiguousSubmitError("cut off"), "1"),
-        "this job its id as existing_veo_task_id; if it isn't, set on_ambiguous_submit='resubmit'. Then clear this task"
-        ".\ncut off",
+        "existing_veo_task_id to its id; otherwise set on_ambiguous_submit='resubmit'. Then clear this task.\ncut off",
     ),
     "unknown_of_before": ("unknown", intended("unknown_of_before", prompt="before"), "Look for it at the relay"),
     "timed_out": ("timed_out", accepted("timed_out").given_up(VeoTimeoutError("too late"), "1"), "too late"),

@@ -18,7 +18,7 @@ MYSQL_TEXT = 2**16 - 1
 
 
 def bytes_in_the_database(run):
-    told = {"progress": run.progress.to_dict(), "told_at": run.told_at, "held_until": 1795349140.123456}
+    told = {"progress": run.progress.to_dict(), "told_at": run.reported_at, "held_until": 1795349140.123456}
     _, arguments = VeoVideoBatchTrigger(videos=run.watched, **told).serialize()
     return len(Fernet(Fernet.generate_key()).encrypt(json.dumps(BaseSerialization.serialize(arguments)).encode()))
 

@@ -75,13 +75,15 @@ def test_every_form_of_the_key(password):
 
 @pytest.mark.parametrize("password", [None, "", "  ", "Bearer", "Bearer "])
 def test_a_missing_key(password):
-    assert mistakes(password=password) == ["password: there is no API key; put the relay's key into the password field"]
+    assert mistakes(password=password) == [
+        "password: the API key is missing; put the relay's key into the password field"
+    ]
 
 
 @pytest.mark.parametrize("password", ["sk-a b", "sk-a\r\nX-Evil: 1", "sk-钥匙"])
 def test_a_key_that_can_be_none_is_refused_without_repeating_it(password):
     (found,) = mistakes(password=password)
-    assert found.startswith("password: the API key has a character")
+    assert found.startswith("password: the API key has an invalid character")
     assert password not in found
 
 

@@ -253,7 +253,7 @@ def test_it_outlasts(relay, fault):
         ("no-url", VeoResponseError, "is billed"),
         ("query:status=401", VeoAuthenticationError, "API key"),
         ("query:status-word=pending", VeoTimeoutError, "'pending'"),
-        ("query:rate-limit=60", VeoTimeoutError, "The last question got no answer"),
+        ("query:rate-limit=60", VeoTimeoutError, "The last poll failed"),
     ],
 )
 def test_it_fires_the_error_that_ends_the_wait(relay, fault, kind, part):
@@ -284,7 +284,7 @@ def test_it_logs_a_status_when_it_changes_only(relay, logged):
 
 def test_being_killed_says_what_goes_on_being_billed(logged):
     asyncio.run(VeoVideoTrigger(veo_task_id="veo3:1-x").on_kill())
-    assert "Video veo3:1-x goes on being generated, and is billed" in logged()
+    assert "Video veo3:1-x is still being generated and will be billed" in logged()
 
 
 def test_no_video_to_wait_for():

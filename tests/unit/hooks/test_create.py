@@ -160,7 +160,7 @@ def test_each_retry_is_logged_with_its_reason(relay, hook, logged):
     relay.set_faults("status=503:model_not_found@1")
     hook.create_video(BODY)
     (line,) = [line for line in logged().splitlines() if "Attempt" in line]
-    assert "Attempt 1 of 5 failed, the next one is in " in line
+    assert "Attempt 1 of 5 failed; next attempt in " in line
     assert "model_not_found" in line
 
 

@@ -53,7 +53,7 @@ def test_a_connection_that_is_not_valid(connect):
     connect(password="", host="ftp://x")
     ok, message = VeoHook().test_connection()
     assert not ok
-    assert "no API key" in message
+    assert "the API key is missing" in message
     assert "'ftp'" in message
 
 

@@ -119,7 +119,7 @@ def test_a_wait_outlasts(relay, hook, fault):
 def test_an_unknown_status_is_warned_of(relay, hook, logged):
     relay.set_faults("query:unknown-status=pondering@1")
     wait(hook, hook.create_video(BODY))
-    assert "the status 'pondering' is not a known one" in logged()
+    assert "the status 'pondering' is unknown" in logged()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The places where records are kept, each as a task would open it."""
+"""The stores of records, opened as a task opens them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch has submitted, remembered: by many processes, in any storage, and never mistaken."""
+"""The journal of a batch, with many processes and in any storage."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_file_beside_the_records_is_found_by_the_next_process(journal_of_batch
 
 
 @everywhere
-def test_a_newer_process_makes_the_older_one_give_way_before_it_sends(journal_of_batch):
+def test_newer_process_supersedes_older_before_sending(journal_of_batch):
     older, newer = journal_of_batch(), journal_of_batch()
     older.begin()
     known = intended("known")
@@ -62,7 +62,7 @@ def test_a_newer_process_makes_the_older_one_give_way_before_it_sends(journal_of
     assert found.keys() == {"known", "late", "own"}
 
 
-def test_what_a_newer_process_knows_better_is_not_undone_by_an_older_one(journal_of_batch):
+def test_older_process_does_not_undo_newer_state(journal_of_batch):
     older, newer = journal_of_batch(), journal_of_batch()
     older.begin()
     known = intended().accepted_video(video("veo3:7", "running"))
@@ -73,7 +73,7 @@ def test_what_a_newer_process_knows_better_is_not_undone_by_an_older_one(journal
     assert journal_of_batch().begin()["cow"].state == "succeeded"
 
 
-def test_a_job_that_a_newer_process_submitted_is_not_taken_back_by_an_older_one(journal_of_batch):
+def test_older_process_does_not_undo_newer_submission(journal_of_batch):
     older, newer = journal_of_batch(), journal_of_batch()
     older.begin()
     failed = accepted().ended(video(state="failed"))
@@ -85,11 +85,11 @@ def test_a_job_that_a_newer_process_submitted_is_not_taken_back_by_an_older_one(
 
 
 @pytest.mark.parametrize(("place", "rounds"), [("file", 80), ("memory", 120), ("s3", 6)])
-def test_of_processes_that_begin_at_once_none_sends_what_it_has_not_seen(journal_of_batch, folder, rounds):
+def test_concurrent_processes_send_nothing_unseen(journal_of_batch, folder, rounds):
     """
-    The promise of the whole journal. Whoever returns from ``intend`` sends; so of two of them, one has seen the other.
+    The promise of the whole journal. A process that returns from ``intend`` sends, so of two of them one saw the other.
 
-    The ledgers of a round are of one task instance each time: its folder is emptied in between.
+    All journals of a round belong to one task instance; its folder is emptied after each round.
     """
     count = 3
     for number in range(rounds):
@@ -112,15 +112,15 @@ def test_of_processes_that_begin_at_once_none_sends_what_it_has_not_seen(journal
         outcomes = at_once(count, work)
         assert all(each in ("saw it", "sent it") or isinstance(each, SupersededError) for each in outcomes), outcomes
         assert len(sent) <= 1, number
-        # Who comes afterwards knows what was sent.
+        # A later process knows what was sent.
         held = journal_of_batch().begin()
         if sent:
             assert held["cow"].token == sent[0]
         folder.fs.rm(folder.path, recursive=True)
 
 
-def test_of_many_processes_that_go_on_sending_each_has_seen_what_was_sent_before(journal_of_batch):
-    """The same with many jobs: a process sends what is not on record until it has to give way."""
+def test_many_sending_processes_see_earlier_submissions(journal_of_batch):
+    """The same with many jobs: a process sends what is not on record until it is superseded."""
     sent, guard = {}, threading.Lock()
 
     def work(index):
@@ -176,14 +176,14 @@ BROKEN = {
 }
 
 
-def test_what_is_whole_is_read(journal_of_batch, folder):
+def test_complete_file_is_read(journal_of_batch, folder):
     journal_of_batch().begin()
     folder.fs.pipe_file(f"{folder.path}/000001-{'a' * 32}-000001.jsonl", lines(*GOOD))
     assert journal_of_batch().begin().keys() == {"k0", "k1", "k2"}
 
 
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
-def test_a_file_that_can_not_be_understood_is_refused_never_ignored(journal_of_batch, folder, content):
+def test_invalid_file_is_refused_not_ignored(journal_of_batch, folder, content):
     first = journal_of_batch()
     first.begin()
     first.intend([intended()])
@@ -196,7 +196,7 @@ def test_a_file_that_can_not_be_understood_is_refused_never_ignored(journal_of_b
         assert part in str(caught.value)
 
 
-def test_what_is_no_file_of_the_journal_is_not_read(journal_of_batch, folder):
+def test_foreign_files_are_not_read(journal_of_batch, folder):
     journal_of_batch().begin()
     for name in (f".000001-{'a' * 32}-000001.jsonl.{'b' * 32}", "notes.txt", ".DS_Store"):
         folder.fs.pipe_file(f"{folder.path}/{name}", b"half a fi")
@@ -204,7 +204,7 @@ def test_what_is_no_file_of_the_journal_is_not_read(journal_of_batch, folder):
 
 
 @everywhere
-def test_tidying_loses_nothing(journal_of_batch, files):
+def test_compaction_loses_nothing(journal_of_batch, files):
     first = journal_of_batch()
     first.begin()
     kept = {}
@@ -217,7 +217,7 @@ def test_tidying_loses_nothing(journal_of_batch, files):
 
 
 @everywhere
-def test_a_process_that_writes_many_files_takes_them_together(journal_of_batch, files, monkeypatch):
+def test_process_with_many_files_compacts_them(journal_of_batch, files, monkeypatch):
     monkeypatch.setattr(module, "MAX_FILES_OF_A_PROCESS", 8)
     first = journal_of_batch()
     first.begin()
@@ -242,8 +242,8 @@ def test_few_files_are_left_as_they_are(journal_of_batch, files):
 
 
 @pytest.mark.parametrize("place", ["file", "memory"])
-def test_what_an_older_process_learns_while_others_tidy_is_not_lost(journal_of_batch, monkeypatch):
-    """An older process goes on recording what it had sent, while newer ones come, and tidy each time."""
+def test_records_written_during_compaction_are_kept(journal_of_batch, monkeypatch):
+    """An older process keeps recording what it had sent, while newer ones begin and compact each time."""
     monkeypatch.setattr(module, "MAX_FILES", 3)
     older = journal_of_batch()
     older.begin()
@@ -271,7 +271,7 @@ def test_what_an_older_process_learns_while_others_tidy_is_not_lost(journal_of_b
     assert {each.veo_task_id for each in found.values()} == {f"veo3:{number}" for number in range(60)}
 
 
-def test_many_that_tidy_at_once_lose_nothing(journal_of_batch, monkeypatch):
+def test_concurrent_compaction_loses_nothing(journal_of_batch, monkeypatch):
     monkeypatch.setattr(module, "MAX_FILES", 2)
     first = journal_of_batch()
     first.begin()
@@ -286,7 +286,7 @@ def test_many_that_tidy_at_once_lose_nothing(journal_of_batch, monkeypatch):
 
 
 def test_nothing_is_removed_once_a_newer_process_reads(journal_of_batch, monkeypatch, files):
-    """A listing that is under way may miss the new file. Then it must find the old ones."""
+    """A listing in progress may miss the new file. Then it must find the old ones."""
     monkeypatch.setattr(module, "MAX_FILES", 2)
     first = journal_of_batch()
     first.begin()
@@ -310,12 +310,12 @@ def test_nothing_is_removed_once_a_newer_process_reads(journal_of_batch, monkeyp
 
 @in_memory
 @pytest.mark.parametrize("fault", ["list", "read", "write"])
-def test_a_storage_that_fails_is_no_empty_one(journal_of_batch, storage, fault):
+def test_failing_storage_is_not_treated_as_empty(journal_of_batch, storage, fault):
     first = journal_of_batch()
     first.begin()
     first.intend([intended()])
     storage.fails = {fault}
-    with pytest.raises(VeoJournalError, match=f"could not: OSError: the storage can't {fault}") as caught:
+    with pytest.raises(VeoJournalError, match=rf"Could not .*: OSError: the storage can't {fault}") as caught:
         journal_of_batch().begin()
     assert not caught.value.final
     assert "Nothing is sent without them" in str(caught.value)
@@ -325,7 +325,7 @@ def test_a_storage_that_fails_is_no_empty_one(journal_of_batch, storage, fault):
 
 @in_memory
 @pytest.mark.parametrize("fault", ["list", "write"])
-def test_who_can_not_record_or_look_around_does_not_send(journal_of_batch, storage, fault):
+def test_intend_fails_if_storage_cannot_write_or_list(journal_of_batch, storage, fault):
     journal = journal_of_batch()
     journal.begin()
     storage.fails = {fault}
@@ -334,30 +334,30 @@ def test_who_can_not_record_or_look_around_does_not_send(journal_of_batch, stora
 
 
 @in_memory
-def test_a_file_that_can_not_be_read_is_no_missing_one(journal_of_batch, storage):
+def test_unreadable_file_is_not_treated_as_missing(journal_of_batch, storage):
     journal_of_batch().save("jobs", [1], 1)
     storage.fails = {"read"}
     with pytest.raises(VeoJournalError, match="can't read"):
         journal_of_batch().load("jobs")
 
 
-def test_a_file_where_the_folder_should_be_is_no_empty_folder(journal_of_batch, tmp_path):
+def test_file_in_place_of_folder_is_an_error(journal_of_batch, tmp_path):
     (tmp_path / "nightly").mkdir()
     (tmp_path / "nightly" / "_journal").write_text("not a folder")
-    with pytest.raises(VeoJournalError, match="could not"):
+    with pytest.raises(VeoJournalError, match="Could not"):
         journal_of_batch().begin()
 
 
-def test_what_can_not_be_written_as_json_is_not_sent(journal_of_batch):
+def test_intent_that_is_not_json_is_not_sent(journal_of_batch):
     journal = journal_of_batch()
     journal.begin()
-    with pytest.raises(VeoJournalError, match="could not"):
+    with pytest.raises(VeoJournalError, match="Could not write"):
         journal.intend([intended(price=float("nan")).accepted_video(video())])
 
 
 @everywhere
-def test_another_task_instance_writes_nothing_among_the_records(journal_of_batch, files):
-    """Else the first one could not read its own any more, and its paid videos would be out of reach."""
+def test_another_task_instance_leaves_the_records_alone(journal_of_batch, files):
+    """Otherwise the first one could no longer read its own records, and would lose its billed videos."""
     first = journal_of_batch()
     first.begin()
     first.write([accepted()])
@@ -375,31 +375,3 @@ def test_a_key_has_one_spelling(journal_of_batch):
     first.begin()
     first.write([dataclasses.replace(accepted(), key=decomposed)])
     assert list(journal_of_batch().begin()) == [composed]
-
-
-VERSION_1 = """\
-{"format": 1, "task_instance": %s, "lines": 3}
-{"key": "auto-1", "digest": "b2c86ff2b6f3a3c2a2f9d1a3a4c5d6e7", "state": "stored", "token": "t1", "attempt": 1, \
-"cost": 0.4, "intended_at": "2026-11-22T01:00:00.000+00:00", "accepted_at": "2026-11-22T01:00:01.000+00:00", \
-"veo_task_id": "veo3-fast:1", "ended_at": "2026-11-22T01:05:00.000+00:00", "video": {"id": "veo3-fast:1", \
-"state": "succeeded", "status": "completed"}, "file": {"uri": "s3://bucket/x.mp4", "bytes": 7}}
-{"key": "auto-2", "digest": "00000000000000000000000000000000", "state": "intended", "token": "t2", "attempt": 1, \
-"cost": 0.0, "intended_at": "2026-11-22T01:00:00.000+00:00"}
-{"key": "auto-3", "digest": "00000000000000000000000000000000", "state": "refused", "token": "t3", "attempt": 1, \
-"cost": null, "intended_at": "2026-11-22T01:00:00.000+00:00", "earlier": ["veo3-fast:0"], \
-"trouble": {"kind": "VeoRequestRejectedError", "message": "bad image", "status_code": 400, "code": null, \
-"request_id": null, "retry_after": null, "veo_task_id": null, "try_number": 1}}
-"""
-
-
-def test_records_of_version_1_are_read(folder, journal_of_batch):
-    """As they were written before accounts had names. If this fails, a batch that is under way can't go on."""
-    name = f"000001-{'a' * 32}-000000.jsonl"
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.fs.pipe_file((folder / name).path, (VERSION_1 % json.dumps(OWNER)).encode())
-    found = journal_of_batch().begin()
-    assert [each.state for each in found.values()] == ["stored", "intended", "refused"]
-    assert found["auto-1"].file["uri"] == "s3://bucket/x.mp4"
-    assert found["auto-3"].reason == "bad image"
-    assert found["auto-3"].of_try("a new one").failure is None
-    assert journal_of_batch().begin().keys() == found.keys()

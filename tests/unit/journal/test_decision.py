@@ -1,4 +1,4 @@
-"""What is done for a job, by what is on record of it: the whole table."""
+"""The next action for a job, given its record: the whole table."""
 
 from __future__ import annotations
 
@@ -68,19 +68,19 @@ def test_the_record_decides(record, options, same, other):
 
 
 @pytest.mark.parametrize("record", [row[0] for row in TABLE])
-def test_a_video_that_the_job_names_is_adopted_whatever_is_on_record(record):
+def test_named_video_is_adopted_whatever_is_on_record(record):
     assert step(record, job(existing="veo3:9")) is Action.ADOPT
 
 
 @pytest.mark.parametrize(
     ("record", "options", "same", "other"), [row for row in TABLE if row[0] and row[0].veo_task_id]
 )
-def test_a_video_that_is_on_record_goes_on_by_whatever_name(record, options, same, other):
+def test_recorded_video_continues_when_named(record, options, same, other):
     assert step(record, job(existing="veo3:1"), **options) is same
     assert step(record, job(existing="veo3:1", prompt="other"), **options) is same
 
 
-def test_a_job_that_no_longer_names_its_video_is_not_paid_for_again():
+def test_job_that_stops_naming_its_video_is_not_resubmitted():
     adopted = Submission.adopt(wanted(job(existing="veo3:9")), None)
     assert step(adopted, job()) is Action.POLL
     assert step(adopted.ended(video("veo3:9")), job()) is Action.STORE
@@ -100,7 +100,7 @@ def test_a_video_is_adopted_once():
     assert step(paid, asked, attempts_per_video=2) is Action.POLL
 
 
-def test_a_job_that_names_a_video_is_not_paid_for_when_its_prompt_is_changed():
+def test_changed_prompt_of_adopted_video_does_not_submit():
     adopted = Submission.adopt(wanted(job(existing="veo3:9")), None).ended(video("veo3:9"))
     assert step(adopted, job(existing="veo3:9", prompt="other")) is Action.STORE
 

@@ -1,4 +1,4 @@
-"""The record of a job's last submission: what follows what, and which of two records holds."""
+"""The record of a job's last submission: how it changes, and which of two records wins."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fold(records):
 
 
 def test_the_digests_are_the_same_in_every_version():
-    """Made once. If this fails, every batch is paid for again after an upgrade."""
+    """Fixed values. If this fails, every batch is billed again after an upgrade."""
     body = {
         "prompt": "牛飞上天了",
         "model": "veo3.1-components",
@@ -69,12 +69,12 @@ def test_the_digests_are_the_same_in_every_version():
         job(extra_body={"s": 1}),
     ],
 )
-def test_what_is_asked_for_otherwise_has_another_digest(other):
+def test_different_requests_have_different_digests(other):
     assert digest_of(other.body) != digest_of(job().body)
     assert not intended().asks_for(wanted(other))
 
 
-def test_a_request_is_the_same_whoever_is_billed_and_whatever_video_was_named():
+def test_request_ignores_account_and_named_video():
     for account in ACCOUNT, Account("veo_team"):
         assert intended().asks_for(wanted(job(), account))
         assert intended().asks_for(wanted(job(existing="veo3:9"), account))
@@ -101,12 +101,12 @@ def test_a_submission_counts_itself_and_what_it_cost():
     assert (done.attempt, done.cost, done.earlier, done.failure) == (2, 0.8, ("veo3:1",), None)
 
 
-def test_another_request_begins_to_count_anew_and_keeps_what_was_paid():
+def test_new_request_resets_attempts_and_keeps_cost():
     other = Submission.intend(wanted(job(prompt="other")), accepted())
     assert (other.attempt, other.cost, other.earlier) == (1, 0.4, ("veo3:1",))
 
 
-def test_a_price_that_nobody_knows_makes_the_cost_unknown():
+def test_unknown_price_makes_cost_unknown():
     first = intended().accepted_video(video())
     assert first.cost is None
     assert Submission.intend(wanted(job()), first, 0.4).accepted_video(video("veo3:2")).cost is None
@@ -122,7 +122,7 @@ def test_what_may_have_been_billed_stays_on_record():
     assert Submission.from_dict(json.loads(json.dumps(done.to_dict()))).may_have_cost == 0.4
 
 
-def test_an_adopted_video_that_this_batch_may_have_paid_for_has_its_price():
+def test_adopted_video_of_unknown_outcome_keeps_its_price():
     found = Submission.adopt(wanted(job(existing="veo3:1")), intended(price=0.4))
     assert (found.cost, found.may_have_cost) == (0.4, 0.0)
     other = Submission.adopt(wanted(job(existing="veo3:1")), intended(price=0.4, prompt="other"))
@@ -138,14 +138,14 @@ def test_a_video_that_is_adopted_costs_nothing():
     assert (again.veo_task_id, again.earlier) == ("veo3:9", ())
 
 
-def test_the_prompt_that_only_the_first_answer_told_is_kept():
+def test_enhanced_prompt_of_create_answer_is_kept():
     first = intended().accepted_video(video("veo3:1", "running", enhanced_prompt="A cow, cinematic"))
     assert first.ended(video("other-id")).video["enhanced_prompt"] == "A cow, cinematic"
     assert first.ended(video(enhanced_prompt="later")).video["enhanced_prompt"] == "later"
     assert first.ended(video("other-id")).veo_task_id == "veo3:1"
 
 
-def test_what_a_try_has_given_up_the_next_one_takes_up():
+def test_next_try_continues_what_a_try_gave_up():
     record = accepted().given_up(VeoTimeoutError("too late", veo_task_id="veo3:1"), "b")
     assert record.of_try("b") is record
     assert record.of_try("c").failure is None
@@ -190,14 +190,14 @@ GOOD = at(ACCEPTED).to_dict()
         *({name: value for name, value in GOOD.items() if name != left_out} for left_out in ("digest", "token")),
     ],
 )
-def test_nothing_is_guessed_of_what_is_no_record(broken):
+def test_invalid_records_are_refused(broken):
     with pytest.raises(ValueError, match=r"not the record|expected a JSON object"):
         Submission.from_dict(broken)
 
 
 @pytest.mark.parametrize("states", list(itertools.permutations(STATES, 2)))
-def test_of_one_submission_the_record_holds_that_knows_more(states):
-    """Whatever the order they are read in, what was accepted was accepted."""
+def test_record_that_knows_more_wins(states):
+    """An acceptance wins, whichever record is read first."""
     one, other = (at(state) for state in states)
     held = one.newer(other)
     assert held in (one, other)
@@ -207,12 +207,12 @@ def test_of_one_submission_the_record_holds_that_knows_more(states):
 
 
 @given(st.permutations(STATES))
-def test_the_end_of_one_submission_is_the_same_in_any_order(states):
+def test_final_state_is_independent_of_order(states):
     assert fold(at(state) for state in states).state == STORED
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(STATES)), min_size=1))
-def test_of_several_submissions_the_last_one_holds_as_far_as_it_is_known(steps):
+def test_last_of_several_submissions_wins(steps):
     records = [at(state, token) for token, state in steps]
     held = fold(records)
     last = steps[-1][0]
@@ -222,7 +222,7 @@ def test_of_several_submissions_the_last_one_holds_as_far_as_it_is_known(steps):
 
 
 @given(st.lists(st.sampled_from(STATES), min_size=1), st.lists(st.sampled_from(STATES), min_size=1))
-def test_reading_in_two_parts_is_reading_at_once(first, second):
-    """What a process has taken together into one file is as good as the files were."""
+def test_compacted_records_equal_their_parts(first, second):
+    """A compacted file is equivalent to the files that it replaces."""
     one, other = [at(state) for state in first], [at(state) for state in second]
     assert fold([fold(one), fold(other)]).state == fold([*one, *other]).state

@@ -1,4 +1,4 @@
-"""``[veo] journal_path`` is set or removed between two tries: what was submitted before is still known."""
+"""``[veo] journal_path`` is set or removed between two tries: earlier submissions are still known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.journal.conftest import TASK_INSTANCE
 
 
 class Accessor:
-    """A task state store, as the context of a task has it: values of this task instance."""
+    """A task state store as in the context of a task: values of this task instance."""
 
     def __init__(self):
         self.values = {}
@@ -32,7 +32,7 @@ class Accessor:
 
 @pytest.fixture
 def accessor(monkeypatch):
-    # Where Airflow has none, its constant is missing, too.
+    # If Airflow has no task state store, its constant is missing, too.
     import airflow.sdk.execution_time.context as context
 
     monkeypatch.setattr(context, "NEVER_EXPIRE", None, raising=False)
@@ -55,7 +55,7 @@ def submitted(journal, veo_task_id):
 
 
 @pytest.mark.parametrize("path", [True, False])
-def test_what_was_accepted_is_known_in_the_other_place(opened, path):
+def test_acceptance_is_found_in_the_other_store(opened, path):
     before = submitted(opened(path), "veo3:1")
     journal = opened(not path)
     assert journal.read() == before
@@ -66,7 +66,7 @@ def test_what_was_accepted_is_known_in_the_other_place(opened, path):
 
 
 @pytest.mark.parametrize("path", [True, False])
-def test_an_intent_is_known_in_the_other_place(opened, path):
+def test_intent_is_found_in_the_other_store(opened, path):
     journal = opened(path)
     intent = journal.intend(Submission.of({"prompt": "a cow"}, account="veo_default"), None)
     assert opened(not path).read() == intent
@@ -74,7 +74,7 @@ def test_an_intent_is_known_in_the_other_place(opened, path):
     assert opened(not path).read() is None
 
 
-def test_another_place_that_can_not_be_read_is_not_empty(opened, accessor):
+def test_unreadable_other_store_is_not_treated_as_empty(opened, accessor):
     submitted(opened(False), "veo3:1")
     accessor.fails = True
     with pytest.raises(VeoJournalError, match="API server is down"):

@@ -1,4 +1,4 @@
-"""Airflow's signals come when they may: not between a relay's answer and its record."""
+"""Airflow's signals act only when they may: not between a relay's answer and its record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_provider_veo.journal.signals import postponed_while
 
 
 class TimedOut(BaseException):
-    """As Airflow's own: no handler of mere exceptions catches it."""
+    """Like Airflow's own: not an ``Exception``."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +46,8 @@ def test_handlers_are_as_before_afterwards():
     assert signal.getsignal(signal.SIGALRM) is before
 
 
-def test_an_execution_timeout_in_the_middle_of_an_answer_does_not_lose_its_id(relay, tmp_path, monkeypatch):
-    """The relay's answer drips for a second, and the time is over in the middle of it."""
+def test_execution_timeout_during_answer_keeps_the_id(relay, tmp_path, monkeypatch):
+    """The relay's answer arrives slowly, and the timeout expires in the middle of it."""
     import logging
     from types import SimpleNamespace
 

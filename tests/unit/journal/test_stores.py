@@ -1,4 +1,4 @@
-"""Records in files: one for each task instance, whole or not at all, and never taken for another's."""
+"""Records in files: one per task instance, written atomically, and never mistaken for another's."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_no_other_file_is_left(journal, stored_files):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b'"x"', b"\xff\xfe\x00", b'{"format": 1}'])
-def test_a_broken_file_is_no_missing_one(root, journal, content):
+def test_invalid_file_is_not_treated_as_missing(root, journal, content):
     journal.accept(WANTED, "veo3:1")
     path = ObjectStorage(root, TASK_INSTANCE)._path("veo_submission")
     path.fs.pipe_file(path.path, content)
@@ -99,18 +99,18 @@ def test_a_record_of_another_task_instance_is_never_taken(root, journal, journal
         journal_of(run_id="other").read()
 
 
-def test_a_storage_that_can_not_be_read_is_no_empty_one(tmp_path, monkeypatch):
+def test_unreadable_storage_is_not_treated_as_empty(tmp_path, monkeypatch):
     (tmp_path / "nightly").write_text("a file where a folder should be")
     monkeypatch.setenv("AIRFLOW__VEO__JOURNAL_PATH", str(tmp_path))
     journal = open_journal({"ti": SimpleNamespace(**TASK_INSTANCE)}, durable=True)
-    with pytest.raises(VeoJournalError, match="could not: NotADirectoryError") as caught:
+    with pytest.raises(VeoJournalError, match=r"Could not read .*: NotADirectoryError") as caught:
         journal.read()
     assert not caught.value.final
     with pytest.raises(VeoJournalError):
         journal.intend(WANTED, instead_of=None)
 
 
-def test_a_storage_that_no_provider_knows_is_no_empty_one(monkeypatch):
+def test_unknown_storage_scheme_is_an_error(monkeypatch):
     monkeypatch.setenv("AIRFLOW__VEO__JOURNAL_PATH", "nowhere://bucket/journal")
     journal = open_journal({"ti": SimpleNamespace(**TASK_INSTANCE)}, durable=True)
     with pytest.raises(VeoJournalError, match="nowhere"):
@@ -133,7 +133,7 @@ KILLED_WHILE_WRITING = """
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.11, 0.17, 0.23])
-def test_a_process_that_is_killed_while_it_writes_leaves_a_whole_record(tmp_path, monkeypatch, seconds):
+def test_kill_during_write_leaves_a_complete_record(tmp_path, monkeypatch, seconds):
     monkeypatch.setenv("AIRFLOW__VEO__JOURNAL_PATH", str(tmp_path))
     command = [sys.executable, "-c", textwrap.dedent(KILLED_WHILE_WRITING), str(seconds)]
     done = subprocess.run(command, env=os.environ, timeout=120)

@@ -1,4 +1,4 @@
-"""The record of a submission: what it says, what it hides, and what is no record."""
+"""The record of a submission: what it shows, what it hides, and what is not a valid record."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_same_request_of_the_same_account_is_the_same():
 
 
 def test_a_video_that_an_older_version_submitted_is_recognized():
-    """A record as version 0.1.0 wrote it. If this fails, every video under way is paid for again after an upgrade."""
+    """A record as version 0.1.0 wrote it. If this fails, every video in flight is billed again after an upgrade."""
     written = {
         "format": 1,
         "state": "accepted",
@@ -85,7 +85,7 @@ def test_what_has_changed_is_named(changes, said):
     assert said in change
 
 
-def test_long_prompts_that_differ_at_their_end_differ():
+def test_long_prompts_with_different_ends_differ():
     (change,) = submission(prompt="x" * 5000 + "a").changes_to(submission(prompt="x" * 5000 + "b"))
     assert len(change) < 600
 
@@ -131,7 +131,7 @@ RECORD = {"format": FORMAT, **submission().accepted("veo3:1").to_dict()}
         json.loads(json.dumps(RECORD).replace("veo_task_id", "id")),
     ],
 )
-def test_nothing_is_guessed_of_what_is_no_record(record):
+def test_invalid_records_are_refused(record):
     with pytest.raises(ValueError, match=r"not the record of a submission|expected a JSON object"):
         Submission.from_dict(record)
 
@@ -141,5 +141,5 @@ def test_a_record_of_a_future_format_says_so():
         Submission.from_dict({**RECORD, "format": FORMAT + 1})
 
 
-def test_fields_that_a_newer_version_adds_to_this_format_do_no_harm():
+def test_unknown_fields_of_a_newer_version_are_ignored():
     assert Submission.from_dict({**RECORD, "note": "new"}).veo_task_id == "veo3:1"

@@ -1,4 +1,4 @@
-"""At most one process gets to send, in whatever order their reads and writes come; and what it takes to fail one."""
+"""At most one process sends, whatever the order of reads and writes, and store failures lose no record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_veo.journal.stores import ThisTry
 from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
 
 STEPS = 5
-"""Reads and writes of the store in one ``intend``."""
+"""Store operations in one ``intend``."""
 
 
 def submission(number=0):
@@ -22,9 +22,9 @@ def submission(number=0):
 
 class TakingTurns:
     """
-    A store that lets the threads that use it take one step at a time, in a given order.
+    A store whose users, each in its own thread, take one step at a time, in a given order.
 
-    :param order: the number of a thread for each step. Steps that it doesn't name come in any order after it.
+    :param order: the number of a thread for each step. Later steps come in any order.
     """
 
     survives = True
@@ -67,7 +67,7 @@ class TakingTurns:
 
 
 def race(order, recorded=None):
-    """Let the processes that an order names intend at once, and return who got through, and the store."""
+    """Let the processes of an order intend at once, and return those that got through, and the store's values."""
     values = (
         {} if recorded is None else {f"veo_submission{'' if recorded.veo_task_id else '_intent'}": recorded.to_dict()}
     )
@@ -99,7 +99,7 @@ def orders_of_two():
 @pytest.mark.parametrize(
     "recorded", [None, submission(), submission().accepted("veo3:1")], ids=lambda it: it and it.state
 )
-def test_of_two_processes_at_most_one_sends_in_any_order(recorded):
+def test_at_most_one_of_two_processes_sends_in_any_order(recorded):
     winners = [len(race(order, recorded)[0]) for order in orders_of_two()]
     assert max(winners) == 1
     assert winners.count(1) > len(winners) / 4
@@ -112,7 +112,7 @@ def test_of_three_processes_at_most_one_sends():
 
 
 def submit_until_accepted(journal, number, relay, draw):
-    """What tries of one process do: they submit until the relay accepts, and stop at what is on record."""
+    """What a process's tries do: submit until the relay accepts, and stop if there is a record."""
     for _ in range(3):
         if (recorded := journal.read()) is not None:
             return
@@ -120,7 +120,7 @@ def submit_until_accepted(journal, number, relay, draw):
         relay["in flight"] += 1
         relay["most in flight"] = max(relay["most in flight"], relay["in flight"])
         accepted = draw.random() < 0.5
-        journal.read()  # a step: the others go on while the request is on its way
+        journal.read()  # a step: the others continue while the request is in flight
         relay["in flight"] -= 1
         if accepted:
             relay["accepted"] += 1
@@ -130,7 +130,7 @@ def submit_until_accepted(journal, number, relay, draw):
 
 
 @pytest.mark.parametrize("seed", range(150))
-def test_no_two_requests_are_on_their_way_at_once_and_one_is_accepted_at_most(seed):
+def test_at_most_one_request_in_flight_and_one_accepted(seed):
     draw = random.Random(seed)
     order = [draw.randrange(3) for _ in range(60)]
     store = TakingTurns({}, order)
@@ -151,15 +151,15 @@ def test_no_two_requests_are_on_their_way_at_once_and_one_is_accepted_at_most(se
         thread.join(60)
     assert relay["most in flight"] <= 1
     assert relay["accepted"] <= 1
-    # Whoever came late: what was accepted is on record.
+    # Even with a late process, an accepted video is on record.
     store = TakingTurns(store._values, [])
     on_record = TaskJournal(store.of(0)).read()
     assert relay["accepted"] == (on_record is not None and on_record.state == "accepted")
 
 
 @pytest.mark.parametrize("steps", range(STEPS + 1))
-def test_a_process_that_died_on_its_way_to_send_leaves_at_most_one_sender(steps):
-    """The first does so many steps and then none for as long as the second is at it."""
+def test_process_that_died_while_intending_leaves_one_sender(steps):
+    """The first takes some steps, and then none until the second has finished."""
     through, values = race([0] * steps + [1] * STEPS)
     assert len(through) <= 1
     assert values["veo_submission_intent"]["state"] == "intended"
@@ -171,7 +171,7 @@ def test_a_single_process_always_gets_through():
 
 
 class Broken(ThisTry):
-    """A store that fails where it is told to: raises, or says that it did what it didn't do."""
+    """A store that fails on demand: it raises, or drops a write and reports success."""
 
     survives = True
 
@@ -210,8 +210,8 @@ def test_nothing_is_sent_when_the_accepted_videos_can_not_be_read():
         TaskJournal(Broken(fails=[("get", "veo_submission")])).intend(submission(), instead_of=None)
 
 
-def test_a_process_that_comes_late_does_not_overwrite_an_id():
-    """It was frozen just before it would write its intent, until another had submitted in its place."""
+def test_late_process_does_not_overwrite_an_id():
+    """It was frozen just before it wrote its intent, until another process had submitted."""
     through, values = race([0] * 3 + [1] * STEPS + [0] * 2)
     assert through == [1]
     journal = TaskJournal(TakingTurns(values, []).of(0))
@@ -236,7 +236,7 @@ def test_an_id_stays_on_record_when_another_submission_is_refused():
     assert journal.read() == accepted
 
 
-def test_nothing_is_sent_when_the_store_forgets_what_it_was_given():
+def test_nothing_is_sent_when_the_store_drops_writes():
     with pytest.raises(VeoJournalError):
         TaskJournal(Broken(loses=[("set", "veo_submission_claim")])).intend(submission(), instead_of=None)
 
@@ -257,7 +257,7 @@ def test_an_id_is_recorded_when_the_store_is_down_for_a_moment():
     assert TaskJournal(store).read().veo_task_id == "veo3:1"
 
 
-def test_a_video_that_is_adopted_takes_the_place_of_the_intent():
+def test_adopted_video_replaces_the_intent():
     store = Broken()
     journal = TaskJournal(store)
     journal.intend(submission(1), instead_of=None)
@@ -266,7 +266,7 @@ def test_a_video_that_is_adopted_takes_the_place_of_the_intent():
     assert journal.read() is None
 
 
-def test_a_video_that_is_adopted_again_was_submitted_when_it_was():
+def test_adopting_again_keeps_the_submission_time():
     journal = TaskJournal(Broken())
     first = journal.adopt(submission(1), "veo3:1")
     assert journal.adopt(submission(2), "veo3:1") == first
@@ -274,7 +274,7 @@ def test_a_video_that_is_adopted_again_was_submitted_when_it_was():
     assert journal.read().veo_task_id == "veo3:2"
 
 
-def test_a_video_is_adopted_though_the_record_can_not_be_understood():
+def test_adopt_replaces_an_invalid_record():
     store = Broken()
     store.set("veo_submission", {"format": 99})
     TaskJournal(store).adopt(submission(), "veo3:1")

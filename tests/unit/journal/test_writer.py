@@ -1,4 +1,4 @@
-"""Records written in groups: an intent before its request, an acceptance soon after, whatever the storage does."""
+"""Records written in groups: an intent before its request, an acceptance soon after, even if the storage fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.usefixtures("impatient"), pytest.mark.parametrize("pla
 
 @pytest.fixture
 def written(journal_of_batch):
-    """Let something be done with a writer, close it, and return it with what is on record then."""
+    """Run something with a writer, close it, and return it."""
 
     def run(work, *, close=True):
         journal = journal_of_batch()
@@ -63,7 +63,7 @@ def test_an_intent_is_in_a_file_when_it_returns(written, files):
     written(work)
 
 
-def test_many_that_intend_meanwhile_share_a_write(written, files, storage):
+def test_concurrent_intents_share_a_write(written, files, storage):
     storage.slow = 0.1
 
     async def work(writer):
@@ -85,13 +85,13 @@ def test_a_thousand_notes_make_few_files(written, files, storage, journal_of_bat
 
     began = time.monotonic()
     writer = written(work)
-    # One write after the other, each with all that came meanwhile, however long that took.
+    # One write at a time, each with all records that arrived during the previous one.
     assert len(files()) < min(500, 3 + (time.monotonic() - began) / storage.slow)
     assert len(journal_of_batch().begin()) == 1000
     assert writer.lost == []
 
 
-def test_what_can_wait_waits_and_goes_along_with_what_can_not(written, files):
+def test_delayed_note_joins_an_earlier_write(written, files):
     async def work(writer):
         writer.note(accepted("later", "veo3:1"), LATER)
         await asyncio.sleep(0.1)
@@ -103,7 +103,7 @@ def test_what_can_wait_waits_and_goes_along_with_what_can_not(written, files):
     written(work)
 
 
-def test_an_intent_takes_along_what_was_noted_before_in_that_order(written, journal_of_batch):
+def test_intent_write_includes_earlier_notes_in_order(written, journal_of_batch):
     async def work(writer):
         before = intended("cow").not_accepted(UNSENT, VeoJournalError("x"), "1")
         writer.note(before, LATER)
@@ -122,7 +122,7 @@ def test_closing_writes_everything(written, journal_of_batch):
     assert len(journal_of_batch().begin()) == 50
 
 
-def test_what_changes_while_it_is_written_is_written_again(written, storage, journal_of_batch):
+def test_record_changed_during_write_is_written_again(written, storage, journal_of_batch):
     storage.slow = 0.2
 
     async def work(writer):
@@ -149,7 +149,7 @@ def test_a_storage_that_fails_for_a_moment_is_tried_again(written, storage, jour
     assert journal_of_batch().begin().keys() == {"cow"}
 
 
-def test_a_storage_that_goes_on_failing_stops_everyone(written, storage):
+def test_persistent_storage_failure_stops_all_intents(written, storage):
     async def work(writer):
         storage.fails = {"write"}
         both = await asyncio.gather(
@@ -163,7 +163,7 @@ def test_a_storage_that_goes_on_failing_stops_everyone(written, storage):
     assert "can't write" in str(writer.broken)
 
 
-def test_what_was_accepted_and_could_not_be_written_is_known(written, storage):
+def test_unrecorded_acceptances_are_reported_as_lost(written, storage):
     async def work(writer):
         storage.fails = {"write"}
         writer.note(accepted("a", "veo3:1"))
@@ -173,7 +173,7 @@ def test_what_was_accepted_and_could_not_be_written_is_known(written, storage):
     assert {each.veo_task_id for each in written(work).lost} == {"veo3:1", "veo3:2"}
 
 
-def test_an_acceptance_that_is_on_record_is_not_lost_with_what_comes_after_it(written, storage):
+def test_recorded_acceptance_is_not_reported_as_lost(written, storage):
     async def work(writer):
         record = accepted()
         writer.note(record, 0.0)
@@ -184,7 +184,7 @@ def test_an_acceptance_that_is_on_record_is_not_lost_with_what_comes_after_it(wr
     assert written(work).lost == []
 
 
-def test_a_storage_that_recovers_has_everything_in_the_end(written, storage, journal_of_batch, monkeypatch):
+def test_everything_is_written_after_storage_recovers(written, storage, journal_of_batch, monkeypatch):
     monkeypatch.setattr(module, "LATER", 0.05)
 
     async def work(writer):
@@ -212,7 +212,7 @@ def test_closing_tries_once_more(written, storage, journal_of_batch):
     assert journal_of_batch().begin().keys() == {"a"}
 
 
-def test_who_is_superseded_may_not_send_and_goes_on_recording(written, journal_of_batch):
+def test_superseded_process_records_but_does_not_send(written, journal_of_batch):
     async def work(writer):
         known = intended("known")
         await writer.intend([known])
@@ -231,14 +231,14 @@ def test_who_is_superseded_may_not_send_and_goes_on_recording(written, journal_o
 
 
 def intend_and_freeze(writer):
-    """Intend, and let all of this process stand still while the intent is written, until long after that."""
+    """Intend, and freeze this process while the intent is written and for a while after."""
     intending = asyncio.ensure_future(writer.intend([intended("a")]))
     asyncio.get_running_loop().call_later(0.05, time.sleep, 0.8)
     return intending
 
 
 @pytest.mark.parametrize("others", [0, 1])
-def test_who_was_frozen_after_the_intent_makes_sure_once_more(written, storage, journal_of_batch, monkeypatch, others):
+def test_frozen_process_checks_again_before_sending(written, storage, journal_of_batch, monkeypatch, others):
     monkeypatch.setattr(batch_journal_module, "FRESH_SECONDS", 0.3)
     storage.slow = 0.1
 
@@ -253,7 +253,7 @@ def test_who_was_frozen_after_the_intent_makes_sure_once_more(written, storage, 
     written(work)
 
 
-def test_whatever_goes_wrong_who_waits_hears_of_it(written):
+def test_waiting_callers_get_any_error(written):
     async def work(writer):
         with pytest.raises(VeoJournalError, match="AttributeError"):
             await asyncio.wait_for(writer.intend([None]), 5)

@@ -1,4 +1,4 @@
-"""What a DAG file may say: mistakes that no template can mend fail while it is parsed, naming the task."""
+"""Mistakes that no template can fix fail while the DAG file is parsed, and name the task."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ RIGHT = {"task_id": "make_video", "prompt": "a cow"}
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ({"prompt": " "}, "prompt: expected a text"),
+        ({"prompt": " "}, "prompt: expected a non-empty string"),
         ({"images": "./cow.png"}, "images[0]: expected an http(s) URL"),
-        ({"images": ["https://example.com/a", "https://example.com/a"]}, "images: each image may be there once"),
+        ({"images": ["https://example.com/a", "https://example.com/a"]}, "images: must be unique"),
         ({"images": 7}, "images: expected a list of images"),
         ({"aspect_ratio": "4:3"}, "aspect_ratio: expected 16:9 or 9:16, got '4:3'"),
         ({"enhance_prompt": "perhaps"}, "enhance_prompt: expected true or false"),
@@ -24,7 +24,7 @@ RIGHT = {"task_id": "make_video", "prompt": "a cow"}
         ({"extra_body": ["seed"]}, "extra_body: expected an object"),
         ({"on_ambiguous_submit": "retry"}, "on_ambiguous_submit: expected 'fail' or 'resubmit', got 'retry'"),
         ({"poll_interval": 0}, "poll_interval: expected a number above 0, got 0"),
-        ({"download_to": "file:///tmp/"}, "download_to: there is a file to store only after waiting"),
+        ({"download_to": "file:///tmp/"}, "download_to: the file can be stored only after waiting"),
         ({"timeout": "1h"}, "timeout: expected a number above 0, got '1h'"),
     ],
 )
@@ -55,11 +55,11 @@ def test_all_mistakes_of_a_task_are_reported_together():
         {"images": []},
     ],
 )
-def test_what_a_template_or_the_connection_decides_is_not_judged(arguments):
+def test_templated_values_are_not_validated_at_parse_time(arguments):
     VeoCreateVideoOperator(**{**RIGHT, **arguments})
 
 
-def test_an_xcomarg_is_not_judged():
+def test_xcomargs_are_not_validated_at_parse_time():
     with DAG("veo", schedule=None):
         upstream = VeoCreateVideoOperator(task_id="upstream", prompt="a cow")
         fields = dict.fromkeys(VeoCreateVideoOperator.template_fields, upstream.output)
@@ -67,7 +67,7 @@ def test_an_xcomarg_is_not_judged():
         assert downstream.upstream_task_ids == {"upstream"}
 
 
-def test_everything_that_the_interface_calls_templated_is():
+def test_template_fields():
     assert set(VeoCreateVideoOperator.template_fields) == {
         "prompt",
         "model",

@@ -1,4 +1,4 @@
-"""What a DAG file may say of a video's file: mistakes fail while it is parsed, and parsing it loads no client."""
+"""Download arguments: mistakes fail while the DAG file is parsed, and parsing loads no client library."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_one_source_is_enough(source):
     VeoDownloadVideoOperator(task_id="store", destination="file:///videos/x.mp4", **source)
 
 
-def test_an_xcomarg_is_not_judged():
+def test_xcomargs_are_not_validated_at_parse_time():
     with DAG("veo", schedule=None):
         create = VeoCreateVideoOperator(**CREATE)
         fields = dict.fromkeys(("veo_task_id", "destination", "destination_conn_id", "veo_conn_id"), create.output)
@@ -80,7 +80,7 @@ def test_an_xcomarg_is_not_judged():
         assert store.upstream_task_ids == {"create"}
 
 
-def test_a_mapped_task_is_judged_when_its_values_are_known():
+def test_mapped_task_is_validated_at_run_time():
     with DAG("veo", schedule=None):
         create = VeoCreateVideoOperator.partial(task_id="create").expand(prompt=["a cow", "a goat"])
         store = VeoDownloadVideoOperator.partial(task_id="store", destination="file:///videos/").expand(
@@ -89,7 +89,7 @@ def test_a_mapped_task_is_judged_when_its_values_are_known():
         assert store.upstream_task_ids == {"create"}
 
 
-def test_everything_that_the_interface_calls_templated_is():
+def test_template_fields():
     assert set(VeoDownloadVideoOperator.template_fields) == {
         "veo_task_id",
         "video_url",

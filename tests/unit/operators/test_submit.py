@@ -1,4 +1,4 @@
-"""What a try does about what an earlier one has done, row by row, against a relay that counts."""
+"""What a try does about an earlier submission, row by row, against a relay that counts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OTHER = payload.build("a dog swims", "veo3", images=None)
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    """Retry as often as ever, with less time in between."""
+    """Retry as often as usual, with shorter pauses."""
     monkeypatch.setattr(sync, "_backoff", tenacity.wait_fixed(0.02))
     monkeypatch.setattr(submit, "NOT_FOUND_SECONDS", 0.5)
     monkeypatch.setattr(submit, "_SECONDS_BETWEEN_404S", 0.1)
@@ -70,7 +70,7 @@ def test_what_is_accepted_is_on_record(relay, a_try, journal):  # noqa: F811
 
 
 @pytest.mark.parametrize("generation_seconds", [0, 600])
-def test_the_next_try_goes_on_with_the_video(relay, a_try, caplog, generation_seconds):
+def test_next_try_continues_with_the_video(relay, a_try, caplog, generation_seconds):
     relay.configure(generation_seconds=generation_seconds)
     first = a_try().submit(BODY)
     caplog.set_level("INFO")
@@ -98,7 +98,7 @@ def test_a_video_that_the_relay_does_not_know_any_more_is_submitted_again(relay,
     relay.set_faults("not-found-first=1000@1")
     first = a_try().submit(BODY)
     assert a_try(2).submit(BODY).video.id != first.video.id
-    assert f"doesn't know video {first.video.id} any more: submitting it again" in caplog.text
+    assert f"no longer knows video {first.video.id}: submitting it again" in caplog.text
     assert paid(relay) == 2
 
 
@@ -110,7 +110,7 @@ def test_a_video_that_is_not_visible_yet_is_waited_for(relay, a_try):
 
 
 @pytest.mark.parametrize("fault", ["query:bare=502", "query:drop-before", "query:status=503", "query:rate-limit"])
-def test_while_the_relay_gives_no_answer_the_record_stays(relay, a_try, fault):
+def test_record_stays_while_the_relay_does_not_answer(relay, a_try, fault):
     first = a_try().submit(BODY)
     relay.set_faults(fault)
     with pytest.raises((VeoUnavailableError, VeoRateLimitError)) as caught:
@@ -122,7 +122,7 @@ def test_while_the_relay_gives_no_answer_the_record_stays(relay, a_try, fault):
     assert creates(relay) == 1
 
 
-def test_a_key_that_is_wrong_for_a_while_costs_nothing(relay, a_try, connect):
+def test_temporarily_wrong_key_bills_nothing(relay, a_try, connect):
     first = a_try().submit(BODY)
     connect(password=CANARY + "-wrong")
     with pytest.raises(VeoAuthenticationError):
@@ -192,7 +192,7 @@ def test_what_may_have_been_accepted_is_not_sent_again(relay, a_try, fault, jour
         f"Try 1 of this task began to submit a video at {record.intended_at}",
         "prompt: a cow flies",
         "model: veo3-fast",
-        f"It was sent to {relay.url} at about",
+        f"Possibly sent to {relay.url} at ",
         "set existing_veo_task_id to its id",
         "on_ambiguous_submit='resubmit'",
         journal.where_intent,
@@ -201,7 +201,7 @@ def test_what_may_have_been_accepted_is_not_sent_again(relay, a_try, fault, jour
     assert CANARY not in str(caught.value)
 
 
-def test_the_first_report_of_a_lost_answer_has_the_ways_on_too(relay, a_try, journal):  # noqa: F811
+def test_first_error_of_lost_answer_says_what_to_do(relay, a_try, journal):  # noqa: F811
     relay.set_faults("bare-after=502@1")
     with pytest.raises(VeoAmbiguousSubmitError) as caught:
         a_try().submit(BODY)
@@ -210,7 +210,7 @@ def test_the_first_report_of_a_lost_answer_has_the_ways_on_too(relay, a_try, jou
         assert part in str(caught.value)
 
 
-def test_a_changed_request_is_not_sent_over_one_that_may_have_been_accepted(relay, a_try):
+def test_changed_request_is_not_sent_after_unknown_outcome(relay, a_try):
     relay.set_faults("drop-after@1")
     with pytest.raises(VeoAmbiguousSubmitError):
         a_try().submit(BODY)
@@ -221,7 +221,7 @@ def test_a_changed_request_is_not_sent_over_one_that_may_have_been_accepted(rela
 
 def test_it_is_sent_again_on_request(relay, a_try, caplog):
     relay.set_faults("drop-after@1")
-    with pytest.raises(VeoAmbiguousSubmitError, match="may pay for it twice") as caught:
+    with pytest.raises(VeoAmbiguousSubmitError, match="it may be billed twice") as caught:
         a_try(on_ambiguous_submit="resubmit").submit(BODY)
     assert not caught.value.final
     second = a_try(2, on_ambiguous_submit="resubmit").submit(BODY)
@@ -239,7 +239,7 @@ def test_it_is_sent_again_when_the_record_is_removed(relay, a_try, journal):  # 
     assert paid(relay) == 2
 
 
-def test_a_video_that_was_found_at_the_relay_is_attached_to_and_recorded(relay, a_try):
+def test_found_video_is_attached_and_recorded(relay, a_try):
     relay.set_faults("drop-after@1")
     with pytest.raises(VeoAmbiguousSubmitError):
         a_try().submit(BODY)
@@ -263,7 +263,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("fault", "error"), REFUSED.items())
-def test_what_was_refused_is_not_on_record_and_may_be_sent_again(relay, a_try, fault, error, journal):  # noqa: F811
+def test_refused_request_leaves_no_record(relay, a_try, fault, error, journal):  # noqa: F811
     relay.set_faults(fault)
     with pytest.raises(error):
         a_try().submit(BODY)
@@ -290,7 +290,7 @@ def unused_port():
 
 
 @pytest.mark.parametrize("record", [b"garbage", b'{"format": 2}', b""])
-def test_a_record_that_can_not_be_understood_stops_everything(relay, a_try, journal, record):  # noqa: F811
+def test_invalid_record_sends_nothing(relay, a_try, journal, record):  # noqa: F811
     a_try().submit(BODY)
     path = journal._store._path("veo_submission")
     path.fs.pipe_file(path.path, record)
@@ -299,7 +299,7 @@ def test_a_record_that_can_not_be_understood_stops_everything(relay, a_try, jour
     assert creates(relay) == 1
 
 
-def test_a_record_that_can_not_be_read_stops_everything(relay, a_try, tmp_path, monkeypatch):
+def test_unreadable_record_sends_nothing(relay, a_try, tmp_path, monkeypatch):
     (tmp_path / "nightly").write_text("a file where a folder should be")
     monkeypatch.setenv("AIRFLOW__VEO__JOURNAL_PATH", str(tmp_path))
     with pytest.raises(VeoJournalError, match="NotADirectoryError"):
@@ -307,7 +307,7 @@ def test_a_record_that_can_not_be_read_stops_everything(relay, a_try, tmp_path, 
     assert creates(relay) == 0
 
 
-def test_many_processes_of_one_task_instance_pay_once(relay, a_try):
+def test_concurrent_processes_are_billed_once(relay, a_try):
     relay.set_faults("slow=0.3")
     tries, errors, ids = [a_try(number) for number in range(8)], [], []
 

@@ -124,7 +124,7 @@ def test_each_status_and_the_first_trouble_are_logged(clock, caplog):
     clock.run(poll_until_ready(wait(clock), Script(clock, *answers), logging.getLogger("test")))
     assert [record.message.split(":")[0] for record in caplog.records if record.name == "test"] == [
         "Video veo3",
-        "Asking for video veo3",
+        "Polling video veo3",
         "Video veo3",
     ]
 

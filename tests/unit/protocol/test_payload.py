@@ -133,7 +133,7 @@ def test_portrait_only_where_the_model_honours_it(model):
         assert payload.build("a cow", model.name, aspect_ratio="9:16")["aspect_ratio"] == "9:16"
     else:
         found = mistake(model=model.name, aspect_ratio="9:16")
-        assert found.startswith(f"aspect_ratio: {model.name} doesn't honour it: the video would be paid for")
+        assert found.startswith(f"aspect_ratio: {model.name} doesn't honour it: the video would be billed")
 
 
 @pytest.mark.parametrize("value", ["4:3", "", None, "16x9", 1.78, ["16:9"]])
@@ -143,7 +143,7 @@ def test_other_aspect_ratios_are_refused(value):
 
 @pytest.mark.parametrize("value", ["", "  \n", None, ["a"], {}, True])
 def test_a_prompt_must_say_something(value):
-    assert mistake(prompt=value).startswith("prompt: expected a text that says what the video shows, got ")
+    assert mistake(prompt=value).startswith("prompt: expected a non-empty string, got ")
 
 
 def test_a_number_that_native_rendering_made_of_a_prompt_is_a_prompt():
@@ -174,7 +174,7 @@ def test_what_is_no_image_is_named_with_a_hint(image, hint):
 
 def test_an_image_that_is_there_twice():
     assert mistake(model="veo3.1-components", images=[IMAGE, IMAGE]) == (
-        f"images: each image may be there once, got twice: '{IMAGE}'"
+        f"images: must be unique, got duplicates: '{IMAGE}'"
     )
 
 
@@ -232,7 +232,7 @@ def test_extra_body_is_added(value):
 
 @pytest.mark.parametrize("name", ["prompt", "model", "images", "enhance_prompt", "enable_upsample", "aspect_ratio"])
 def test_extra_body_overrides_nothing(name):
-    assert mistake(extra_body={name: "x"}) == f"extra_body: {name!r} is an argument of its own, and can't be overridden"
+    assert mistake(extra_body={name: "x"}) == f"extra_body: {name!r} is a separate argument and can't be overridden"
 
 
 @pytest.mark.parametrize("value", ["[1]", 7, {1: 2}, {"a": object()}, {"a": float("nan")}, "{broken"])

@@ -38,7 +38,7 @@ def test_every_status_word_in_any_letter_case(word, state, case):
 def test_a_status_no_one_listed_means_running_with_a_warning():
     video = query({"id": "x", "status": "pondering"})
     assert video.state == "running"
-    assert "'pondering' is not a known one" in video.warning
+    assert "'pondering' is unknown" in video.warning
 
 
 def test_the_id_that_was_asked_for_is_the_id():

@@ -1,4 +1,4 @@
-"""One sandbox for all of these tests, as new before each of them."""
+"""One sandbox for all of these tests, reset before each test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BODY = {
 
 
 class Client:
-    """A plain client of the relay: nothing of the project's own is between the test and the wire."""
+    """A plain client of the relay that uses none of the project's own code."""
 
     def __init__(self, sandbox: sandbox_package.Sandbox) -> None:
         self.sandbox = sandbox
@@ -41,7 +41,7 @@ class Client:
         return self.session.request(method, url, headers=headers, **options)
 
     def create(self, **changes: Any) -> requests.Response:
-        """Send a right create, but for these changes; a field that is None is left out."""
+        """Send a valid create with these changes. A field that is None is left out."""
         options = {name: changes.pop(name) for name in ("timeout", "headers") if name in changes}
         body = {name: value for name, value in {**BODY, **changes}.items() if value is not None}
         return self.send("POST", "/v1/video/create", json=body, **options)
@@ -56,7 +56,7 @@ class Client:
         return str(answer.json()["id"])
 
     def video_url(self, **changes: Any) -> str:
-        """Create a video that is ready at once and return where its file is."""
+        """Create a video that is ready at once and return its URL."""
         self.sandbox.configure(generation_seconds=0)
         return str(self.query(self.accepted(**changes)).json()["video_url"])
 

@@ -1,4 +1,4 @@
-"""The relay obeys the API document: what it accepts, what it refuses and in which words."""
+"""The relay follows the API document: what it accepts, what it refuses and how it answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def assert_envelope(answer: Any, status: int, code: str) -> None:
     assert re.search(r"\(request id: \w+\)$", error["message"])
 
 
-def test_the_seeds_example_is_accepted_and_answered_as_the_seed_shows(client: Client) -> None:
+def test_documented_example_is_accepted_and_answered_as_documented(client: Client) -> None:
     answer = client.create(
         prompt="牛飞上天了",
         model="veo3.1-components",
@@ -39,7 +39,7 @@ def test_the_seeds_example_is_accepted_and_answered_as_the_seed_shows(client: Cl
     assert len(str(answer.json()["status_update_time"])) == 13
 
 
-def test_the_seeds_other_shape_has_all_of_its_required_fields(client: Client, sandbox: Sandbox) -> None:
+def test_chat_shape_has_all_required_fields(client: Client, sandbox: Sandbox) -> None:
     sandbox.configure(response_shape="chat")
     answer = client.create().json()
     assert set(answer) == {"id", "object", "created", "choices", "usage"}
@@ -49,7 +49,7 @@ def test_the_seeds_other_shape_has_all_of_its_required_fields(client: Client, sa
 
 
 @pytest.mark.parametrize("field", ["model", "prompt", "enhance_prompt", "enable_upsample", "aspect_ratio"])
-def test_every_required_field_is_required(client: Client, sandbox: Sandbox, field: str) -> None:
+def test_missing_required_field_is_refused(client: Client, sandbox: Sandbox, field: str) -> None:
     answer = client.create(**{field: None})
     assert_envelope(answer, 400, "invalid_request")
     assert field in answer.text
@@ -81,44 +81,44 @@ def test_every_required_field_is_required(client: Client, sandbox: Sandbox, fiel
         {"images": [None], "model": "veo3.1"},
     ],
 )
-def test_a_body_that_breaks_a_rule_is_refused(client: Client, sandbox: Sandbox, changes: dict[str, Any]) -> None:
+def test_invalid_body_is_refused(client: Client, sandbox: Sandbox, changes: dict[str, Any]) -> None:
     assert_envelope(client.create(**changes), 400, "invalid_request")
     assert sandbox.stats()["accepted"] == 0
 
 
-def test_all_mistakes_are_named_at_once(client: Client) -> None:
+def test_all_mistakes_are_reported_at_once(client: Client) -> None:
     message = client.create(prompt="", enhance_prompt="no", aspect_ratio="4:3").json()["error"]["message"]
     assert all(field in message for field in ("prompt", "enhance_prompt", "aspect_ratio"))
 
 
-def test_an_unknown_model_has_no_channel(client: Client) -> None:
+def test_unknown_model_has_no_channel(client: Client) -> None:
     assert_envelope(client.create(model="veo9"), 503, "model_not_found")
 
 
-def test_models_can_be_added_while_it_runs(client: Client, sandbox: Sandbox) -> None:
+def test_models_can_be_added_at_runtime(client: Client, sandbox: Sandbox) -> None:
     sandbox.configure(extra_models=["veo4-fast,images=2,9:16"])
     assert client.create(model="veo4-fast", images=[PICTURE] * 2, aspect_ratio="9:16").status_code == 200
     assert client.create(model="veo4-fast", images=[PICTURE] * 3).status_code == 400
 
 
-def test_fields_that_nobody_knows_are_accepted(client: Client) -> None:
+def test_unknown_fields_are_accepted(client: Client) -> None:
     assert client.create(seed=7).status_code == 200
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b'{"prompt": NaN}', b"\xff"])
-def test_what_is_no_json_object_is_refused(client: Client, body: bytes) -> None:
+def test_body_that_is_not_a_json_object_is_refused(client: Client, body: bytes) -> None:
     answer = client.send("POST", "/v1/video/create", data=body, headers={"Content-Type": "application/json"})
     assert_envelope(answer, 400, "invalid_request")
 
 
-def test_headers_are_checked(client: Client) -> None:
+def test_invalid_headers_are_refused(client: Client) -> None:
     assert_envelope(client.create(headers={"Content-Type": "text/plain"}), 415, "unsupported_media_type")
     assert_envelope(client.create(headers={"Accept": "*/*"}), 400, "invalid_request")
     assert_envelope(client.query("x", headers={"Accept": "text/html"}), 400, "invalid_request")
 
 
 @pytest.mark.parametrize("given", ["Bearer wrong", "sandbox-key", "", "Basic c2FuZGJveC1rZXk="])
-def test_a_wrong_key_opens_nothing(client: Client, sandbox: Sandbox, given: str) -> None:
+def test_wrong_key_is_refused_everywhere(client: Client, sandbox: Sandbox, given: str) -> None:
     headers = {"Authorization": given}
     answers = [
         client.create(headers=headers),
@@ -131,7 +131,7 @@ def test_a_wrong_key_opens_nothing(client: Client, sandbox: Sandbox, given: str)
     assert sandbox.stats()["accepted"] == 0
 
 
-def test_the_key_can_be_changed_while_it_runs(client: Client, sandbox: Sandbox) -> None:
+def test_key_can_be_changed_at_runtime(client: Client, sandbox: Sandbox) -> None:
     before = client.headers
     sandbox.configure(api_key="another")
     assert client.send("GET", "/v1/models", headers=before).status_code == 401
@@ -139,7 +139,7 @@ def test_the_key_can_be_changed_while_it_runs(client: Client, sandbox: Sandbox) 
     assert '"another"' in sandbox.connection
 
 
-def test_wrong_methods_and_paths_get_an_envelope(client: Client) -> None:
+def test_wrong_methods_and_paths_return_an_envelope(client: Client) -> None:
     assert_envelope(client.send("GET", "/v1/video/create"), 405, "method_not_allowed")
     assert_envelope(client.send("POST", "/v1/video/query"), 405, "method_not_allowed")
     assert_envelope(client.send("GET", "/v1/video/list"), 404, "not_found")
@@ -153,7 +153,7 @@ def test_models_are_listed(client: Client) -> None:
     assert len(answer["data"]) == 16
 
 
-def test_a_video_goes_through_the_relays_words(client: Client, sandbox: Sandbox) -> None:
+def test_video_passes_through_the_relays_statuses(client: Client, sandbox: Sandbox) -> None:
     sandbox.configure(generation_seconds=1.2)
     video = client.accepted(model="veo3.1-components", images=[PICTURE], enable_upsample=True, enhance_prompt=True)
     seen: list[str] = []
@@ -177,7 +177,7 @@ def test_a_video_goes_through_the_relays_words(client: Client, sandbox: Sandbox)
     assert len(str(answer["status_update_time"])) == 13
 
 
-def test_a_finished_video_stays_finished(client: Client, sandbox: Sandbox) -> None:
+def test_finished_video_stays_finished(client: Client, sandbox: Sandbox) -> None:
     video = client.accepted()
     assert client.query(video).json()["status"] == "completed"
     sandbox.configure(generation_seconds=1000)
@@ -189,7 +189,7 @@ def test_a_finished_video_stays_finished(client: Client, sandbox: Sandbox) -> No
     assert sandbox.videos()[1]["state"] == "running"
 
 
-def test_queries_come_in_the_familys_other_shapes(client: Client, sandbox: Sandbox) -> None:
+def test_query_answers_have_the_configured_shape(client: Client, sandbox: Sandbox) -> None:
     sandbox.configure(wrapped=True, other_id=True, url_field="output_url", time_unit="s", id_field="task_id")
     created = client.create().json()
     answer = client.query(created["task_id"]).json()

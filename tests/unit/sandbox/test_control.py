@@ -1,4 +1,4 @@
-"""What a test can ask the sandbox afterwards, and tell it beforehand."""
+"""The control endpoints: reading statistics and requests, and setting faults and options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_veo.sandbox import SandboxError
 from airflow_provider_veo.sandbox.cli import main
 from airflow_provider_veo.sandbox.delivery import MANNERS
 from airflow_provider_veo.sandbox.fault_kinds import KINDS
-from airflow_provider_veo.sandbox.faulty import INSTEAD, SPOILT
+from airflow_provider_veo.sandbox.faulty import CORRUPTED, INSTEAD
 
 from .conftest import BODY
 
@@ -48,7 +48,7 @@ WRONG_SPECS = [
 ]
 
 
-def test_what_was_paid_twice_is_told(client: Client, sandbox: Sandbox) -> None:
+def test_stats_report_prompts_accepted_twice(client: Client, sandbox: Sandbox) -> None:
     for prompt in ("牛", "马", "牛"):
         client.query(client.accepted(prompt=prompt))
     client.create(prompt="")
@@ -62,7 +62,7 @@ def test_what_was_paid_twice_is_told(client: Client, sandbox: Sandbox) -> None:
     assert [video["queries"] for video in sandbox.videos()] == [1, 1, 1]
 
 
-def test_a_reset_forgets_everything(client: Client, sandbox: Sandbox) -> None:
+def test_reset_clears_everything(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("status=500@2")
     video = client.accepted()
     sandbox.configure(api_key="another", generation_seconds=9)
@@ -81,7 +81,7 @@ def test_a_reset_forgets_everything(client: Client, sandbox: Sandbox) -> None:
     assert sandbox.api_key == "sandbox-key"
 
 
-def test_requests_are_kept_as_they_came_but_for_the_key(client: Client, sandbox: Sandbox) -> None:
+def test_requests_are_recorded_without_the_key(client: Client, sandbox: Sandbox) -> None:
     client.create(prompt="牛飞上天了", headers={"User-Agent": "me/1", "X-Leak": "x sandbox-key y"})
     client.query("a:b")
     create, query = sandbox.requests("all")
@@ -97,7 +97,7 @@ def test_requests_are_kept_as_they_came_but_for_the_key(client: Client, sandbox:
     assert sandbox.api_key not in json.dumps(sandbox.requests("all"))
 
 
-def test_accepted_videos_are_announced_on_one_safe_line(client: Client, sandbox: Sandbox) -> None:
+def test_accepted_videos_are_logged_on_one_safe_line(client: Client, sandbox: Sandbox) -> None:
     video = client.accepted(prompt="牛 \x1b[31m\nsandbox-key " + "x" * 100)
     line = sandbox.output().splitlines()[-1]
     assert line.startswith(f"accepted {video} (veo3-fast): 牛 ?[31m (hidden) xxx")
@@ -105,14 +105,14 @@ def test_accepted_videos_are_announced_on_one_safe_line(client: Client, sandbox:
 
 
 @pytest.mark.parametrize("spec", WRONG_SPECS)
-def test_a_wrong_spec_is_refused_and_changes_nothing(sandbox: Sandbox, spec: str) -> None:
+def test_invalid_spec_is_refused_and_changes_nothing(sandbox: Sandbox, spec: str) -> None:
     sandbox.set_faults("reset")
     with pytest.raises(SandboxError, match="fault"):
         sandbox.set_faults("drop-after", spec)
     assert sandbox.stats()["faults"] == ["reset"]
 
 
-def test_a_wrong_spec_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_spec_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--port", "0", "--fault", "drop-after@0"])
     assert caught.value.code == 2
@@ -134,14 +134,14 @@ def test_a_wrong_spec_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> No
         {"extra_models": "veo9"},
     ],
 )
-def test_a_wrong_setting_is_refused(sandbox: Sandbox, change: dict[str, Any]) -> None:
+def test_invalid_setting_is_refused(sandbox: Sandbox, change: dict[str, Any]) -> None:
     with pytest.raises(SandboxError, match=next(iter(change)).replace("_", ".")):
         sandbox.configure(**change)
 
 
-def test_every_kind_of_fault_is_made_somewhere() -> None:
+def test_every_kind_of_fault_is_implemented() -> None:
     elsewhere = {
         "unknown-status", "status-word", "upper-case", "failed", "upsampling-failed", "leftover-error", "late-url",
         "no-url", "not-found-first", "no-range", "etag-changes",
     }  # fmt: skip
-    assert {*INSTEAD, *SPOILT, *MANNERS, *elsewhere} == set(KINDS)
+    assert {*INSTEAD, *CORRUPTED, *MANNERS, *elsewhere} == set(KINDS)

@@ -1,4 +1,4 @@
-"""Each fault is seen by a client, over real HTTP, and counts as accepted or not as it says."""
+"""Each fault reaches a client over real HTTP, and the video is accepted or not, as documented."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 408, 413, 415, 422, 429, 500, 502, 503, 504])
-def test_any_status_comes_with_an_envelope(client: Client, sandbox: Sandbox, status: int) -> None:
+def test_status_fault_returns_an_envelope(client: Client, sandbox: Sandbox, status: int) -> None:
     sandbox.set_faults(f"status={status}")
     answer = client.create()
     assert answer.status_code == status
@@ -39,14 +39,14 @@ def test_any_status_comes_with_an_envelope(client: Client, sandbox: Sandbox, sta
         ("quota=429", 429, "insufficient_user_quota"),
     ],
 )
-def test_the_code_can_be_chosen(client: Client, sandbox: Sandbox, spec: str, status: int, code: Any) -> None:
+def test_error_code_can_be_chosen(client: Client, sandbox: Sandbox, spec: str, status: int, code: Any) -> None:
     sandbox.set_faults(spec)
     answer = client.create()
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert sandbox.stats()["accepted"] == 0
 
 
-def test_the_flat_envelope_has_no_error_object(client: Client, sandbox: Sandbox) -> None:
+def test_flat_envelope_has_no_error_object(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("flat-envelope=quota_exceeded", "flat-envelope=quota_exceeded:200")
     answer = client.create()
     assert answer.status_code == 400
@@ -55,7 +55,7 @@ def test_the_flat_envelope_has_no_error_object(client: Client, sandbox: Sandbox)
 
 
 @pytest.mark.parametrize("kind", ["bare", "bare-after"])
-def test_a_gateways_page_is_no_envelope(client: Client, sandbox: Sandbox, kind: str) -> None:
+def test_bare_fault_returns_a_gateway_page(client: Client, sandbox: Sandbox, kind: str) -> None:
     sandbox.set_faults(f"{kind}=502")
     answer = client.create()
     assert answer.status_code == 502
@@ -64,7 +64,7 @@ def test_a_gateways_page_is_no_envelope(client: Client, sandbox: Sandbox, kind: 
     assert sandbox.stats()["accepted"] == (kind == "bare-after")
 
 
-def test_rate_limits_say_when_to_come_back(client: Client, sandbox: Sandbox) -> None:
+def test_rate_limit_sends_retry_after(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("rate-limit=7@1", "rate-limit-date=60@2", "rate-limit@3")
     seconds, date, silent = (client.create() for _ in range(3))
     assert {answer.status_code for answer in (seconds, date, silent)} == {429}
@@ -74,7 +74,7 @@ def test_rate_limits_say_when_to_come_back(client: Client, sandbox: Sandbox) -> 
     assert "retry-after" not in silent.headers
 
 
-def test_a_redirect_shows_who_follows_it(client: Client, sandbox: Sandbox) -> None:
+def test_followed_redirect_is_recorded(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("redirect@1", "redirect=https://example.com/x@2")
     first = client.create()
     assert first.status_code == 307
@@ -97,7 +97,7 @@ def test_a_redirect_shows_who_follows_it(client: Client, sandbox: Sandbox) -> No
         ("hang-after=0.1", 1),
     ],
 )
-def test_a_lost_answer_is_no_answer(client: Client, sandbox: Sandbox, spec: str, accepted: int) -> None:
+def test_lost_answer_is_a_connection_error(client: Client, sandbox: Sandbox, spec: str, accepted: int) -> None:
     sandbox.set_faults(spec)
     with pytest.raises(requests.ConnectionError) as caught:
         client.create()
@@ -109,23 +109,21 @@ def test_a_lost_answer_is_no_answer(client: Client, sandbox: Sandbox, spec: str,
 
 
 @pytest.mark.parametrize(("kind", "accepted"), [("hang-before", 0), ("hang-after", 1)])
-def test_a_silent_relay_lets_the_clients_timeout_strike(
-    client: Client, sandbox: Sandbox, kind: str, accepted: int
-) -> None:
+def test_hanging_relay_triggers_the_client_timeout(client: Client, sandbox: Sandbox, kind: str, accepted: int) -> None:
     sandbox.set_faults(f"{kind}=30")
     with pytest.raises(requests.ReadTimeout):
         client.create(timeout=0.3)
     assert sandbox.stats()["accepted"] == accepted
 
 
-def test_a_slow_answer_is_right_but_late(client: Client, sandbox: Sandbox) -> None:
+def test_slow_answer_is_correct_but_late(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("slow=0.3")
     begin = time.monotonic()
     assert client.create().json()["id"]
     assert time.monotonic() - begin >= 0.3
 
 
-def test_a_dripping_answer_comes_in_pieces(client: Client, sandbox: Sandbox) -> None:
+def test_drip_answer_arrives_in_pieces(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("drip=3")
     begin = time.monotonic()
     answer = client.send("POST", "/v1/video/create", json=BODY, stream=True)
@@ -135,7 +133,7 @@ def test_a_dripping_answer_comes_in_pieces(client: Client, sandbox: Sandbox) -> 
     assert arrivals[-1] >= 2.5
 
 
-def test_a_cut_off_answer_ends_in_the_middle(client: Client, sandbox: Sandbox) -> None:
+def test_cut_off_answer_is_incomplete(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("cut-off")
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
         client.create()
@@ -143,7 +141,7 @@ def test_a_cut_off_answer_ends_in_the_middle(client: Client, sandbox: Sandbox) -
     assert sandbox.stats()["answers"] == {"create": {"200": 1}}
 
 
-def test_answers_that_say_nothing_are_accepted_all_the_same(client: Client, sandbox: Sandbox) -> None:
+def test_create_with_unusable_answer_is_accepted(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("no-json@1", "no-id@2", "empty@3", "empty=204@4", "huge=100000@5")
     text, nameless, empty, no_content, huge = (client.create() for _ in range(5))
     with pytest.raises(requests.JSONDecodeError):
@@ -157,13 +155,13 @@ def test_answers_that_say_nothing_are_accepted_all_the_same(client: Client, sand
     assert sandbox.stats()["accepted"] == 5
 
 
-def test_a_refused_request_is_not_turned_into_an_accepted_one(client: Client, sandbox: Sandbox) -> None:
+def test_refused_request_is_not_corrupted(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("no-json")
     assert client.create(prompt="").status_code == 400
     assert sandbox.stats()["faults_fired"] == {}
 
 
-def test_an_error_may_repeat_the_key(client: Client, sandbox: Sandbox) -> None:
+def test_echo_key_repeats_the_key_but_does_not_log_it(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("echo-key")
     answer = client.create()
     assert answer.status_code == 400
@@ -171,7 +169,7 @@ def test_an_error_may_repeat_the_key(client: Client, sandbox: Sandbox) -> None:
     assert sandbox.api_key not in sandbox.output()
 
 
-def test_models_fail_on_demand_too(client: Client, sandbox: Sandbox) -> None:
+def test_faults_apply_to_the_named_endpoint(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("models:status=403", "query:bare=502")
     assert client.send("GET", "/v1/models").status_code == 403
     assert client.query("x").text.startswith("<html>")
@@ -191,14 +189,14 @@ def test_models_fail_on_demand_too(client: Client, sandbox: Sandbox) -> None:
         ("100%", [1, 2, 3, 4, 5, 6]),
     ],
 )
-def test_a_selector_says_which_requests(client: Client, sandbox: Sandbox, selector: str, met: list[int]) -> None:
+def test_selector_chooses_requests(client: Client, sandbox: Sandbox, selector: str, met: list[int]) -> None:
     sandbox.set_faults(f"status=500@{selector}")
     models = {1: "veo3-fast", 0: "veo3-pro"}
     failed = [n for n in range(1, 7) if client.create(model=models[n % 2], prompt=f"number {n}").status_code == 500]
     assert failed == met
 
 
-def test_a_share_is_the_same_share_after_a_reset(client: Client, sandbox: Sandbox) -> None:
+def test_share_is_reproducible_after_a_reset(client: Client, sandbox: Sandbox) -> None:
     rounds = []
     for _ in range(2):
         sandbox.reset()
@@ -208,7 +206,7 @@ def test_a_share_is_the_same_share_after_a_reset(client: Client, sandbox: Sandbo
     assert 3 < rounds[0].count(500) < 25
 
 
-def test_an_answer_fault_and_a_travel_fault_work_together(client: Client, sandbox: Sandbox) -> None:
+def test_answer_and_delivery_faults_combine(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("status=503", "cut-off")
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         client.create()

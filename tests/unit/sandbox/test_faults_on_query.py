@@ -1,4 +1,4 @@
-"""Each fault of a query, and of a generation, is seen by a client."""
+"""Each fault of queries and generations reaches a client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .conftest import Client
 
 
-def test_an_unknown_word_hides_the_video(client: Client, sandbox: Sandbox) -> None:
+def test_unknown_status_hides_the_url(client: Client, sandbox: Sandbox) -> None:
     video = client.accepted()
     sandbox.set_faults("unknown-status@1", "unknown-status=thinking@2")
     answers = [client.query(video).json() for _ in range(3)]
@@ -21,7 +21,7 @@ def test_an_unknown_word_hides_the_video(client: Client, sandbox: Sandbox) -> No
     assert [bool(answer["video_url"]) for answer in answers] == [False, False, True]
 
 
-def test_words_can_be_forced(client: Client, sandbox: Sandbox) -> None:
+def test_status_word_can_be_forced(client: Client, sandbox: Sandbox) -> None:
     video = client.accepted()
     sandbox.set_faults("status-word=succeeded@1", "upper-case")
     assert client.query(video).json()["status"] == "SUCCEEDED"
@@ -29,7 +29,7 @@ def test_words_can_be_forced(client: Client, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("form", ["error", "fail_reason", "detail.error", "detail.error_message"])
-def test_a_generation_fails_for_a_reason_told_in_any_form(client: Client, sandbox: Sandbox, form: str) -> None:
+def test_failure_reason_is_reported_in_the_chosen_form(client: Client, sandbox: Sandbox, form: str) -> None:
     sandbox.set_faults(f"failed=unsafe: a cow:{form}")
     answer: Any = client.query(client.accepted()).json()
     assert (answer["status"], answer["video_url"]) == ("failed", None)
@@ -39,14 +39,14 @@ def test_a_generation_fails_for_a_reason_told_in_any_form(client: Client, sandbo
     assert sandbox.videos()[0]["state"] == "failed"
 
 
-def test_a_reason_may_be_an_object_and_may_be_left_to_the_sandbox(client: Client, sandbox: Sandbox) -> None:
+def test_failure_reason_can_be_an_object_or_the_default(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("failed=unsafe:error-object@1", "failed@2")
     first, second = (client.query(client.accepted()).json()["error"] for _ in range(2))
     assert first == {"message": "unsafe", "code": "generation_failed"}
     assert "safety filter" in second
 
 
-def test_a_failure_comes_when_the_generation_ends(client: Client, sandbox: Sandbox) -> None:
+def test_failure_is_reported_when_the_generation_ends(client: Client, sandbox: Sandbox) -> None:
     sandbox.configure(generation_seconds=1000)
     sandbox.set_faults("failed")
     video = client.accepted()
@@ -55,7 +55,7 @@ def test_a_failure_comes_when_the_generation_ends(client: Client, sandbox: Sandb
     assert client.query(video).json()["status"] == "failed"
 
 
-def test_a_fault_befalls_videos_and_not_queries(client: Client, sandbox: Sandbox) -> None:
+def test_per_video_fault_affects_all_queries_of_a_video(client: Client, sandbox: Sandbox) -> None:
     first = client.accepted(prompt="a cow")
     sandbox.set_faults("failed@2", "no-url@prompt=horse")
     second, horse = client.accepted(prompt="a cow"), client.accepted(prompt="a horse")
@@ -75,7 +75,7 @@ def test_failed_upsampling_leaves_the_plain_video(client: Client, sandbox: Sandb
     assert client.send("HEAD", answer["video_url"]).status_code == 200
 
 
-def test_errors_are_left_over_on_a_video_that_succeeds(client: Client, sandbox: Sandbox) -> None:
+def test_succeeded_video_can_have_leftover_errors(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("leftover-error")
     answer = client.query(client.accepted()).json()
     assert answer["status"] == "completed"
@@ -85,7 +85,7 @@ def test_errors_are_left_over_on_a_video_that_succeeds(client: Client, sandbox: 
     assert all("leftover" in text for text in (*fields, *details))
 
 
-def test_a_url_may_come_later_than_the_success(client: Client, sandbox: Sandbox) -> None:
+def test_url_can_appear_after_the_success(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("late-url=2")
     video = client.accepted()
     answers = [client.query(video).json() for _ in range(4)]
@@ -94,13 +94,13 @@ def test_a_url_may_come_later_than_the_success(client: Client, sandbox: Sandbox)
     assert sandbox.stats()["faults_fired"] == {"late-url=2": 2}
 
 
-def test_a_video_may_not_be_visible_at_first(client: Client, sandbox: Sandbox) -> None:
+def test_new_video_can_be_not_found_at_first(client: Client, sandbox: Sandbox) -> None:
     sandbox.set_faults("not-found-first=2")
     for video in (client.accepted(), client.accepted()):
         assert [client.query(video).status_code for _ in range(3)] == [404, 404, 200]
 
 
-def test_wire_faults_happen_to_queries_by_the_video(client: Client, sandbox: Sandbox) -> None:
+def test_selector_matches_queries_by_their_video(client: Client, sandbox: Sandbox) -> None:
     cow, horse = client.accepted(prompt="a cow"), client.accepted(prompt="a horse")
     sandbox.set_faults("query:drop-after@prompt=cow", "query:rate-limit=1@prompt=horse,1")
     with pytest.raises(requests.ConnectionError):
@@ -108,7 +108,7 @@ def test_wire_faults_happen_to_queries_by_the_video(client: Client, sandbox: San
     assert [client.query(horse).status_code for _ in range(2)] == [429, 200]
 
 
-def test_wrapped_answers_hold_the_failure_inside(client: Client, sandbox: Sandbox) -> None:
+def test_wrapped_answer_contains_the_failure(client: Client, sandbox: Sandbox) -> None:
     sandbox.configure(wrapped=True)
     sandbox.set_faults("failed=unsafe", "query:no-id@2")
     video = client.accepted()

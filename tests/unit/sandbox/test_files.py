@@ -1,4 +1,4 @@
-"""The MP4s are real, show what was asked for, and are served as a file server serves them."""
+"""The MP4s are real, show the requested content, and are served as by a file server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def scene(prompt: str, seconds: float = 0.1) -> Scene:
 
 
 @pytest.mark.parametrize(("ratio", "size"), [("16:9", (640, 360)), ("9:16", (360, 640))])
-def test_a_video_plays_in_its_ratio_and_something_moves(client: Client, ratio: str, size: tuple[int, int]) -> None:
+def test_video_has_the_requested_ratio_and_motion(client: Client, ratio: str, size: tuple[int, int]) -> None:
     data = client.send("GET", client.video_url(aspect_ratio=ratio)).content
     with av.open(io.BytesIO(data)) as container:
         stream = container.streams.video[0]
@@ -41,14 +41,14 @@ def test_a_video_plays_in_its_ratio_and_something_moves(client: Client, ratio: s
     assert max(high for _, high in ImageChops.difference(frames[0], frames[6]).getextrema()) > 30
 
 
-def test_the_default_length_is_three_seconds_with_the_index_in_front() -> None:
+def test_default_video_is_three_seconds_with_the_index_in_front() -> None:
     data = render(scene("a cow", seconds=3.0))
     assert data.index(b"moov") < data.index(b"mdat")
     with av.open(io.BytesIO(data)) as container:
         assert container.duration == 3_000_000
 
 
-def test_an_upsampled_video_is_larger(client: Client) -> None:
+def test_upsampled_video_is_larger(client: Client) -> None:
     video = client.accepted(enable_upsample=True, aspect_ratio="9:16")
     answer = client.query(video).json()
     upsampled = frames_of(client.send("GET", answer["video_url"]).content)[0]
@@ -75,12 +75,12 @@ def test_any_prompt_can_be_drawn(prompt: str) -> None:
     assert frames_of(render(scene(prompt)))
 
 
-def test_the_same_scene_is_the_same_file() -> None:
+def test_same_scene_renders_to_the_same_file() -> None:
     assert render(scene("a cow")) == render(scene("a cow"))
     assert render(scene("a cow")) != render(scene("a horse"))
 
 
-def test_ranges_fit_together(client: Client) -> None:
+def test_ranges_add_up_to_the_complete_file(client: Client) -> None:
     url = client.video_url()
     whole = client.send("GET", url)
     size = len(whole.content)
@@ -96,11 +96,11 @@ def test_ranges_fit_together(client: Client) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["bytes=5-2", "bytes=0-1,5-6", "lines=1-2", "bytes=-"])
-def test_a_range_that_makes_no_sense_is_ignored(client: Client, wanted: str) -> None:
+def test_invalid_range_is_ignored(client: Client, wanted: str) -> None:
     assert client.send("GET", client.video_url(), headers={"Range": wanted}).status_code == 200
 
 
-def test_a_range_beyond_the_end_is_refused(client: Client) -> None:
+def test_range_beyond_the_end_is_refused(client: Client) -> None:
     url = client.video_url()
     size = client.send("HEAD", url).headers["content-length"]
     for wanted in (f"bytes={size}-", "bytes=-0"):
@@ -109,12 +109,12 @@ def test_a_range_beyond_the_end_is_refused(client: Client) -> None:
         assert answer.headers["content-range"] == f"bytes */{size}"
 
 
-def test_another_etag_means_the_whole_file(client: Client) -> None:
+def test_other_etag_returns_the_complete_file(client: Client) -> None:
     answer = client.send("GET", client.video_url(), headers={"Range": "bytes=5-", "If-Range": '"other"'})
     assert answer.status_code == 200
 
 
-def test_head_tells_what_get_would_and_no_key_is_asked_for(client: Client) -> None:
+def test_head_matches_get_and_needs_no_key(client: Client) -> None:
     url = client.video_url()
     head, get = (requests.request(method, url, timeout=10) for method in ("HEAD", "GET"))
     assert head.content == b""
@@ -122,14 +122,14 @@ def test_head_tells_what_get_would_and_no_key_is_asked_for(client: Client) -> No
     assert head.headers["etag"] == get.headers["etag"]
 
 
-def test_there_is_no_file_before_the_video_is_finished(client: Client, sandbox: Sandbox) -> None:
+def test_unfinished_video_has_no_file(client: Client, sandbox: Sandbox) -> None:
     sandbox.configure(generation_seconds=1000)
     video = client.accepted()
     assert client.send("GET", f"/files/{video}.mp4").status_code == 404
     assert client.send("GET", "/files/nobody.mp4").status_code == 404
 
 
-def test_a_file_is_made_once_for_all_who_ask_at_once(client: Client) -> None:
+def test_concurrent_requests_render_a_file_once(client: Client) -> None:
     url = client.video_url()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: requests.get(url, timeout=10), range(8)))
@@ -137,7 +137,7 @@ def test_a_file_is_made_once_for_all_who_ask_at_once(client: Client) -> None:
     assert len({answer.content for answer in answers}) == 1
 
 
-def test_downloads_fail_on_demand(client: Client, sandbox: Sandbox) -> None:
+def test_faults_apply_to_downloads(client: Client, sandbox: Sandbox) -> None:
     url = client.video_url()
     good = client.send("GET", url)
     sandbox.set_faults("file:bare=404")
@@ -163,7 +163,7 @@ def test_downloads_fail_on_demand(client: Client, sandbox: Sandbox) -> None:
     assert part + client.send("GET", url, headers={"Range": "bytes=1000-"}).content == good.content
 
 
-def test_a_server_may_know_no_ranges_or_change_its_mind(client: Client, sandbox: Sandbox) -> None:
+def test_no_range_and_changing_etags_return_the_complete_file(client: Client, sandbox: Sandbox) -> None:
     url = client.video_url()
     sandbox.set_faults("no-range")
     answer = client.send("GET", url, headers={"Range": "bytes=5-"})
@@ -174,7 +174,7 @@ def test_a_server_may_know_no_ranges_or_change_its_mind(client: Client, sandbox:
     assert client.send("GET", url, headers={"Range": "bytes=5-", "If-Range": first}).status_code == 200
 
 
-def test_a_file_may_be_elsewhere(client: Client, sandbox: Sandbox) -> None:
+def test_file_can_be_redirected(client: Client, sandbox: Sandbox) -> None:
     url = client.video_url()
     sandbox.set_faults("file:redirect")
     moved = client.send("GET", url)

@@ -1,4 +1,4 @@
-"""Web pages in the developer's browser can't use the sandbox: what they would send is sent here, over plain sockets."""
+"""Web pages in the developer's browser can't use the sandbox. The tests send what a page would, over plain sockets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOTHING_FAILS = b'{"faults": []}'
 def send(
     url: str, *headers: str, method: str = "GET", path: str = "/_sandbox/stats", body: bytes = b""
 ) -> tuple[int, str]:
-    """Send exactly these headers, and return the status and all that follows it."""
+    """Send exactly these headers, and return the status and the raw answer."""
     address = urlsplit(url)
     assert address.hostname
     assert address.port
@@ -123,7 +123,7 @@ def test_control_endpoints_refuse_cross_site_requests(sandbox: Sandbox, site: st
     assert sandbox.stats()["faults"] == ["reset@9"]
 
 
-def test_page_of_airflow_still_shows_a_video(sandbox: Sandbox) -> None:
+def test_airflow_page_can_show_a_video(sandbox: Sandbox) -> None:
     # A <video> element of a page on another port sends no Origin.
     status, _ = send(sandbox.url, host(sandbox), "Sec-Fetch-Site: same-site", path="/files/nothing.mp4")
     assert status == 404
@@ -131,7 +131,7 @@ def test_page_of_airflow_still_shows_a_video(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "text/json"])
 @pytest.mark.parametrize("path", ["faults", "config", "reset"])
-def test_control_endpoints_take_only_json(sandbox: Sandbox, path: str, content_type: str | None) -> None:
+def test_control_endpoints_accept_only_json(sandbox: Sandbox, path: str, content_type: str | None) -> None:
     sandbox.set_faults("reset@9")
     headers = [host(sandbox), *([f"Content-Type: {content_type}"] if content_type else [])]
     status, text = send(sandbox.url, *headers, method="POST", path=f"/_sandbox/{path}", body=NOTHING_FAILS)
@@ -151,7 +151,7 @@ def test_control_document_is_bounded(sandbox: Sandbox, body: bytes, status: int)
 
 @contextlib.contextmanager
 def started(*options: str) -> Iterator[str]:
-    """Run the command, and return the URL at which this machine reaches it."""
+    """Run the command, and yield its URL on this machine."""
     command = [sys.executable, "-m", "airflow_provider_veo.sandbox", "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
         assert process.stdout
@@ -163,7 +163,7 @@ def started(*options: str) -> Iterator[str]:
             process.terminate()
 
 
-def test_wildcard_address_accepts_any_address_but_no_name() -> None:
+def test_wildcard_address_accepts_any_address_but_not_names() -> None:
     with started("--host", "0.0.0.0", "--allow-remote", "--allow-host", "relay", "--allow-host", "outside:9000") as url:
         port = urlsplit(url).port
         for accepted in f"192.0.2.7:{port}", f"[2001:db8::7]:{port}", f"relay:{port}", "outside:9000":
@@ -173,13 +173,13 @@ def test_wildcard_address_accepts_any_address_but_no_name() -> None:
         assert send(url, f"Host: relay:{port}", "Origin: http://evil.example")[0] == 403
 
 
-def test_forwarded_port_is_accepted_where_it_is_named() -> None:
+def test_forwarded_port_is_accepted_if_allowed() -> None:
     with started("--allow-host", "localhost:9000") as url:
         assert send(url, "Host: localhost:9000")[0] == 200
         assert send(url, "Host: localhost:9001")[0] == 421
 
 
-def test_name_that_was_bound_explicitly_is_accepted() -> None:
+def test_explicitly_bound_name_is_accepted() -> None:
     name = socket.gethostname()
     with contextlib.suppress(OSError):
         if socket.gethostbyname(name).startswith("127."):

@@ -1,4 +1,4 @@
-"""The process: it says where it is, ends when told, and never outlives its parent."""
+"""The process prints its connection, ends on signals, and never outlives its parent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def wait_until_gone(pid: int, seconds: float = 60) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_prints_the_connection_and_ends_quietly(number: signal.Signals) -> None:
+def test_command_prints_the_connection_and_ends_without_errors(number: signal.Signals) -> None:
     command = [*COMMAND, "--port", "0", "--api-key", "it's-a-key", "--generation-seconds", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -55,7 +55,7 @@ def test_the_command_prints_the_connection_and_ends_quietly(number: signal.Signa
     assert (process.returncode, output, errors) == (0, "", "")
 
 
-def test_the_block_ends_the_process_also_when_a_request_hangs_and_the_test_fails() -> None:
+def test_with_block_ends_the_process_despite_a_hanging_request() -> None:
     with pytest.raises(ZeroDivisionError), sandbox.running(faults=["models:hang-before=60"]) as relay:
         pid = relay.pid
         with pytest.raises(requests.ReadTimeout):
@@ -86,14 +86,14 @@ def test_options_reach_the_process() -> None:
         assert answer["object"] == "chat.completion"
 
 
-def test_a_start_that_fails_says_why() -> None:
+def test_failed_start_reports_why() -> None:
     with pytest.raises(sandbox.SandboxError, match="fault 'nonsense'"), sandbox.running(faults=["nonsense"]):
         pass
 
 
 @pytest.mark.parametrize("with_a_fork", [False, True])
-def test_the_sandbox_dies_with_its_parent(tmp_path: Path, with_a_fork: bool) -> None:
-    # A fork of the parent keeps the other end of the pipe open: then the parent's id has to tell.
+def test_sandbox_ends_with_its_parent(tmp_path: Path, with_a_fork: bool) -> None:
+    # A fork of the parent keeps the other end of the pipe open. Then only the parent's id changes.
     script = tmp_path / "parent.py"
     script.write_text(
         textwrap.dedent(
@@ -123,19 +123,19 @@ def test_the_sandbox_dies_with_its_parent(tmp_path: Path, with_a_fork: bool) -> 
                 os.kill(fork, signal.SIGKILL)
 
 
-def test_other_machines_are_kept_out_unless_meant(capsys: pytest.CaptureFixture[str]) -> None:
+def test_non_loopback_host_requires_allow_remote(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--host", "0.0.0.0"])
     assert "--allow-remote" in capsys.readouterr().err
 
 
-def test_a_taken_port_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_port_in_use_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     with sandbox.running() as relay, pytest.raises(SystemExit):
         main(["--port", relay.url.rpartition(":")[2]])
     assert "cannot listen" in capsys.readouterr().err
 
 
-def test_help_tells_the_whole_grammar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_all_faults(capsys: pytest.CaptureFixture[str]) -> None:
     from airflow_provider_veo.sandbox.fault_kinds import KINDS
 
     with pytest.raises(SystemExit) as caught:
@@ -145,7 +145,7 @@ def test_help_tells_the_whole_grammar(capsys: pytest.CaptureFixture[str]) -> Non
     assert all(f" {kind.name}{kind.metavar} " in text for kind in KINDS.values())
 
 
-def test_importing_the_package_loads_no_server() -> None:
+def test_import_does_not_load_the_server() -> None:
     code = (
         "import sys, airflow_provider_veo.sandbox\n"
         "heavy = {'fastapi', 'starlette', 'uvicorn', 'av', 'PIL', 'airflow', 'requests', 'asyncio'}\n"

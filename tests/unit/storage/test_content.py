@@ -59,7 +59,7 @@ def test_an_empty_file_is_none(host, store, target):
 
 
 def test_a_file_that_is_too_large_is_refused_unread(host, store, target):
-    with pytest.raises(VeoDownloadRefusedError, match=r"has 100000 bytes, and 99999 are allowed") as caught:
+    with pytest.raises(VeoDownloadRefusedError, match=r"has 100000 bytes; max_bytes allows 99999") as caught:
         store(max_bytes=99_999)
     assert caught.value.final
     assert nothing_is_left(target)
@@ -68,7 +68,7 @@ def test_a_file_that_is_too_large_is_refused_unread(host, store, target):
 
 def test_a_file_that_turns_out_too_large_is_refused(host, store, target):
     host.always = Reply(chunked=True)
-    with pytest.raises(VeoDownloadRefusedError, match=r"or more, and 50000 are allowed"):
+    with pytest.raises(VeoDownloadRefusedError, match=r"or more; max_bytes allows 50000"):
         store(max_bytes=50_000)
     assert len(host.asked) == 1
     assert nothing_is_left(target)
@@ -98,7 +98,7 @@ def test_a_checksum_that_the_host_tells_is_checked(host, store, target, which):
     assert len(host.asked) == 2
     target.unlink()
     host.always = Reply(headers=told(b"other")[which])
-    with pytest.raises(VeoDownloadError, match="that the host told"):
+    with pytest.raises(VeoDownloadError, match="that the host sent"):
         store()
     assert nothing_is_left(target)
 
@@ -120,7 +120,7 @@ PAGE = b"<html><head><title>Busy</title></head><body>Sign in again: canary=" + b
 )
 def test_a_page_under_200_is_no_file_and_is_quoted(host, store, target, page):
     host.always = Reply(body=page)
-    with pytest.raises(VeoDownloadError, match="got a page in place of the file") as caught:
+    with pytest.raises(VeoDownloadError, match="got a page instead of the file") as caught:
         store()
     assert not caught.value.final
     assert len(host.asked) == transfer.MAX_TRIES
@@ -160,7 +160,7 @@ def test_a_page_for_a_while_is_waited_out(host, store, target):
 )
 def test_what_is_no_video_is_refused_for_good(host, store, target, content):
     host.always = Reply(body=content)
-    with pytest.raises(VeoDownloadRefusedError, match=r"no video: the file begins with [0-9a-f]{2} ") as caught:
+    with pytest.raises(VeoDownloadRefusedError, match=r"not a video: it begins with [0-9a-f]{2} ") as caught:
         store()
     assert caught.value.final
     assert len(host.asked) == 1

@@ -70,11 +70,11 @@ def test_a_file_that_is_cut_off_anywhere_is_not_whole(name):
 
 def test_what_is_missing_is_told():
     content = WHOLE["index first"]
-    assert looked_at(content[:-100])[0] == "its last part needs 100 bytes more"
-    assert looked_at(FTYP + MOOV + b"\0\0\0")[0] == "it ends within the header of a part"
-    assert looked_at(FTYP + box(b"mdat", bytes(500)))[0] == "there is no moov part in it"
-    assert looked_at(FTYP + MOOV)[0] == "there is no mdat part in it"
-    assert looked_at(EBML + bytes(64))[0] == "there is no Segment part in it"
+    assert looked_at(content[:-100])[0] == "its last part is missing 100 bytes"
+    assert looked_at(FTYP + MOOV + b"\0\0\0")[0] == "it ends inside the header of a part"
+    assert looked_at(FTYP + box(b"mdat", bytes(500)))[0] == "it has no moov part"
+    assert looked_at(FTYP + MOOV)[0] == "it has no mdat part"
+    assert looked_at(EBML + bytes(64))[0] == "it has no Segment part"
 
 
 @settings(max_examples=200)
@@ -88,4 +88,4 @@ def test_any_bytes_are_looked_at_without_an_accident(content, beginning):
 
 def test_the_biggest_sizes_take_no_memory_and_no_time():
     huge = FTYP + MOOV + b"\0\0\0\1mdat" + b"\xff" * 8 + bytes(100)
-    assert looked_at(huge)[0].startswith("its last part needs 18446744073709")
+    assert looked_at(huge)[0].startswith("its last part is missing 18446744073709")

@@ -43,7 +43,7 @@ def test_the_same_file_is_verified_and_reused(host, store, target):
 def test_a_file_of_another_size_is_an_error(host, store, target, size, chunked):
     there(target, video(size))
     host.always = Reply(chunked=chunked)
-    with pytest.raises(VeoDownloadRefusedError, match="another file is there") as caught:
+    with pytest.raises(VeoDownloadRefusedError, match="another file exists there") as caught:
         store(veo_task_id="veo3:1")
     assert caught.value.final
     assert caught.value.veo_task_id == "veo3:1"
@@ -55,7 +55,7 @@ def test_a_file_that_is_a_beginning_of_the_video_is_another_one(host, store, tar
     there(target, host.content[:50_000])
     for chunked in (False, True):
         host.always = Reply(chunked=chunked)
-        with pytest.raises(VeoDownloadRefusedError, match="another file is there"):
+        with pytest.raises(VeoDownloadRefusedError, match="another file exists there"):
             store()
 
 
@@ -85,7 +85,7 @@ def test_a_file_that_differs_in_one_byte_is_an_error(host, store, target, at):
     there(target, bytes(content))
     for reply in (Reply(), Reply(chunked=True), with_md5(host)):
         host.always = reply
-        with pytest.raises(VeoDownloadRefusedError, match="another file is there: its bytes differ"):
+        with pytest.raises(VeoDownloadRefusedError, match="another file exists there: its bytes differ"):
             store()
         assert is_untouched(target, bytes(content))
 
@@ -98,7 +98,7 @@ def test_a_checksum_of_the_host_saves_the_download(host, store, target):
     assert stored.sha256 == hashlib.sha256(host.content).hexdigest()
     assert len(host.asked) == 1
     host.always = Reply(cut=0, headers={"Digest": "sha-256=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="})
-    with pytest.raises(VeoDownloadRefusedError, match="its SHA256 is another one"):
+    with pytest.raises(VeoDownloadRefusedError, match="its SHA256 differs"):
         store()
     assert is_untouched(target, host.content)
 
@@ -116,12 +116,12 @@ def test_a_video_that_is_gone_is_reused_for_its_name(host, store, target, tmp_pa
     there(named, host.content)
     stored = store(destination=ObjectStoragePath(f"file://{named}"), veo_task_id="veo3:17-x")
     assert stored.sha256 == hashlib.sha256(host.content).hexdigest()
-    assert "for its name" in "\n".join(log.lines)
+    assert "because its name contains" in "\n".join(log.lines)
     there(target, host.content)
     with pytest.raises(VeoDownloadError, match="HTTP 404"):
         store(veo_task_id="veo3:17-x")
     there(named, host.content[:-1])
-    with pytest.raises(VeoDownloadRefusedError, match="no whole video"):
+    with pytest.raises(VeoDownloadRefusedError, match="not a complete video"):
         store(destination=ObjectStoragePath(f"file://{named}"), veo_task_id="veo3:17-x")
 
 

@@ -94,10 +94,10 @@ def test_what_the_sandbox_does_for_a_while_is_outlived(relay, store_made, held, 
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        ("wrong-length", "its last part needs 1000 bytes more"),
+        ("wrong-length", "its last part is missing 1000 bytes"),
         ("wrong-length=1000", "the connection broke after"),
-        ("html-200", "got a page in place of the file: “<html>"),
-        ("html-200=video/mp4", "got a page in place of the file"),
+        ("html-200", "got a page instead of the file: “<html>"),
+        ("html-200=video/mp4", "got a page instead of the file"),
         ("file:empty", "got an empty file"),
         ("file:bare=404", "has expired"),
         ("file:status=503", "HTTP 503"),

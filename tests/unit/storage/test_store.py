@@ -169,7 +169,7 @@ def test_two_processes_at_once_take_turns(host, store, target):
     while not host.asked:
         time.sleep(0.01)
     assert files_in(target.parent) == [".x.mp4.part"]
-    with pytest.raises(VeoDownloadError, match=r"another process is storing that very file, .* after 0\.3 s"):
+    with pytest.raises(VeoDownloadError, match=r"another process is storing the same file .* within 0\.3 s"):
         store(timeout=0.3)
     assert len(host.asked) == 1
     stored = store()
@@ -317,7 +317,7 @@ def test_a_file_that_comes_meanwhile_is_not_replaced(host, store, target, memory
             return Reply()
 
         host.script = [meanwhile]
-        with pytest.raises(VeoDownloadRefusedError, match="another file is there"):
+        with pytest.raises(VeoDownloadRefusedError, match="another file exists there"):
             store(destination=destination)
         assert destination.fs.cat_file(destination.path) == b"another's"
 

@@ -82,7 +82,7 @@ def test_tries_that_bring_it_no_further_come_to_an_end(host, store, target):
     for part in (
         "video veo3:1",
         f"http://127.0.0.1:{host.server_port}/v/x.mp4 into",
-        "not whole",
+        "incomplete",
         "Nothing was stored",
     ):
         assert part in str(caught.value)
@@ -302,7 +302,7 @@ def test_what_goes_wrong_with_a_fresh_url_is_told_as_it_is(host, store, target):
 def test_a_host_that_is_not_there_is_asked_again_and_no_secret_is_told(store, target, log):
     with pytest.raises(VeoDownloadError, match="got no answer: ConnectionError"):
         store("http://127.0.0.1:9/x.mp4?X-Signature=signature-4f1d0c9ab77e5532")
-    assert len([line for line in log.lines if "Trying again" in line]) == transfer.MAX_TRIES - 1
+    assert len([line for line in log.lines if "Retrying in" in line]) == transfer.MAX_TRIES - 1
     assert nothing_is_left(target)
 
 
@@ -366,7 +366,7 @@ def test_headers_that_make_no_sense_are_no_accident(host, store, target, headers
 
 def test_a_relay_that_names_no_url_any_more_is_told(host, store, target):
     host.always = Reply(status=404, body=b"")
-    with pytest.raises(VeoDownloadError, match="names no other URL"):
+    with pytest.raises(VeoDownloadError, match="returned no new URL"):
         store(fresh_url=lambda: None)
     assert nothing_is_left(target)
 

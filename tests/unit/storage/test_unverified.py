@@ -84,7 +84,7 @@ def test_file_cut_between_fragments_once_is_completed(fragmented, store, target,
 
 def test_cut_that_the_host_contradicts_is_never_stored(fragmented, store, target):
     fragmented.always = lambda request: Reply(headers=BARE, cut=None if "Range" in request.headers else CUT)
-    with pytest.raises(VeoDownloadError, match="the host then said that the file has more"):
+    with pytest.raises(VeoDownloadError, match="the host then reported that the file is longer"):
         store()
     assert files_in(target.parent) == []
 

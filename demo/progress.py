@@ -1,6 +1,6 @@
-"""How far the night is, from the relay that makes the videos and the disk that they are stored on.
+"""Shows the progress of the night, from the sandbox and the files on disk.
 
-The operator tells it as well, in its log and its XCom ``progress``, but for hours of work: every 30 seconds.
+The operator reports it as well, in its log and its XCom ``progress``, but only every 30 seconds.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from airflow_provider_veo.sandbox import Sandbox
 
-SECONDS_BETWEEN_LOOKS = 0.4
+SECONDS_BETWEEN_UPDATES = 0.4
 SECONDS_BETWEEN_LINES = 5.0
 
 
 class Counts(NamedTuple):
-    """What is seen at one moment."""
+    """The state at one moment."""
 
     accepted: int
     generating: int
@@ -37,21 +37,19 @@ class Counts(NamedTuple):
         return f"{self.accepted} accepted, {self.generating} generating, {self.stored} stored"
 
 
-class Night:
+class ProgressDisplay:
     """
-    Shows it for the length of a ``with`` block: a bar in a terminal, a line now and then elsewhere.
+    Shows the progress during a ``with`` block: as a bar in a terminal, or as a line every few seconds.
 
-    :param console: where to.
-    :param relay: the sandbox.
-    :param folder: where the videos are stored.
-    :param total: how many there will be.
+    :param folder: the folder that the videos are stored in.
+    :param total: the number of videos.
     """
 
     def __init__(self, console: Console, relay: Sandbox, folder: Path, total: int) -> None:
         self._console, self._relay, self._folder, self._total = console, relay, folder, total
         self._counts = Counts(0, 0, 0)
-        self._over = threading.Event()
-        self._looking = threading.Thread(target=self._look_on, daemon=True)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("[bold cyan]night"),
@@ -66,25 +64,25 @@ class Night:
 
     def __enter__(self) -> None:
         self._progress.start()
-        self._looking.start()
+        self._thread.start()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._over.set()
-        self._looking.join()
+        self._stop.set()
+        self._thread.join()
         if kind is None:
-            self._look(last=True)
+            self._update(last=True)
         self._progress.stop()
 
-    def _look_on(self) -> None:
-        while not self._over.wait(SECONDS_BETWEEN_LOOKS):
-            self._look()
+    def _run(self) -> None:
+        while not self._stop.wait(SECONDS_BETWEEN_UPDATES):
+            self._update()
 
-    def _look(self, last: bool = False) -> None:
-        # A sandbox that is busy, or has just ended, is asked again or not: nothing depends on it.
+    def _update(self, last: bool = False) -> None:
+        # The sandbox may be busy, or have just ended. The next update tries again.
         with contextlib.suppress(OSError, HTTPException, SandboxError):
             videos = self._relay.videos()
             generating = sum(video["state"] == "running" for video in videos)
-            # A file has its name only when it is complete.
+            # Files get this name only when they are complete.
             counts = Counts(len(videos), generating, sum(1 for _ in self._folder.rglob("*.mp4")))
             self._progress.update(self._bar, completed=counts.stored, description=str(counts))
             due = last or time.monotonic() >= self._printed_at + SECONDS_BETWEEN_LINES

@@ -1,7 +1,7 @@
 """
-What went over the wire and what would have been charged, for tests to look at afterwards.
+What was received, and what a real relay would have billed, for tests to inspect afterwards.
 
-No key is kept: the value of `Authorization` never, and the relay's own key is blotted out wherever else it turns up.
+No key is kept: the value of `Authorization` is dropped, and the relay's own key is masked everywhere else.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 KEPT_REQUESTS = 1000
-"""How many of the last requests are kept, for each endpoint."""
+"""Maximum number of requests kept for each endpoint."""
 KEPT_BODY = 256 * 1024
-"""How many bytes of each body are kept."""
+"""Maximum bytes kept of each body."""
 HIDDEN = "(hidden)"
 
 
 @dataclasses.dataclass(slots=True)
 class Record:
-    """One request as it was received. `status` is what the client saw, `none` if it saw no answer."""
+    """One request as received. `status` is what the client saw, `none` if it saw no answer."""
 
     number: int
     time: float
@@ -39,8 +39,8 @@ class Record:
     status: str | None = None
 
 
-class Ledger:
-    """Counts and the last requests, since the start or the last reset."""
+class RequestLog:
+    """Counts and the most recent requests, since the start or the last reset."""
 
     def __init__(self) -> None:
         self.requests: collections.Counter[str] = collections.Counter()
@@ -52,7 +52,7 @@ class Ledger:
         self._numbers = itertools.count(1)
 
     def receive(self, request: Request, endpoint: str, body: bytes, api_key: str, authorized: bool) -> Record:
-        """Enter a request that came in."""
+        """Record a received request."""
 
         def hide(text: str) -> str:
             return text.replace(api_key, HIDDEN)
@@ -78,17 +78,17 @@ class Ledger:
         return record
 
     def answer(self, record: Record, status: str) -> None:
-        """Enter what the client saw."""
+        """Record the status that the client saw."""
         record.status = status
         self.answers[record.endpoint][status] += 1
 
     def records(self, endpoint: str) -> list[dict[str, Any]]:
-        """Return the last requests to an endpoint, or to `all` of them, in the order in which they came."""
+        """Return the most recent requests to an endpoint, or to `all` of them, oldest first."""
         wanted = self._records.values() if endpoint == "all" else [self._records.get(endpoint, ())]
         records = sorted(itertools.chain(*wanted), key=lambda record: record.number)
         return [dataclasses.asdict(record) for record in records]
 
     @property
     def paid_twice(self) -> dict[str, int]:
-        """How often each prompt was accepted that was accepted more than once."""
-        return {prompt: times for prompt, times in self.accepted_by_prompt.items() if times > 1}
+        """The prompts that were accepted more than once, with their counts."""
+        return {prompt: count for prompt, count in self.accepted_by_prompt.items() if count > 1}
