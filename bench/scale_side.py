@@ -55,7 +55,7 @@ def main() -> None:
     clock("writing")
     size = [path.stat().st_size for path in (folder / "_journal").iterdir()]
 
-    del jobs  # it is another process that reads
+    del jobs, first  # it is another process that reads
     time_to_read = BatchJournal(journal, _OWNER, log)
     clock("")
     jobs, records = inputs.recorded(time_to_read), time_to_read.begin()

@@ -59,51 +59,53 @@ def _skips(lines: Callable[[tuple[int, ...]], bool], reason: str, *tests: str) -
 
 SKIPS: tuple[Skip, ...] = (
     Skip(
-        "unit/test_provider.py::test_the_form_h*", lambda line: line < (3, 0), "Airflow 2.11 makes the form of widgets"
+        "unit/test_provider.py::test_the_form_h*",
+        lambda line: line < (3, 0),
+        "Airflow 2.11 builds the form from widgets",
     ),
     Skip(
         "unit/test_provider.py::test_the_form_of_widgets*",
         lambda line: line > (3, 0),
-        "widgets are the form of Airflow 2.11 and 3.0; newer lines read it from the provider info",
+        "Airflow 2.11 and 3.0 build the form from widgets; newer lines read it from the provider info",
     ),
     Skip(
         "system/test_journal.py*",
         lambda line: line < (3, 3),
-        "the task state store came with Airflow 3.3; for the records that are files see test_file_journal.py",
+        "the task state store requires Airflow 3.3; test_file_journal.py tests records in files",
     ),
     Skip(
         "unit/journal/test_moved.py*",
         lambda line: line < (3, 3),
-        "the task state store came with Airflow 3.3: there is one place only",
+        "before Airflow 3.3 there is no task state store, so records are in one place only",
     ),
     Skip(
         "system/test_announcements.py*",
         lambda line: line < (3, 1),
-        "approvals, which are among what runs there, came with Airflow 3.1",
+        "this module also tests approvals, which require Airflow 3.1",
     ),
     *_skips(
         lambda line: line == (3, 0),
-        "`airflow dags test` of Airflow 3.0 prints each secret that it masks; test_examples.py looks for it there",
+        "`airflow dags test` of Airflow 3.0 prints every secret that it masks; test_examples.py covers this on 3.0",
         "system/test_[bcw]*.py::test_the_key_is_nowhere",
         "system/test_files.py::test_the_key_is_nowhere",
         "system/test_templates.py::test_the_key_is_nowhere",
     ),
     *_skips(
         lambda line: line == (3, 0),
-        "the API of Airflow 3.0 refuses an XCom that is false, which is passed on there",
+        "the API of Airflow 3.0 refuses an XCom whose value is false, which these tests pass on",
         "system/test_create_operator.py::test_every_field_may_come*",
         "system/test_create_operator.py::test_the_id_and_the_video*",
         "system/test_create_operator.py::test_the_log_tells*",
     ),
     *_skips(
         lambda line: line == (3, 0),
-        "`airflow dags test` of Airflow 3.0 counts what goes on after a wait as another try",
+        "`airflow dags test` of Airflow 3.0 counts resuming after a wait as another try",
         "system/test_waits.py::*generation_fails-2-2?",
         "system/test_waits.py::*says_how_to_go_on?reschedule?",
     ),
-    Skip("system/test_ui.py*", lambda line: line < (3, 1), "Airflow shows pages of providers from 3.1 on"),
+    Skip("system/test_ui.py*", lambda line: line < (3, 1), "pages of providers require Airflow 3.1"),
     Skip("system/test_demo.py*", lambda line: line < (3, 3), "the demo runs Airflow 3.3"),
-    Skip("unit/test_retry_policy.py*", lambda line: line < (3, 3), "retry policies came with Airflow 3.3"),
+    Skip("unit/test_retry_policy.py*", lambda line: line < (3, 3), "retry policies require Airflow 3.3"),
 )
 
 

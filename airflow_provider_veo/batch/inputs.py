@@ -19,7 +19,7 @@ from airflow_provider_veo.batch.rendering import looks_like_template
 from airflow_provider_veo.protocol import VeoError, VeoValidationError, coerce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from logging import Logger
 
     from airflow_provider_veo.batch.manifest import Rows
@@ -63,21 +63,20 @@ class BatchInput:
         :raises VeoValidationError: lists the mistakes of all jobs.
         """
         content = None if coerce.is_nothing(self.manifest) else self._content()
-        lines = journal.load(JOBS)
-        head = None if lines is None else next(lines)
+        head, recorded_jobs = journal.load(JOBS, Job.from_dict) or ({}, iter(()))
         for known in (same := self._digest(content), *self._earlier_digests(content)):
-            if lines is not None and _is_of(head, known):
-                there = _jobs(lines)
+            if head.get("input") == known:
+                there = list(recorded_jobs)
                 self._check_limits(there, settings)
                 log.info("%d jobs, the same as in the previous try", len(there))
                 return there, known
-        if lines is not None:
+        if head:
             log.warning("The jobs differ from the previous try. Jobs that did not change are not submitted again")
         rows = (
             manifest.of_jobs(self._listed()) if content is None else manifest.read(content, _name(str(self.manifest)))
         )
         if content is not None and self.render is None:
-            self._notice_templates(rows, head, lines, log)
+            self._notice_templates(rows, head, recorded_jobs, log)
         made = batch_jobs.make(
             rows,
             defaults=self.defaults,
@@ -140,7 +139,7 @@ class BatchInput:
         digest.update(content or b"")
         return digest.hexdigest()
 
-    def _notice_templates(self, rows: Rows, head: Any, lines: Iterator[Any] | None, log: Logger) -> None:
+    def _notice_templates(self, rows: Rows, head: Mapping[str, Any], before: Iterable[Job], log: Logger) -> None:
         """
         Warn that templates are sent unrendered.
 
@@ -150,7 +149,7 @@ class BatchInput:
         if not templates:
             return
         found = f"{templates:,} of {len(rows.rows):,} prompts in the manifest look like templates"
-        if lines is not None and _was_rendered(head) and not _are_all_known(rows, lines):
+        if head and _was_rendered(head) and not _are_all_known(rows, before):
             raise VeoValidationError(
                 "The manifest has changed, and earlier tries of this batch rendered its prompts. Nothing was sent in "
                 "this try.",
@@ -186,14 +185,13 @@ def recorded(journal: BatchJournal) -> list[Job]:
 
     :raises VeoValidationError: the record was removed.
     """
-    lines = journal.load(JOBS)
-    if lines is None:
+    saved = journal.load(JOBS, Job.from_dict)
+    if saved is None:
         raise VeoValidationError(
             "The batch can't continue: its recorded jobs disappeared while it was deferred.",
             [f"result_path: {journal.where} was removed or emptied. Videos already submitted will still be billed"],
         )
-    next(lines)
-    return _jobs(lines)
+    return list(saved[1])
 
 
 def settled(journal: BatchJournal, jobs: list[Job], same: str, *, is_rendered: bool = False) -> list[Job]:
@@ -206,17 +204,12 @@ def settled(journal: BatchJournal, jobs: list[Job], same: str, *, is_rendered: b
     :param same: the digest of their input.
     :param is_rendered: whether their prompts were rendered.
     """
-    lines = journal.load(JOBS)
-    before = None if lines is None else next(lines)
-    if lines is not None and _is_of(before, same):
-        return _jobs(lines)
+    before, recorded_jobs = journal.load(JOBS, Job.from_dict) or ({}, iter(()))
+    if before.get("input") == same:
+        return list(recorded_jobs)
     head = {"input": same, "rendered": is_rendered or bool(before and _was_rendered(before))}
     journal.save(JOBS, itertools.chain([head], (job.to_dict() for job in jobs)), 1 + len(jobs))
     return jobs
-
-
-def _is_of(head: Any, same: str) -> bool:
-    return isinstance(head, dict) and head.get("input") == same
 
 
 def _was_rendered(head: Mapping[str, Any]) -> bool:
@@ -225,15 +218,11 @@ def _was_rendered(head: Mapping[str, Any]) -> bool:
     return bool(head.get("rendered", not is_current))
 
 
-def _are_all_known(rows: Rows, lines: Iterable[Any]) -> bool:
+def _are_all_known(rows: Rows, jobs: Iterable[Job]) -> bool:
     """Whether all prompts that look like templates were already jobs of this batch, unrendered."""
-    known = {record["body"].get("prompt") for record in lines}
+    known = {job.body.get("prompt") for job in jobs}
     prompts = (row.fields.get("prompt") for row in rows.rows)
     return all(coerce.text(prompt) in known for prompt in prompts if looks_like_template(prompt))
-
-
-def _jobs(lines: Iterable[Any]) -> list[Job]:
-    return [Job.from_dict(record) for record in lines]
 
 
 def _name(uri: str) -> str:

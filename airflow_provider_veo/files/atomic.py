@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import time
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 def write(path: ObjectStoragePath, content: bytes) -> None:
     """Write a file, in one request if possible."""
     if is_local(path):
-        replace_file(Path(path.path), content)
+        replace_file(Path(path.path), [content])
     elif remote.has_uploads(path.fs):
         path.fs.pipe_file(path.path, content)
     else:
@@ -42,9 +43,12 @@ def write_stream(
 
     :param make_sure: called after the last chunk, before the file appears. If it raises, the file does not appear.
     """
+    if is_local(path):  # not by a sink, which another process may have locked: each process has a file of its own
+        replace_file(Path(path.path), chunks, make_sure)
+        return
     sink = open_sink(path, time.monotonic() + _SECONDS, log)
     try:
-        for chunk in chunks:
+        for chunk in itertools.chain([b""], chunks):  # an empty file is a file
             sink.write(chunk)
         sink.seal()
         make_sure()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -28,15 +29,20 @@ def sync_folder(folder: Path) -> None:
         os.close(opened)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file atomically, also across a power failure."""
+def replace_file(path: Path, chunks: Iterable[bytes], make_sure: Callable[[], None] = lambda: None) -> None:
+    """
+    Write a file atomically, also across a power failure.
+
+    :param make_sure: called after the last chunk, before the file appears. If it raises, the file does not appear.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        with open(unfinished, "wb") as file:
-            file.write(content)
+        with open(unfinished, "xb") as file:
+            file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
+        make_sure()
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -127,9 +127,17 @@ class LocalFile(Sink):
             file.close()
 
     def _has_its_name(self, file: IO[bytes]) -> bool:
-        """Whether the locked file still has its name: the previous lock holder may have renamed or removed it."""
+        """
+        Whether the locked file still has its name: the previous lock holder may have renamed or removed it.
+
+        A file with another name besides is somebody's file, and is not written to.
+        """
+        opened = os.fstat(file.fileno())
         with contextlib.suppress(FileNotFoundError):
-            return os.path.samestat(os.fstat(file.fileno()), os.stat(self._part))
+            if opened.st_nlink > 1:
+                os.unlink(self._part)
+                return False
+            return os.path.samestat(opened, os.stat(self._part))
         return False
 
     @property

@@ -28,7 +28,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 from uuid import uuid4
 
-from airflow_provider_veo.files import atomic
+from airflow_provider_veo.files import atomic, remote
 from airflow_provider_veo.journal.submission import FORMAT, FORMATS, Submission
 from airflow_provider_veo.protocol import VeoError, VeoJournalError, VeoJournalRecordError
 
@@ -148,11 +148,14 @@ class BatchJournal:
         self.write(records)
         self.give_way_to_the_newer()
 
-    def load(self, kind: str) -> Iterator[Any] | None:
+    def load(self, kind: str, convert: Callable[[Any], _T]) -> tuple[Mapping[str, Any], Iterator[_T]] | None:
         """
-        Return what the newest process has saved of a kind; ``None`` if none has.
+        Return what the newest process has saved of a kind: the head and, as they are read, the other lines.
+
+        ``None`` if none has.
 
         :param kind: one word, the prefix of the file name.
+        :param convert: makes of a line what it stands for.
         :raises VeoJournalError: it can't be read.
         :raises VeoJournalRecordError: it is invalid, or belongs to another task instance.
         """
@@ -166,7 +169,11 @@ class BatchJournal:
             return None
         name = max(saved)[1]
         content = self._try("read", lambda: atomic.read(self._folder / name))
-        return self._lines(name, content or b"")
+        lines = self._lines(name, content or b"")
+        head = next(self._each(name, lines, lambda line: line), None)
+        if not isinstance(head, dict):
+            self._refuse(name, f"it has no head: {head!r:.200}")
+        return head, self._each(name, lines, convert)
 
     def save(self, kind: str, lines: Iterable[Any], count: int) -> None:
         """
@@ -193,7 +200,8 @@ class BatchJournal:
     def _write_lines(self, name: str, lines: Iterable[Any], count: int) -> None:
         head = {"format": FORMAT, "task_instance": self._owner, "lines": count}
         encoded = (f"{json.dumps(line, allow_nan=False)}\n".encode() for line in itertools.chain([head], lines))
-        if count <= _LINES_IN_MEMORY:
+        # An upload in parts that a killed process leaves would be found by nobody: the name is its own.
+        if count <= _LINES_IN_MEMORY or remote.has_uploads(self._folder.fs):
             self._try("write", lambda: atomic.write(self._folder / name, b"".join(encoded)))
         else:
             self._try("write", lambda: atomic.write_stream(self._folder / name, _joined(encoded)))
@@ -218,20 +226,20 @@ class BatchJournal:
             read = partial(atomic.read_all, [self._folder / place.name for place in some])
             for place, content in zip(some, self._try("read", read, passing=FileNotFoundError), strict=True):
                 lines = self._lines(place.name, content)
-                self._understood(place.name, partial(_merge, records, _submissions(lines)))
+                _merge(records, self._each(place.name, lines, _submission))
         return records
 
     def _lines(self, name: str, content: bytes) -> Iterator[Any]:
-        lines = map(json.loads, io.BytesIO(content))
-        head = self._understood(name, lambda: next(lines, None))
-        head, count = (head if isinstance(head, dict) else {}), content.count(b"\n") - 1
+        lines = iter(io.BytesIO(content))
+        found = next(self._each(name, lines, json.loads), None)
+        head, count = (found if isinstance(found, dict) else {}), content.count(b"\n") - 1
         if head.get("format") not in FORMATS:
             self._refuse(name, f"it has format {head.get('format')!r}, and this version reads formats up to {FORMAT}")
         if head.get("task_instance") != self._owner:
             self._refuse(name, f"it belongs to another task instance: {head.get('task_instance')!r:.300}")
-        if head.get("lines") != count:
+        if head.get("lines") != count or not content.endswith(b"\n"):
             self._refuse(name, f"it is truncated: it has {count} of {head.get('lines')!r} lines")
-        return lines
+        return map(json.loads, lines)
 
     def _check_owner(self, places: list[_Place]) -> None:
         """Check one file of each process, before anything is written next to them."""
@@ -276,11 +284,16 @@ class BatchJournal:
         """Whether the last check for newer processes is recent enough for recorded intents."""
         return abs(time.time() - self._looked_at) < RECENT_SECONDS
 
-    def _understood(self, name: str, understand: Callable[[], _T]) -> _T:
-        try:
-            return understand()
-        except (ValueError, KeyError, TypeError) as error:
-            self._refuse(name, f"{type(error).__name__}: {error}")
+    def _each(self, name: str, lines: Iterator[Any], convert: Callable[[Any], _T]) -> Iterator[_T]:
+        """Convert one line of a file after the other; an error names the file."""
+        while True:
+            try:
+                item = convert(next(lines))
+            except StopIteration:
+                return
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                self._refuse(name, f"{type(error).__name__}: {error}")
+            yield item
 
     def _refuse(self, name: str, why: str) -> NoReturn:
         raise VeoJournalRecordError(
@@ -315,9 +328,8 @@ def _joined(lines: Iterator[bytes]) -> Iterator[bytes]:
         yield some
 
 
-def _submissions(lines: Iterable[Any]) -> Iterator[Submission]:
-    for line in lines:
-        submission = Submission.from_dict(line)
-        if not submission.key:
-            raise ValueError("it has a record without a job key")
-        yield submission
+def _submission(line: Any) -> Submission:
+    submission = Submission.from_dict(line)
+    if not submission.key:
+        raise ValueError("it has a record without a job key")
+    return submission

@@ -26,9 +26,9 @@ def intercepted(take: Callable[[Callable[[], None]], None]) -> Iterator[None]:
     handlers: dict[int, Callable[[int, Any], Any]] = {
         number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))
     }
-    for number in handlers:
-        signal.signal(number, lambda number, frame: take(lambda: handlers[number](number, None)))
     try:
+        for number in handlers:
+            signal.signal(number, lambda number, frame: take(lambda: handlers[number](number, None)))
         yield
     finally:
         for number, handler in handlers.items():

@@ -122,7 +122,7 @@ class ObjectStorage:
         path = self._path(name)
         content = json.dumps({**value, "task_instance": self._task_instance}, indent=1).encode()
         if is_local(path):
-            replace_file(Path(path.path), content)
+            replace_file(Path(path.path), [content])
             return
         try:
             path.fs.pipe_file(path.path, content)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -212,7 +213,10 @@ class Submission:
 
     def is_billed_to(self, account: str) -> bool:
         """Whether an account is the one on record. Another URL of the same relay is the same account."""
-        return self.account in (None, account) or str(self.account).startswith(f"{account} at http")
+        if self.account in (None, account):
+            return True
+        # Records of a task in format 1 have the base URL, too.
+        return self.digests is not None and str(self.account).startswith(f"{account} at http")
 
     def changes_to(self, other: Submission) -> list[str]:
         """List the fields in which the request of another record of the task differs."""
@@ -368,26 +372,29 @@ def _is_string(value: Any) -> bool:
 
 
 def _is_integer(value: Any) -> bool:
-    return isinstance(value, int)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_amount(value: Any) -> bool:
-    return isinstance(value, (int, float))
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _is_object(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
-def _holds_strings(value: Any) -> bool:
-    values = value.values() if isinstance(value, Mapping) else value
-    return isinstance(value, (Mapping, list, tuple)) and all(isinstance(each, str) for each in values)
+def _maps_strings(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(each, str) for each in value.values())
+
+
+def _lists_strings(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
 
 
 def _is_time(value: Any) -> bool:
     try:
-        return bool(datetime.fromisoformat(value))
-    except (TypeError, ValueError):
+        return datetime.fromisoformat(value).timestamp() > 0
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
@@ -406,10 +413,11 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("digest", "token", "key"), _is_string),
     **dict.fromkeys(("account", "adopted", "veo_task_id", "replaces"), _or_nothing(_is_string)),
     **dict.fromkeys(("attempt", "try_number"), _is_integer),
-    **dict.fromkeys(("cost", "price", "possible_cost"), _or_nothing(_is_amount)),
+    **dict.fromkeys(("cost", "price"), _or_nothing(_is_amount)),
+    "possible_cost": _is_amount,
     **dict.fromkeys(("video", "file", "failure"), _or_nothing(_is_object)),
-    **dict.fromkeys(("digests", "request"), _or_nothing(_holds_strings)),
-    "earlier": _holds_strings,
+    **dict.fromkeys(("digests", "request"), _or_nothing(_maps_strings)),
+    "earlier": _lists_strings,
 }
 _EARLIER_NAMES = {"trouble": "failure"}
 

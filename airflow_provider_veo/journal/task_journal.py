@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_veo.journal.identity import identity_of
 from airflow_provider_veo.journal.stores import NotOurs, ObjectStorage, TaskStateStore, ThisTry
-from airflow_provider_veo.journal.submission import FORMAT, Submission
+from airflow_provider_veo.journal.submission import ACCEPTED, FORMAT, INTENDED, Submission
 from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class TaskJournal:
     def _read(self, name: str, store: Store) -> Submission | None:
         try:
             record = self._try("read", lambda: store.get(name))
-            return None if record is None else Submission.from_dict(record)
+            return None if record is None else _submission(record)
         except (NotOurs, ValueError) as error:
             raise VeoJournalRecordError(
                 f"The record of what this task instance submitted earlier is invalid: {error}.\n"
@@ -214,6 +214,13 @@ class TaskJournal:
 
 def _record(submission: Submission) -> dict[str, Any]:
     return {"format": FORMAT, **submission.to_dict()}
+
+
+def _submission(record: Any) -> Submission:
+    submission = Submission.from_dict(record)
+    if submission.state not in (INTENDED, ACCEPTED) or submission.key or submission.failure is not None:
+        raise ValueError(f"not the record of a task with one video: its state is {submission.state.value!r}")
+    return submission
 
 
 def persistently(write: Callable[[], None], unless: tuple[type[VeoJournalError], ...] = ()) -> None:

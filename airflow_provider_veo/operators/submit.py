@@ -75,13 +75,8 @@ class Submitter:
         """
         recorded, wanted = self.journal.read(), Wanted(body, self.hook.settings.billed)
         action = decide(recorded, wanted, self._policy)
-        if recorded is not None and action is Action.UNKNOWN:
-            raise self._unknown(recorded)
-        if recorded is not None and action is Action.POLL:
-            if (found := self._accepted(recorded, wanted)) is not None:
-                return found
-        elif recorded is not None:
-            self._say_why_it_is_submitted_again(recorded, self._submission(body))
+        if recorded is not None and (found := self._continue(recorded, wanted, action)) is not None:
+            return found
         intent = self.journal.intend(self._submission(body), instead_of=recorded)
         with postponed_while(lambda: self.hook.is_answered):
             video = self._send(body, intent)
@@ -104,6 +99,15 @@ class Submitter:
     def _submission(self, body: Mapping[str, Any]) -> Submission:
         settings = self.hook.settings
         return Submission.of(body, account=settings.billed.name, try_number=self.try_number)
+
+    def _continue(self, recorded: Submission, wanted: Wanted, action: Action) -> Submitted | None:
+        """Return the video on record; ``None`` only if it is to be submitted again."""
+        if action is Action.POLL:
+            return self._accepted(recorded, wanted)
+        if action is not Action.SUBMIT:
+            raise self._unknown(recorded)
+        self._say_why_it_is_submitted_again(recorded, self._submission(wanted.body))
+        return None
 
     @property
     def _policy(self) -> Policy:

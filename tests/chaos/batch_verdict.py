@@ -1,4 +1,4 @@
-"""Whether a batch kept the promises: nothing is paid for twice, nothing is lost, and each row is true."""
+"""Whether a batch kept the promises: nothing is billed twice, nothing is lost, and each row is true."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def _strikes(chance: random.Random, groups: list[list[str]], number: int, first:
         if chance.random() < likely or in_turn:
             strikes[try_number] = Strike(name, PLACES[name].draw(chance), manner)
     if number in RENDERED and first:
-        return {1: first}  # so that the next try is at work when this one goes on
+        return {1: first}  # so that the next try is running when this one resumes
     return strikes if first is None else {**strikes, 1: first}
 
 

@@ -38,7 +38,7 @@ ENOUGH_DEFERRED = 3
 SECONDS_AFTER_THE_THAW = 5
 
 TUNING = {
-    # A frozen worker is found dead soon. Its processes go on later: see FROZEN_SECONDS.
+    # A frozen worker is found dead soon. Its processes resume later: see FROZEN_SECONDS.
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
     "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "64",

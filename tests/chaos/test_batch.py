@@ -1,5 +1,5 @@
 """
-Batches of fifty videos, each killed and obstructed as its seed says: none is paid for twice or lost, each row is true.
+Batches of fifty videos, each killed and obstructed as its seed says: none is billed twice or lost, each row is true.
 
 Each batch is printed with its seed. ``VEO_CHAOS_RUN=<seed>[,<seed>…]`` repeats single ones, ``VEO_CHAOS_SEED=<text>``
 draws others, ``VEO_CHAOS_BATCHES=<number>`` more or fewer of them.

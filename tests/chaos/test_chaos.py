@@ -1,5 +1,5 @@
 """
-Hundreds of runs, each killed and obstructed as its seed says, and none is paid for twice or lost.
+Hundreds of runs, each killed and obstructed as its seed says, and none is billed twice or lost.
 
 Each run is printed with its seed. ``VEO_CHAOS_RUN=<seed>[,<seed>…]`` repeats single ones, ``VEO_CHAOS_SEED=<text>``
 draws others, ``VEO_CHAOS_RUNS=<number>`` and ``VEO_CHAOS_RUNS_IN_FILES=<number>`` more or fewer of them.

@@ -1,4 +1,4 @@
-"""The same deaths befall what a user would pick instead, for the same job: what each pays twice, and what it loses."""
+"""The same kills hit what users would pick instead, for the same job: what each bills twice, and what it loses."""
 
 from __future__ import annotations
 

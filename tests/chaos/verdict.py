@@ -1,4 +1,4 @@
-"""Whether a run kept the promises: nothing is paid for twice, nothing is lost, and who fails says why."""
+"""Whether a run kept the promises: nothing is billed twice, nothing is lost, and who fails says why."""
 
 from __future__ import annotations
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_veo.files import atomic
+from airflow_provider_veo.files.sinks import open_sink
 from tests.unit.conftest import PLACES
 
 
@@ -153,3 +156,43 @@ def test_a_process_that_is_killed_while_it_writes_leaves_a_whole_file(tmp_path, 
     command = [sys.executable, "-c", textwrap.dedent(KILLED), f"file://{path}", str(seconds)]
     assert subprocess.run(command, timeout=120).returncode == -signal.SIGKILL
     assert path.read_bytes() in (b"1" * 1_000_000, b"2" * 1_000_000)
+
+
+def test_a_stream_without_chunks_makes_an_empty_file(folder):
+    atomic.write_stream(folder / "empty", iter(()))
+    assert atomic.read(folder / "empty") == b""
+
+
+def test_a_stream_that_may_not_appear_leaves_the_file_that_is_there(folder):
+    def refuse():
+        raise RuntimeError("a newer process has written it")
+
+    atomic.write_stream(folder / "x", [b"new"])
+    with pytest.raises(RuntimeError):
+        atomic.write_stream(folder / "x", [b"old"], refuse)
+    assert atomic.read(folder / "x") == b"new"
+
+
+def test_two_processes_write_the_same_file_without_waiting_for_each_other(folder):
+    begun = atomic.write_stream
+    inner = []
+
+    def slow():
+        yield b"first "
+        inner.append(begun(folder / "x", [b"second"]))  # as another process would, in the middle
+        yield b"one"
+
+    begun(folder / "x", slow())
+    assert atomic.read(folder / "x") == b"first one"
+
+
+def test_a_file_that_waits_under_the_name_of_an_unfinished_one_is_not_written_to(tmp_path):
+    folder = ObjectStoragePath(f"file://{tmp_path}")
+    (tmp_path / "victim").write_bytes(b"somebody's")
+    os.link(tmp_path / "victim", tmp_path / ".film.mp4.part")
+    sink = open_sink(folder / "film.mp4", time.monotonic() + 5, logging.getLogger("tests"))
+    sink.write(b"film")
+    sink.seal()
+    sink.finish()
+    assert (tmp_path / "victim").read_bytes() == b"somebody's"
+    assert (tmp_path / "film.mp4").read_bytes() == b"film"

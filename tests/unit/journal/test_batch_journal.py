@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from airflow_provider_veo.batch.jobs import Job
 from airflow_provider_veo.journal import batch_journal as module
 from airflow_provider_veo.journal.batch_journal import FORMAT, MAX_FILES, SupersededError
 from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
@@ -34,13 +35,14 @@ def test_what_was_written_is_found_by_the_next_process(journal_of_batch):
 
 @everywhere
 def test_a_file_beside_the_records_is_found_by_the_next_process(journal_of_batch):
-    assert journal_of_batch().load("jobs") is None
+    assert journal_of_batch().load("jobs", dict) is None
     older, newer = journal_of_batch(), journal_of_batch()
     for journal in (older, newer):
         journal.begin()
     newer.save("jobs", [{"input": "y"}, {"prompt": "牛"}], 2)
     older.save("jobs", [{"input": "x"}, {"prompt": "牛"}], 2)
-    assert list(journal_of_batch().load("jobs")) == [{"input": "y"}, {"prompt": "牛"}]
+    head, lines = journal_of_batch().load("jobs", dict)
+    assert (head, list(lines)) == ({"input": "y"}, [{"prompt": "牛"}])
     assert journal_of_batch().begin() == {}
 
 
@@ -144,12 +146,12 @@ def test_many_sending_processes_see_earlier_submissions(journal_of_batch):
 def test_the_folder_of_another_task_instance_is_refused(journal_of_batch, other):
     first = journal_of_batch()
     first.begin()
-    first.save("jobs", [], 0)
+    first.save("jobs", [{}], 1)
     with pytest.raises(VeoJournalRecordError, match=r"(?s)belongs to another task instance.*map_index") as caught:
         journal_of_batch(**other).begin()
     assert caught.value.final
     with pytest.raises(VeoJournalRecordError, match="belongs to another task instance"):
-        journal_of_batch(**other).load("jobs")
+        journal_of_batch(**other).load("jobs", dict)
 
 
 def lines(*records, **head):
@@ -338,7 +340,7 @@ def test_unreadable_file_is_not_treated_as_missing(journal_of_batch, storage):
     journal_of_batch().save("jobs", [1], 1)
     storage.fails = {"read"}
     with pytest.raises(VeoJournalError, match="can't read"):
-        journal_of_batch().load("jobs")
+        journal_of_batch().load("jobs", dict)
 
 
 def test_file_in_place_of_folder_is_an_error(journal_of_batch, tmp_path):
@@ -375,3 +377,34 @@ def test_a_key_has_one_spelling(journal_of_batch):
     first.begin()
     first.write([dataclasses.replace(accepted(), key=decomposed)])
     assert list(journal_of_batch().begin()) == [composed]
+
+
+BROKEN = {
+    "no head": (b"", r"it has no head"),
+    "a head that is no object": (b"[1]\n", r"it has no head"),
+    "a line that is no job": (b'{"input": "x"}\n7\n', r"TypeError"),
+    "a line that is not JSON": (b'{"input": "x"}\n{"key"\n', r"JSONDecodeError"),
+    "a line nested too deeply": (b'{"input": "x"}\n' + b"[" * 100_000 + b"\n", r"RecursionError"),
+    "a line that is not counted": (b'{"input": "x"}\n{}', r"truncated"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_of_jobs_is_an_error_that_names_it(folder, journal_of_batch, name):
+    content, why = BROKEN[name]
+    head = {"format": FORMAT, "task_instance": OWNER, "lines": content.count(b"\n")}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"jobs-000001-{'a' * 32}-000000.jsonl"
+    path.fs.pipe_file(path.path, json.dumps(head).encode() + b"\n" + content)
+    with pytest.raises(VeoJournalRecordError, match=rf"(?s)jobs-000001.*{why}"):
+        list(journal_of_batch().load("jobs", Job.from_dict)[1])
+
+
+def test_a_record_that_is_not_counted_is_refused(folder, journal_of_batch):
+    folder.mkdir(parents=True, exist_ok=True)
+    head = json.dumps({"format": FORMAT, "task_instance": OWNER, "lines": 1})
+    record = json.dumps(accepted().to_dict())
+    path = folder / f"000001-{'a' * 32}-000000.jsonl"
+    path.fs.pipe_file(path.path, f"{head}\n{record}\n{record}".encode())
+    with pytest.raises(VeoJournalRecordError, match="truncated"):
+        journal_of_batch().begin()

@@ -149,3 +149,8 @@ ONE_VIDEO = [
 @pytest.mark.parametrize(("record", "on_ambiguous_submit", "action"), ONE_VIDEO)
 def test_the_same_table_serves_a_task_with_one_video(record, on_ambiguous_submit, action):
     assert decide(record, Wanted(ONE, ACCOUNT), Policy(on_ambiguous_submit)) is action
+
+
+def test_a_batch_takes_no_account_for_another_that_begins_alike():
+    record = accepted(account=Account("acme at http-east"))
+    assert step(record, account=Account("acme")) is Action.OTHER_ACCOUNT

@@ -183,6 +183,8 @@ GOOD = at(ACCEPTED).to_dict()
         {**GOOD, "attempt": "2"},
         {**GOOD, "earlier": "veo3:1"},
         {**GOOD, "earlier": [7]},
+        {**GOOD, "earlier": {"a": "b"}},
+        {**GOOD, "price": float("inf")},
         {**GOOD, "video": "x"},
         {**GOOD, "trouble": "x"},
         {**GOOD, "intended_at": "yesterday"},

@@ -324,3 +324,13 @@ def test_concurrent_processes_are_billed_once(relay, a_try):
         thread.join(60)
     assert len(errors) + len(ids) == len(tries)
     assert paid(relay) == creates(relay) <= 1
+
+
+@pytest.mark.parametrize("changes", [{"state": "succeeded"}, {"state": "stored"}, {"failure": {"kind": "VeoError"}}])
+def test_a_record_in_a_state_that_no_task_writes_sends_nothing(relay, a_try, journal, changes):  # noqa: F811
+    a_try().submit(BODY)
+    store = journal._store
+    store.set("veo_submission", {**store.get("veo_submission"), **changes})
+    with pytest.raises(VeoJournalRecordError, match="not the record of a task with one video"):
+        a_try().submit(BODY)
+    assert creates(relay) == 1
