@@ -16,7 +16,7 @@ import math
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -322,10 +322,9 @@ class Submission:
         return datetime.fromisoformat(self.accepted_at or self.intended_at).timestamp()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as a JSON object, without fields that have their default value."""
-        known = {each.name: (getattr(self, each.name), each.default) for each in fields(self)}
-        known["state"] = (self.state.value, MISSING)
-        return {name: value for name, (value, default) in known.items() if value != default}
+        """Return the record as a JSON object, without default values."""
+        known = {name: value for name, default in _DEFAULTS if (value := getattr(self, name)) != default}
+        return {**known, "state": self.state.value}
 
     @classmethod
     def from_dict(cls, record: Any) -> Submission:
@@ -345,6 +344,9 @@ class Submission:
             given["account"] = sys.intern(account)
         given |= {name: _small(given[name], veo_task_id) for name in ("video", "file") if given.get(name)}
         return cls(**given)
+
+
+_DEFAULTS = tuple((each.name, each.default) for each in fields(Submission))
 
 
 def _understood(record: Any) -> dict[str, Any]:
