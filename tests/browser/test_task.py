@@ -42,7 +42,7 @@ def test_the_log_tells_the_story_of_the_video_and_leads_to_it(person):
     last = anna.page.get_by_text("is ready: http").first
     last.wait_for()
     log = anna.page.locator("body").inner_text()
-    story = ["Submitting a video to", "Accepted: video", "Waiting for video", "is ready: http", "Storing", "Stored"]
+    story = ["Submitting a video to", "Accepted: video", "Deferred: polling", "is ready: http", "Storing", "Stored"]
     places = [log.find(each) for each in story]
     assert -1 not in places, dict(zip(story, places, strict=True))
     assert places == sorted(places)
