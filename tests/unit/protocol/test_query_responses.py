@@ -1,6 +1,7 @@
 """Every row of the tables of a query, from bytes to a video or to the right error."""
 
 import json
+from datetime import datetime, timezone
 
 import pytest
 
@@ -12,9 +13,12 @@ from airflow_provider_veo.protocol import (
     VeoRequestRejectedError,
     VeoResponseError,
     VeoUnavailableError,
+    VeoValidationError,
     VeoWrongHostError,
+    VideoTask,
     responses,
 )
+from airflow_provider_veo.protocol.video import veo_task_id_of
 from tests.unit.protocol.answers import envelope, flat, query, query_error
 
 # --- query: the video ------------------------------------------------------------------------------------------------
@@ -195,3 +199,19 @@ def test_the_models_of_a_key():
 def test_the_models_of_no_key_and_of_no_relay(status, body, kind):
     with pytest.raises(kind):
         responses.parse_models(status, {}, body)
+
+
+@pytest.mark.parametrize("given", ["veo3:1", {"id": "veo3:1"}, "{'id': 'veo3:1'}", '{"id": "veo3:1"}'])
+def test_id_is_found_in_whatever_an_upstream_task_pushed(given):
+    assert veo_task_id_of(given) == "veo3:1"
+
+
+@pytest.mark.parametrize("given", [None, "", "None", {}, {"id": None}, ["veo3:1"], 1.5])
+def test_what_holds_no_id_is_an_error_that_shows_it(given):
+    with pytest.raises(VeoValidationError, match="veo_task_id: expected"):
+        veo_task_id_of(given)
+
+
+def test_video_comes_back_as_it_was():
+    video = VideoTask("veo3:1", model="veo3", status="pending", updated_at=datetime(2026, 11, 22, tzinfo=timezone.utc))
+    assert VideoTask.from_dict(video.to_dict()) == video
