@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 from uuid import uuid4
 
 from airflow_provider_veo.files import atomic, remote
-from airflow_provider_veo.journal.submission import FORMAT, FORMATS, Submission
+from airflow_provider_veo.journal.formats import FORMAT, FORMATS
+from airflow_provider_veo.journal.submission import Submission
 from airflow_provider_veo.protocol import VeoError, VeoJournalError, VeoJournalRecordError
 
 if TYPE_CHECKING:

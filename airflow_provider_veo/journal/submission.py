@@ -12,24 +12,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from airflow_provider_veo.journal.formats import mistakes, understood
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_provider_veo.connection import Account
     from airflow_provider_veo.protocol import VeoError, VideoTask
-
-FORMAT = 3
-"""Format of the record. Increased by every change that an older version would misread."""
-FORMATS = (1, 2, FORMAT)
-"""Readable formats. In 1, a batch's digest includes the account. In 1 and 2, ``failure`` is called ``trouble``."""
 
 _SHOWN = ("model", "prompt", "aspect_ratio", "enhance_prompt", "enable_upsample")
 """Fields shown as they are. Others (images, ``extra_body``'s) may hold signatures: only a digest of them is kept."""
@@ -333,8 +330,8 @@ class Submission:
 
         :raises ValueError: it is not such a record. Nothing is guessed.
         """
-        given = _understood(record)
-        if wrong := _mistakes(given):
+        given = understood(record)
+        if wrong := mistakes(given):
             raise ValueError(f"not the record of a submission: invalid {', '.join(wrong)}: {record!r:.200}")
         state, veo_task_id = SubmissionState(given["state"]), given.get("veo_task_id")
         if (state.rank >= ACCEPTED.rank) != bool(veo_task_id):
@@ -347,81 +344,6 @@ class Submission:
 
 
 _DEFAULTS = tuple((each.name, each.default) for each in fields(Submission))
-
-
-def _understood(record: Any) -> dict[str, Any]:
-    """Return the fields of a record that this version knows, under their current names."""
-    if not isinstance(record, Mapping):
-        raise ValueError(f"expected a JSON object, got {record!r:.200}")
-    version = record.get("format", FORMAT)
-    if version not in FORMATS:
-        is_newer = isinstance(version, int) and version > FORMAT
-        newer = f", written by a newer version of airflow-provider-veo; this version reads up to {FORMAT}" * is_newer
-        raise ValueError(f"not the record of a submission: it has format {version!r}{newer}")
-    named = {_EARLIER_NAMES.get(str(name), str(name)): value for name, value in record.items()}
-    return {name: value for name, value in named.items() if name in _CHECKS}
-
-
-def _mistakes(given: Mapping[str, Any]) -> list[str]:
-    """Name the fields of a record that are missing or wrong."""
-    required = ("account", "digests", "request") if "digests" in given else ("key", "digest")
-    missing = [name for name in ("state", "token", "intended_at", *required) if given.get(name) in (None, "")]
-    return [*missing, *(name for name, value in given.items() if not _CHECKS[name](value))]
-
-
-def _is_string(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_amount(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _maps_strings(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(each, str) for each in value.values())
-
-
-def _lists_strings(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
-
-
-def _is_time(value: Any) -> bool:
-    try:
-        return datetime.fromisoformat(value).timestamp() > 0
-    except (TypeError, ValueError, OverflowError):
-        return False
-
-
-def _is_state(value: Any) -> bool:
-    return value in [state.value for state in SubmissionState]
-
-
-def _or_nothing(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or check(value)
-
-
-_CHECKS: Mapping[str, Callable[[Any], bool]] = {
-    "state": _is_state,
-    "intended_at": _is_time,
-    **dict.fromkeys(("accepted_at", "ended_at"), _or_nothing(_is_time)),
-    **dict.fromkeys(("digest", "token", "key"), _is_string),
-    **dict.fromkeys(("account", "adopted", "veo_task_id", "replaces"), _or_nothing(_is_string)),
-    **dict.fromkeys(("attempt", "try_number"), _is_integer),
-    **dict.fromkeys(("cost", "price"), _or_nothing(_is_amount)),
-    "possible_cost": _is_amount,
-    **dict.fromkeys(("video", "file", "failure"), _or_nothing(_is_object)),
-    **dict.fromkeys(("digests", "request"), _or_nothing(_maps_strings)),
-    "earlier": _lists_strings,
-}
-_EARLIER_NAMES = {"trouble": "failure"}
 
 
 def _small(facts: Mapping[str, Any], veo_task_id: str | None = None) -> dict[str, Any]:

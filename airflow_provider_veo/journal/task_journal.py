@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_veo.journal.formats import FORMAT
 from airflow_provider_veo.journal.identity import identity_of
 from airflow_provider_veo.journal.stores import NotOurs, ObjectStorage, TaskStateStore, ThisTry
-from airflow_provider_veo.journal.submission import ACCEPTED, FORMAT, INTENDED, Submission
+from airflow_provider_veo.journal.submission import ACCEPTED, INTENDED, Submission
 from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
 
 if TYPE_CHECKING:

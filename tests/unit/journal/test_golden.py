@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_veo.journal.decision import Action, Policy, decide
-from airflow_provider_veo.journal.submission import FORMAT, Submission, Wanted
+from airflow_provider_veo.journal.formats import FORMAT
+from airflow_provider_veo.journal.submission import Submission, Wanted
 from airflow_provider_veo.protocol import payload
 from tests.unit.batch.conftest import ACCOUNT, job, wanted
 

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from airflow_provider_veo.journal import Submission
-from airflow_provider_veo.journal.submission import FORMAT
+from airflow_provider_veo.journal import Submission, formats
+from airflow_provider_veo.journal.formats import FORMAT
+from airflow_provider_veo.journal.submission import SubmissionState
 from airflow_provider_veo.protocol import payload
 
 BODY = {
@@ -148,3 +149,7 @@ def test_a_record_of_a_future_format_says_so():
 
 def test_unknown_fields_of_a_newer_version_are_ignored():
     assert Submission.from_dict({**RECORD, "note": "new"}).veo_task_id == "veo3:1"
+
+
+def test_each_state_is_one_that_is_read():
+    assert tuple(state.value for state in SubmissionState) == formats._STATES
