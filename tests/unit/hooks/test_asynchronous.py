@@ -273,11 +273,11 @@ def test_a_deadline_that_passed_still_allows_one_question(relay, veo_task_id):
 
 
 def test_it_logs_a_status_when_it_changes_only(relay, logged):
-    relay.configure(generation_seconds=1)
+    relay.configure(generation_seconds=4)
     hook = VeoHook()
     veo_task_id = hook.create_video(BODY).id
     hook.close()
-    fired(veo_task_id=veo_task_id)
+    fired(veo_task_id=veo_task_id, timeout=120)
     lines = [line for line in logged().splitlines() if f"Video {veo_task_id}:" in line and "triggers" in line]
     assert 1 < len(lines) == len({line.partition(veo_task_id)[2].split()[1] for line in lines})
     assert queries(relay) > len(lines)
