@@ -93,6 +93,8 @@ class Proxy:
 
 def _normal(url: str) -> str:
     """Normalize a URL as requests does for its proxy lookup."""
+    if re.search(r":0+$", url):  # some versions of urllib3 drop it, and would use another port
+        return url
     from requests.utils import prepend_scheme_if_needed
 
     try:
