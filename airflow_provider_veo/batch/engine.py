@@ -18,7 +18,7 @@ from airflow_provider_veo.batch.downloads import Downloads
 from airflow_provider_veo.batch.places import Places
 from airflow_provider_veo.batch.slots import Slots
 from airflow_provider_veo.journal.decision import Action, decide
-from airflow_provider_veo.journal.submission import REFUSED, SUCCEEDED, UNSENT, Submission
+from airflow_provider_veo.journal.submission import FAILED, REFUSED, UNSENT, Submission
 from airflow_provider_veo.journal.writer import LATER, SOON
 from airflow_provider_veo.polling.poller import TICK_SECONDS, poll_until_ready, rate_limited
 from airflow_provider_veo.protocol import (
@@ -112,8 +112,7 @@ class Engine:
         :param outcomes: what a trigger has seen, by id: ``{"video": {…}}`` or ``{"error": {…}}``.
         :raises VeoValidationError: another account is billed for videos in flight.
         """
-        account, policy = self._budget.account, self._options.policy
-        actions = {key: decide(self.records.get(key), job.wanted(account), policy) for key, job in self._jobs.items()}
+        actions = {key: self._decide(job) for key, job in self._jobs.items()}
         self._refuse_another_account(actions)
         for job in self._jobs.values():
             self._begin_job(job, actions[job.key], outcomes)
@@ -167,6 +166,9 @@ class Engine:
     def has_more(self) -> bool:
         """Whether there is more to submit in this try."""
         return bool(self.places.queue) and self.stopped is None
+
+    def _decide(self, job: Job) -> Action:
+        return decide(self.records.get(job.key), job.wanted(self._budget.account), self._options.policy)
 
     def _refuse_another_account(self, actions: Mapping[str, Action]) -> None:
         others = [self.records[key].account for key, action in actions.items() if action is Action.OTHER_ACCOUNT]
@@ -225,7 +227,10 @@ class Engine:
         is_probe = self._backoff.is_open  # it may have opened a moment ago
         if (allowed := self._backoff.room(len(self._creates))) is not None:
             count = min(count, allowed)
-        intents = [self._intent(job) for job in self.places.next(count) if self._commit(job)]
+        intents = []
+        for job in self.places.next(count):
+            if self._commit(job):
+                intents.append(self._intent(job))
         if not intents:
             return
         try:
@@ -333,13 +338,12 @@ class Engine:
 
     def _ended(self, job: Job, video: VideoTask) -> None:
         record = self._keep(self.records[job.key].ended(video), LATER)
-        if record.state == SUCCEEDED and self._options.download:
-            self._begin_to_store(job)
-        elif record.state == SUCCEEDED:
-            self._leave(job)
-        else:
+        if record.state == FAILED:
             self._log.warning("Job %s (%s): video %s failed: %s", job.key, job.source, video.id, video.error)
-            self._leave(job, again=record.attempt < self._options.attempts_per_video, first=False)
+        if (action := self._decide(job)) is Action.STORE:
+            self._begin_to_store(job)
+        else:
+            self._leave(job, again=action is Action.SUBMIT, first=False)
 
     def _gave_up(self, job: Job, error: VeoError) -> None:
         self._log.error("Job %s (%s): no longer polled. %s", job.key, job.source, error)
