@@ -27,9 +27,7 @@ log = logging.getLogger(__name__)
 
 def write(path: ObjectStoragePath, content: bytes) -> None:
     """Write a file, in one request if possible."""
-    if is_local(path):
-        replace_file(Path(path.path), [content])
-    elif remote.has_uploads(path.fs):
+    if remote.has_uploads(path.fs):
         path.fs.pipe_file(path.path, content)
     else:
         write_stream(path, [content])

@@ -202,7 +202,7 @@ class BatchJournal:
         head = {"format": FORMAT, "task_instance": self._owner, "lines": count}
         encoded = (f"{json.dumps(line, allow_nan=False)}\n".encode() for line in itertools.chain([head], lines))
         # An upload in parts that a killed process leaves would be found by nobody: the name is its own.
-        if count <= _LINES_IN_MEMORY or remote.has_uploads(self._folder.fs):
+        if remote.has_uploads(self._folder.fs):
             self._try("write", lambda: atomic.write(self._folder / name, b"".join(encoded)))
         else:
             self._try("write", lambda: atomic.write_stream(self._folder / name, _joined(encoded)))
