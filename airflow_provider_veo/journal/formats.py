@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 FORMAT = 3
@@ -12,8 +13,34 @@ FORMAT = 3
 FORMATS = (1, 2, FORMAT)
 """Readable formats. In 1, a batch's digest includes the account. In 1 and 2, ``failure`` is called ``trouble``."""
 
-_STATES = ("intended", "unsent", "refused", "accepted", "failed", "succeeded", "stored")
-"""See :class:`~airflow_provider_veo.journal.submission.SubmissionState`."""
+
+class SubmissionState(str, Enum):
+    """What is known about a submission."""
+
+    INTENDED = "intended"
+    """About to be sent; the outcome is unknown."""
+    UNSENT = "unsent"
+    """Certainly not accepted. May be sent again."""
+    REFUSED = "refused"
+    """The relay refused this request; it is not billed."""
+    ACCEPTED = "accepted"
+    """Being generated, and billed."""
+    FAILED = "failed"
+    SUCCEEDED = "succeeded"
+    STORED = "stored"
+    """The file is in the user's storage."""
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def rank(self) -> int:
+        """How much is known: of two records of one submission, the one with the higher rank wins."""
+        return _RANK[self]
+
+
+_RANK = dict(zip(SubmissionState, (0, 1, 1, 2, 3, 3, 4), strict=True))
+_STATES = tuple(state.value for state in SubmissionState)
 
 
 def understood(record: Any) -> dict[str, Any]:

@@ -16,11 +16,10 @@ import sys
 import unicodedata
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from airflow_provider_veo.journal.formats import mistakes, understood
+from airflow_provider_veo.journal.formats import SubmissionState, mistakes, understood
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,32 +36,6 @@ _BESIDE_THE_ERROR = ("try", "try_number", "again")
 """Keys of a failure that do not belong to its error."""
 
 
-class SubmissionState(str, Enum):
-    """What is known about a submission."""
-
-    INTENDED = "intended"
-    """About to be sent; the outcome is unknown."""
-    UNSENT = "unsent"
-    """Certainly not accepted. May be sent again."""
-    REFUSED = "refused"
-    """The relay refused this request; it is not billed."""
-    ACCEPTED = "accepted"
-    """Being generated, and billed."""
-    FAILED = "failed"
-    SUCCEEDED = "succeeded"
-    STORED = "stored"
-    """The file is in the user's storage."""
-
-    def __str__(self) -> str:
-        return self.value
-
-    @property
-    def rank(self) -> int:
-        """How much is known: of two records of one submission, the one with the higher rank wins."""
-        return _RANK[self]
-
-
-_RANK = dict(zip(SubmissionState, (0, 1, 1, 2, 3, 3, 4), strict=True))
 INTENDED, UNSENT, REFUSED, ACCEPTED, FAILED, SUCCEEDED, STORED = SubmissionState
 
 
