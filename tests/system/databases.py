@@ -83,7 +83,7 @@ def query(url: str, statement: str, parameters: tuple[object, ...]) -> list[tupl
     """Run a statement of standard SQL, with ``?`` for each parameter."""
     if url.startswith("sqlite:"):
         path = url.removeprefix("sqlite:///").partition("?")[0]
-        with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
+        with contextlib.closing(sqlite3.connect(path, timeout=60)) as database, database:
             return database.execute(statement, parameters).fetchall()
     with _engine(url).begin() as connection:
         found = connection.exec_driver_sql(statement.replace("%", "%%").replace("?", "%s"), parameters)

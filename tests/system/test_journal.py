@@ -336,7 +336,7 @@ def test_the_policy_waits_as_long_as_the_relay_asks_and_not_as_long_as_the_task_
     assert "VeoRateLimitError: the relay asked to wait 0:00:01" in both.tries[0]
     ((end,),) = ran.airflow.query("SELECT end_date FROM task_instance_history WHERE task_id = 'asked_for_patience'")
     ((start,),) = ran.airflow.query("SELECT start_date FROM task_instance WHERE task_id = 'asked_for_patience'")
-    assert 1 <= seconds_between(end, start) < 60  # retry_delay is 600
+    assert 1 <= seconds_between(str(end), str(start)) < 60  # retry_delay is 600
 
 
 def test_the_policy_fails_a_task_of_ones_own_at_once_where_no_retry_helps(ran):
