@@ -12,8 +12,10 @@ import tenacity
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 from fsspec.implementations.memory import MemoryFileSystem
 
+from airflow_provider_veo.hooks import VeoHook
 from airflow_provider_veo.journal.batch_journal import BatchJournal
 from airflow_provider_veo.polling import rate_limiter
+from airflow_provider_veo.protocol import payload
 from tests import airflow_lines
 from tests.airflow_lines import attach
 from tests.unit.task_context import TaskInstance
@@ -121,3 +123,11 @@ def ti(tmp_path, monkeypatch):
     for name, value in airflow_lines.journal(tmp_path).items():
         monkeypatch.setenv(name, value)
     return TaskInstance()
+
+
+@pytest.fixture
+def submit(relay):
+    """Submit a video without a task, and return its id."""
+    hook = VeoHook()
+    yield lambda prompt="a cow": hook.create_video(payload.build(prompt, "veo3-fast")).id
+    hook.close()

@@ -13,14 +13,12 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
 )
 
-from airflow_provider_veo.hooks import VeoHook
 from airflow_provider_veo.protocol import (
     VeoAuthenticationError,
     VeoGenerationFailedError,
     VeoResponseError,
     VeoTimeoutError,
     VeoUnavailableError,
-    payload,
 )
 from airflow_provider_veo.sensors import VeoVideoSensor
 from tests.airflow_lines import LINE
@@ -39,11 +37,9 @@ def ti():
 
 
 @pytest.fixture
-def video(relay):
-    """The id of a submitted video."""
-    hook = VeoHook()
-    yield hook.create_video(payload.build("a cow", "veo3-fast")).id
-    hook.close()
+def video(submit):
+    """The id of a video that is ready."""
+    return submit()
 
 
 @pytest.fixture
@@ -98,11 +94,9 @@ def test_poke_is_false_after_a_temporary_error(relay, ti, video, fault):
     assert waiting.poke(ti.context)
 
 
-def test_poke_is_false_while_the_video_is_not_visible_yet(relay, ti):
+def test_poke_is_false_while_the_video_is_not_visible_yet(relay, ti, submit):
     relay.set_faults("not-found-first=1")
-    hook = VeoHook()
-    waiting = sensor(hook.create_video(payload.build("a cow", "veo3-fast")).id)
-    hook.close()
+    waiting = sensor(submit())
     assert not waiting.poke(ti.context)
     assert waiting.poke(ti.context)
 
@@ -169,12 +163,9 @@ def test_execute_returns_and_pushes_a_video_that_is_ready(relay, ti, video, defe
     assert queries(relay) == 1
 
 
-def test_execute_polls_until_the_video_is_ready(relay, ti):
+def test_execute_polls_until_the_video_is_ready(relay, ti, submit):
     relay.set_faults("late-url=2")
-    hook = VeoHook()
-    veo_task_id = hook.create_video(payload.build("a cow", "veo3-fast")).id
-    hook.close()
-    assert sensor(veo_task_id).execute(ti.context)["video_url"]
+    assert sensor(submit()).execute(ti.context)["video_url"]
     assert queries(relay) == 3
 
 
