@@ -170,6 +170,7 @@ def test_failed_generation_is_submitted_again_by_the_next_try(relay, ti):
 
 
 def test_file_is_stored_after_waiting(relay, ti, tmp_path):
+    relay.configure(video_seconds=0.2)
     create(wait_for_completion=True, deferrable=False, download_to=f"file://{tmp_path}/cow.mp4").execute(ti.context)
     stored = ti.xcoms["veo_file"]
     assert stored["uri"] == f"file://{tmp_path}/cow.mp4"

@@ -84,6 +84,7 @@ def test_it_resumes_with_the_failed_generation(relay, ti):
 
 
 def test_file_is_stored_when_it_resumes(relay, ti, tmp_path):
+    relay.configure(video_seconds=0.2)
     run(ti, lambda: waiting(download_to=f"file://{tmp_path}/cow.mp4"))
     assert (tmp_path / "cow.mp4").stat().st_size == ti.xcoms["veo_file"]["bytes"]
 

@@ -156,8 +156,9 @@ def target(tmp_path):
 
 
 @pytest.fixture
-def store(target):
+def store(relay, target):
     """Make the task that stores a video at the target."""
+    relay.configure(video_seconds=0.5)
 
     def make(**arguments):
         return VeoDownloadVideoOperator(**{"task_id": "store", "destination": target.as_uri(), **arguments})
@@ -180,7 +181,7 @@ def test_execute_stores_the_file_and_returns_its_facts(relay, ti, submit, store,
         "content_type": "video/mp4",
         "width": 640,
         "height": 360,
-        "duration_seconds": 3.0,
+        "duration_seconds": 0.5,
         "veo_task_id": veo_task_id,
         "verified": True,
     }
