@@ -10,7 +10,6 @@ at full speed.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_veo.protocol import VeoError, VeoUnavailableError, VeoWrongHostError
@@ -30,7 +29,7 @@ class RelayBackoff:
     """
     Decides how many creates may be sent, given the outcome of earlier ones.
 
-    :param limiter: of all requests.
+    :param limiter: of all requests. Its clock is used.
     :param refused_since: epoch seconds since when the relay has accepted nothing, as seen by another process.
     :param faults: creates of other processes that ended in a :meth:`fault` since the last accepted one.
     """
@@ -41,6 +40,7 @@ class RelayBackoff:
         self.last_error: VeoError = VeoUnavailableError("The relay has accepted no video for half an hour.")
         """Why it last accepted nothing."""
         self._limiter = limiter
+        self._clock = limiter.clock
         self._refused_here_since: float | None = None
         self.faults = faults
         """Creates since the last accepted one that got no answer, or whose outcome is unknown."""
@@ -62,29 +62,29 @@ class RelayBackoff:
             return None
         if not self.is_open:
             return max(0, FAULTS - self.faults - on_the_way)
-        return 1 if not on_the_way and time.monotonic() >= self._probe_at else 0
+        return 1 if not on_the_way and self._clock.monotonic() >= self._probe_at else 0
 
     @property
     def seconds_to_probe(self) -> float | None:
         """Seconds until a probe may be sent; ``None``: none is needed."""
-        return max(0.0, self._probe_at - time.monotonic()) if self.is_open else None
+        return max(0.0, self._probe_at - self._clock.monotonic()) if self.is_open else None
 
     @property
     def is_out_of_patience(self) -> bool:
         """Whether the relay has accepted nothing for so long that this try submits no more."""
-        return self.refused_since is not None and time.time() - self.refused_since > PATIENCE_SECONDS
+        return self.refused_since is not None and self._clock.time() - self.refused_since > PATIENCE_SECONDS
 
     @property
     def is_long(self) -> bool:
         """Whether the relay wants no requests for longer than a worker should wait."""
-        refused_for = time.monotonic() - self._refused_here_since if self._refused_here_since else 0.0
+        refused_for = self._clock.monotonic() - self._refused_here_since if self._refused_here_since else 0.0
         return max(self._limiter.seconds_held, refused_for, self.seconds_to_probe or 0.0) > PATIENCE_IN_A_WORKER
 
     @property
     def held_until(self) -> float | None:
         """Epoch seconds before which nothing is to be sent; ``None``: no limit."""
         held = max(self._limiter.seconds_held, self.seconds_to_probe or 0.0)
-        return time.time() + held if held else None
+        return self._clock.time() + held if held else None
 
     def accepted(self, sent_at: float) -> None:
         """Record that a create was accepted. ``sent_at`` is of the monotonic clock."""
@@ -111,12 +111,12 @@ class RelayBackoff:
         if self.is_open:
             if was_open:
                 self._probe_seconds = min(2 * self._probe_seconds, _SLOWEST_PROBE_SECONDS)
-            self._probe_at = time.monotonic() + self._probe_seconds
+            self._probe_at = self._clock.monotonic() + self._probe_seconds
         return self._nothing_taken(error)
 
     def _nothing_taken(self, error: VeoError) -> bool:
         is_news = self._refused_here_since is None
-        self._refused_here_since = self._refused_here_since or time.monotonic()
-        self.refused_since = self.refused_since or time.time()
+        self._refused_here_since = self._refused_here_since or self._clock.monotonic()
+        self.refused_since = self.refused_since or self._clock.time()
         self.last_error = error
         return is_news

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_provider_veo.batch.backoff import RelayBackoff
     from airflow_provider_veo.batch.options import Options
+    from airflow_provider_veo.polling.clock import Clock
 
 CREATES_AT_ONCE = 5
 """Maximum creates sent at once, and so the maximum left unknown if the process or the relay dies."""
@@ -19,11 +20,13 @@ class Slots:
 
     :param options: how many videos may be generated at a time, and whether a worker waits for them.
     :param backoff: limits creates by the outcome of earlier ones.
+    :param clock: measures how long slots have been free.
     """
 
-    def __init__(self, options: Options, backoff: RelayBackoff) -> None:
+    def __init__(self, options: Options, backoff: RelayBackoff, clock: Clock = time) -> None:
         self._options = options
         self._backoff = backoff
+        self._clock = clock
         self._waiting_since: float | None = None
 
     def room(self, queued: int, in_flight: int, on_the_way: int) -> int:
@@ -44,7 +47,7 @@ class Slots:
         if room >= min(self._worth_a_write, queued):
             return room
         # A single slot does not justify a write: others become free soon.
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self._waiting_since = self._waiting_since or now
         return room if now - self._waiting_since >= self._options.poll_interval else 0
 
@@ -55,7 +58,7 @@ class Slots:
         if self._backoff.seconds_to_probe is not None:
             return None if on_the_way else self._backoff.seconds_to_probe
         since = self._waiting_since
-        return None if since is None else max(0.0, since + self._options.poll_interval - time.monotonic())
+        return None if since is None else max(0.0, since + self._options.poll_interval - self._clock.monotonic())
 
     def taken(self) -> None:
         """Note that slots are being used."""

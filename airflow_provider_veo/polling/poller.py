@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from logging import Logger
 
+    from airflow_provider_veo.polling.clock import Clock
     from airflow_provider_veo.polling.rate_limiter import RateLimiter
     from airflow_provider_veo.protocol import VideoTask
     from airflow_provider_veo.protocol.waiting import Wait
@@ -29,7 +30,9 @@ POLLS_AT_ONCE = 20
 """Maximum concurrent polls that share a rate limiter."""
 
 
-async def poll_until_ready(wait: Wait, poll: Poll, log: Logger | None = None, tick: float = TICK_SECONDS) -> VideoTask:
+async def poll_until_ready(
+    wait: Wait, poll: Poll, log: Logger | None = None, tick: float = TICK_SECONDS, clock: Clock = time
+) -> VideoTask:
     """
     Poll for a video until it is ready, as its :class:`~airflow_provider_veo.protocol.waiting.Wait` says.
 
@@ -37,9 +40,10 @@ async def poll_until_ready(wait: Wait, poll: Poll, log: Logger | None = None, ti
     :param poll: polls once.
     :param log: receives each new status; ``None`` for thousands of videos.
     :param tick: polls are sent at multiples of this many seconds.
+    :param clock: the clock of the wait.
     :raises VeoError: polling again is of no use.
     """
-    await _sleep(wait.seconds_to_first(time.time(), random.random()), tick)  # noqa: S311  not for security
+    await _sleep(wait.seconds_to_first(clock.time(), random.random()), tick)  # noqa: S311  not for security
     while True:
         before = wait.last
         try:
@@ -47,13 +51,13 @@ async def poll_until_ready(wait: Wait, poll: Poll, log: Logger | None = None, ti
         except VeoError as error:
             if log and wait.trouble is None:
                 log_no_answer(log, wait.veo_task_id, error)
-            wait.got_no_answer(error, time.time())
+            wait.got_no_answer(error, clock.time())
         else:
             if log:
                 log_answer(log, before, video)
             if wait.answered(video):
                 return video
-        await _sleep(wait.seconds_to_next(time.time(), random.random()), tick)  # noqa: S311
+        await _sleep(wait.seconds_to_next(clock.time(), random.random()), tick)  # noqa: S311
 
 
 def rate_limited(limiter: RateLimiter, poll: Poll) -> Poll:
@@ -64,7 +68,7 @@ def rate_limited(limiter: RateLimiter, poll: Poll) -> Poll:
     async def poll_in_turn(veo_task_id: str) -> VideoTask:
         async with sockets:
             await limiter.turn_to_poll()
-            sent_at = time.monotonic()
+            sent_at = limiter.clock.monotonic()
             try:
                 video = await poll(veo_task_id)
             except VeoRateLimitError as error:

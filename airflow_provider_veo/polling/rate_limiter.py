@@ -6,8 +6,12 @@ import asyncio
 import math
 import time
 from collections import deque
+from typing import TYPE_CHECKING
 
 from airflow_provider_veo.protocol.waiting import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from airflow_provider_veo.polling.clock import Clock
 
 _MINUTE = 60.0
 _SLOWEST = 1.0
@@ -30,9 +34,11 @@ class RateLimiter:
     pauses everything for as long as the relay asks; each success raises the rate a little.
 
     :param per_minute: maximum requests per minute; ``None``: no limit.
+    :param clock: the clock of its times.
     """
 
-    def __init__(self, per_minute: float | None = None) -> None:
+    def __init__(self, per_minute: float | None = None, clock: Clock = time) -> None:
+        self.clock = clock
         self._most = per_minute
         self._rate = per_minute
         self._next = 0.0
@@ -48,7 +54,7 @@ class RateLimiter:
     @property
     def seconds_held(self) -> float:
         """How long the relay still wants no requests."""
-        return max(0.0, self._held_until - time.monotonic())
+        return max(0.0, self._held_until - self.clock.monotonic())
 
     def hold(self, until: float | None) -> None:
         """
@@ -57,12 +63,12 @@ class RateLimiter:
         :param until: epoch seconds.
         """
         if until is not None:
-            self._held_until = max(self._held_until, time.monotonic() + until - time.time())
+            self._held_until = max(self._held_until, self.clock.monotonic() + until - self.clock.time())
 
     @property
     def held_until(self) -> float | None:
         """Epoch seconds until when the relay wants no requests; ``None``: it has not said so."""
-        return time.time() + self.seconds_held if self.seconds_held else None
+        return self.clock.time() + self.seconds_held if self.seconds_held else None
 
     async def turn(self, most: int = 1) -> int:
         """
@@ -72,14 +78,14 @@ class RateLimiter:
         :return: how many may be sent: at least one, and at most what the rate allows in a second.
         """
         async with self._turns:  # thousands may wait: only the first of them checks the clock
-            while (now := time.monotonic()) < (ready := max(self._next, self._held_until)):
+            while (now := self.clock.monotonic()) < (ready := max(self._next, self._held_until)):
                 await asyncio.sleep(ready - now)
             return self._take(now, most)
 
     async def turn_to_poll(self) -> None:
         """Wait until a poll may be sent."""
         async with self._turns_to_poll:
-            while (now := time.monotonic()) < (ready := self._ready_to_poll()):
+            while (now := self.clock.monotonic()) < (ready := self._ready_to_poll()):
                 await asyncio.sleep(ready - now)
             self._take(now, 1)
             self._next_poll = now + 2 * _MINUTE / self._rate if self._rate is not None else 0.0
@@ -109,7 +115,7 @@ class RateLimiter:
         :param retry_after: seconds that the relay asks to wait; capped at half an hour, as an endless wait would hide
             an error.
         """
-        now = time.monotonic()
+        now = self.clock.monotonic()
         self._held_until = max(self._held_until, now + min(retry_after or 0.0, PATIENCE_SECONDS))
         if sent_at < self._slowed_at:
             return  # it was already in flight when another one was refused

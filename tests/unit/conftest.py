@@ -12,9 +12,13 @@ import tenacity
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 from fsspec.implementations.memory import MemoryFileSystem
 
+from airflow_provider_veo.hooks import VeoHook
 from airflow_provider_veo.journal.batch_journal import BatchJournal
 from airflow_provider_veo.polling import rate_limiter
+from airflow_provider_veo.protocol import payload
+from tests import airflow_lines
 from tests.airflow_lines import attach
+from tests.unit.task_context import TaskInstance
 
 OWNER = {"dag_id": "nightly", "run_id": "scheduled__2026-11-22T01:00:00+00:00", "task_id": "make", "map_index": -1}
 LOG = logging.getLogger("tests.unit")
@@ -111,3 +115,19 @@ def impatient(monkeypatch):
     """Try as often as ever, with less time in between; what is counted by the minute is by the tenth of a second."""
     monkeypatch.setattr(tenacity, "wait_exponential_jitter", lambda **_: tenacity.wait_fixed(0.01))
     monkeypatch.setattr(rate_limiter, "_MINUTE", 0.1)
+
+
+@pytest.fixture
+def ti(tmp_path, monkeypatch):
+    """A task instance whose submissions are on record across tries, wherever this Airflow keeps them."""
+    for name, value in airflow_lines.journal(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    return TaskInstance()
+
+
+@pytest.fixture
+def submit(relay):
+    """Submit a video without a task, and return its id."""
+    hook = VeoHook()
+    yield lambda prompt="a cow": hook.create_video(payload.build(prompt, "veo3-fast")).id
+    hook.close()

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from datetime import datetime, timezone
-from types import SimpleNamespace
-
 import pytest
-from airflow.providers.common.compat.sdk import DAG, TaskDeferred, task
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_veo import sandbox
-
-
-class TaskInstance(SimpleNamespace):
-    """The part of a task instance that an operator uses."""
-
-    def __init__(self, task_id):
-        names = {"dag_id": "veo", "run_id": "manual", "task_id": task_id, "map_index": -1, "try_number": 1}
-        super().__init__(**names, pushed={})
-
-    def xcom_push(self, key, value):
-        self.pushed[key] = json.loads(json.dumps(value))
-
-    def xcom_pull(self, task_ids=None, key="return_value", map_indexes=None):
-        return self.pushed.get(key)
+from tests.unit import task_context
+from tests.unit.task_context import TaskInstance
 
 
 @pytest.fixture
@@ -50,32 +33,8 @@ def parsed(decorator, returned, **arguments):
 
 
 def run(decorator, returned, **arguments):
-    """Run a task through all its processes: worker, triggerer, worker …"""
     ti = TaskInstance("make")
-    run = SimpleNamespace(run_after=datetime(2026, 11, 22, tzinfo=timezone.utc))
-    context = {"ti": ti, "outlet_events": {}, "run_id": "manual", "params": {}, "dag_run": run}
-    act = parsed(decorator, returned, **arguments).execute
-    for _ in range(10):
-        try:
-            return act(context), ti.pushed
-        except TaskDeferred as deferred:
-            kwargs = json.loads(json.dumps(deferred.kwargs or {}))
-            event = asyncio.run(_fired(deferred.trigger))
-            operator = parsed(decorator, returned, **arguments)
-
-            def act(context, operator=operator, method=deferred.method_name, kwargs=kwargs, event=event):
-                return getattr(operator, method)(context, event=event, **kwargs)
-
-    raise AssertionError("it waits forever")
-
-
-async def _fired(trigger):
-    _, kwargs = trigger.serialize()
-    again = type(trigger)(**json.loads(json.dumps(kwargs)))
-    again.task_instance = None
-    async for event in again.run():
-        return json.loads(json.dumps(event.payload))
-    raise AssertionError("it ended without an event")
+    return task_context.run(ti, lambda: parsed(decorator, returned, **arguments)), ti.xcoms
 
 
 def test_batch_resumes_with_returned_destination_and_account(relays, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,6 +24,13 @@ def backoff():
     return RelayBackoff(RateLimiter())
 
 
+@pytest.fixture
+def clock():
+    clock = SimpleNamespace(now=1000.0, time=time.time)
+    clock.monotonic = lambda: clock.now
+    return clock
+
+
 def slots(backoff, **options):
     return Slots(Options(**{"max_in_flight": 100, "deferrable": True, **options}), backoff)
 
@@ -36,6 +44,16 @@ def test_so_many_are_on_the_way_at_once(backoff):
     assert slots(backoff, max_in_flight=3).room(50, 2, 0) == 1
 
 
+def test_single_slot_is_used_after_a_poll_interval(backoff, clock):
+    free = Slots(Options(max_in_flight=100, poll_interval=15), backoff, clock)
+    assert free.room(50, 99, 0) == 0
+    clock.now += 10
+    assert free.room(50, 99, 0) == 0
+    assert free.seconds_to_room(50, 99, 0) == 5
+    clock.now += 5
+    assert free.room(50, 99, 0) == 1
+
+
 def test_each_fault_leaves_room_for_fewer(backoff):
     free = slots(backoff)
     backoff.fault(VeoAmbiguousSubmitError("lost"))
@@ -46,9 +64,8 @@ def test_each_fault_leaves_room_for_fewer(backoff):
     assert free.room(50, 0, 0) == CREATES_AT_ONCE
 
 
-def test_after_three_faults_one_probe_is_sent_at_a_time_ever_later(backoff, monkeypatch):
-    clock = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+def test_after_three_faults_one_probe_is_sent_at_a_time_ever_later(clock):
+    backoff = RelayBackoff(RateLimiter(clock=clock))
     free = slots(backoff)
     for _ in range(FAULTS):
         backoff.fault(VeoAmbiguousSubmitError("lost"))
@@ -56,14 +73,14 @@ def test_after_three_faults_one_probe_is_sent_at_a_time_ever_later(backoff, monk
     for _ in range(4):
         assert free.room(50, 0, 0) == 0
         assert free.seconds_to_room(50, 0, 0) == pytest.approx(wait)
-        clock[0] += wait
+        clock.now += wait
         assert free.room(50, 0, 0) == 1
         # While it is on the way there is nothing to wait for but its answer.
         assert free.room(50, 1, 1) == 0
         assert free.seconds_to_room(50, 1, 1) is None
         backoff.fault(VeoAmbiguousSubmitError("lost"))
         wait *= 2
-    backoff.accepted(clock[0])
+    backoff.accepted(clock.now)
     assert free.room(50, 0, 0) == CREATES_AT_ONCE
 
 

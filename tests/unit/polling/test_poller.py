@@ -7,8 +7,6 @@ import logging
 
 import pytest
 
-from airflow_provider_veo.polling import poller
-from airflow_provider_veo.polling import rate_limiter as limiter_module
 from airflow_provider_veo.polling.poller import POLLS_AT_ONCE, poll_until_ready, rate_limited
 from airflow_provider_veo.polling.rate_limiter import RateLimiter
 from airflow_provider_veo.protocol import (
@@ -30,10 +28,8 @@ FAILED = VideoTask(id=ID, state="failed", status="failed", error="blocked")
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock():
     clock = VirtualTime()
-    monkeypatch.setattr(poller, "time", Both(clock))
-    monkeypatch.setattr(limiter_module, "time", clock)
     yield clock
     clock.close()
 
@@ -44,6 +40,10 @@ class Both:
     def __init__(self, clock):
         self.monotonic = clock.monotonic
         self.time = lambda: clock.now + 1e9
+
+
+def until_ready(clock, *arguments, **options):
+    return clock.run(poll_until_ready(*arguments, clock=Both(clock), **options))
 
 
 class Script:
@@ -70,7 +70,7 @@ def wait(clock, **arguments):
 def test_it_asks_until_the_video_is_there(clock):
     script = Script(clock, RUNNING, VeoUnavailableError("down"), RUNNING, READY)
     start = clock.now
-    assert clock.run(poll_until_ready(wait(clock), script)) == READY
+    assert until_ready(clock, wait(clock), script) == READY
     assert len(script.asked) == 4
     assert script.asked[0] - start <= 15.3
     assert all(11.9 <= after - before <= 18.3 for before, after in zip(script.asked, script.asked[1:], strict=False))
@@ -79,13 +79,13 @@ def test_it_asks_until_the_video_is_there(clock):
 def test_the_first_question_is_not_asked_before_the_video_can_be_ready(clock):
     script = Script(clock, READY)
     start = clock.now
-    clock.run(poll_until_ready(wait(clock, due=start + 1e9 + 60), script))
+    until_ready(clock, wait(clock, due=start + 1e9 + 60), script)
     assert 60 <= script.asked[0] - start <= 75.3
 
 
 def test_questions_go_out_at_ticks(clock):
     script = Script(clock, RUNNING, RUNNING, RUNNING, READY)
-    clock.run(poll_until_ready(wait(clock), script, tick=0.5))
+    until_ready(clock, wait(clock), script, tick=0.5)
     assert [moment % 0.5 for moment in script.asked] == pytest.approx([0.0] * 4, abs=0.001)
 
 
@@ -103,25 +103,25 @@ def test_it_ends_with_what_no_further_question_can_change(clock, answer, kind):
     script = Script(clock, answer)
     start = clock.now
     with pytest.raises(kind):
-        clock.run(poll_until_ready(wait(clock), script))
+        until_ready(clock, wait(clock), script)
     assert clock.now - start < 3602
 
 
 def test_a_deadline_that_has_passed_still_allows_one_question(clock):
     script = Script(clock, READY)
     start = clock.now
-    assert clock.run(poll_until_ready(wait(clock, started=clock.now + 1e9 - 99999), script)) == READY
+    assert until_ready(clock, wait(clock, started=clock.now + 1e9 - 99999), script) == READY
     assert script.asked[0] - start < 1
     script = Script(again := VirtualTime(), RUNNING)
     with pytest.raises(VeoTimeoutError):
-        again.run(poll_until_ready(wait(clock, started=clock.now + 1e9 - 99999), script))
+        until_ready(again, wait(clock, started=clock.now + 1e9 - 99999), script)
     assert len(script.asked) == 1
 
 
 def test_each_status_and_the_first_trouble_are_logged(clock, caplog):
     caplog.set_level("INFO")
     answers = [RUNNING, RUNNING, VeoUnavailableError("down"), VeoUnavailableError("down"), READY]
-    clock.run(poll_until_ready(wait(clock), Script(clock, *answers), logging.getLogger("test")))
+    until_ready(clock, wait(clock), Script(clock, *answers), logging.getLogger("test"))
     assert [record.message.split(":")[0] for record in caplog.records if record.name == "test"] == [
         "Video veo3",
         "Polling video veo3",
@@ -134,7 +134,7 @@ def test_each_status_and_the_first_trouble_are_logged(clock, caplog):
 
 def test_questions_keep_the_pace(clock):
     script = Script(clock, READY)
-    ask = rate_limited(RateLimiter(60), script)
+    ask = rate_limited(RateLimiter(60, clock), script)
 
     async def scenario():
         await asyncio.gather(*(ask(ID) for _ in range(100)))
@@ -146,7 +146,7 @@ def test_questions_keep_the_pace(clock):
 
 def test_a_refusal_slows_down_and_is_told(clock):
     script = Script(clock, VeoRateLimitError("slow", retry_after=40), READY)
-    limiter = RateLimiter(60)
+    limiter = RateLimiter(60, clock)
     ask = rate_limited(limiter, script)
 
     async def scenario():
@@ -162,7 +162,7 @@ def test_a_refusal_slows_down_and_is_told(clock):
 
 def test_other_errors_do_not_change_the_pace(clock):
     script = Script(clock, *[VeoUnavailableError("down")] * 3, READY)
-    ask = rate_limited(RateLimiter(60), script)
+    ask = rate_limited(RateLimiter(60, clock), script)
 
     async def scenario():
         for _ in range(3):
@@ -176,7 +176,7 @@ def test_other_errors_do_not_change_the_pace(clock):
 
 def test_what_goes_well_makes_it_faster_again(clock):
     script = Script(clock, VeoRateLimitError("slow"), READY)
-    ask = rate_limited(RateLimiter(60), script)
+    ask = rate_limited(RateLimiter(60, clock), script)
 
     async def scenario():
         with pytest.raises(VeoRateLimitError):
@@ -201,7 +201,7 @@ def test_silence_holds_for_those_who_wait_for_a_socket_too(clock):
         return READY
 
     async def scenario():
-        ask_in_turn = rate_limited(RateLimiter(), ask)
+        ask_in_turn = rate_limited(RateLimiter(clock=clock), ask)
         start = clock.now
         waits = [asyncio.ensure_future(ask_in_turn(ID)) for _ in range(500)]
         await asyncio.sleep(99)
@@ -223,7 +223,7 @@ def test_a_wait_that_is_cancelled_gives_its_turn_back(clock):
         return READY
 
     async def scenario():
-        ask_in_turn = rate_limited(RateLimiter(), ask)
+        ask_in_turn = rate_limited(RateLimiter(clock=clock), ask)
         waits = [asyncio.ensure_future(ask_in_turn(ID)) for _ in range(2 * POLLS_AT_ONCE)]
         await asyncio.sleep(1)
         for task in waits:

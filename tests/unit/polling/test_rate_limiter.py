@@ -6,15 +6,13 @@ import asyncio
 
 import pytest
 
-from airflow_provider_veo.polling import rate_limiter as limiter_module
 from airflow_provider_veo.polling.rate_limiter import RateLimiter
 from tests.unit.polling.virtual_time import VirtualTime
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock():
     clock = VirtualTime()
-    monkeypatch.setattr(limiter_module, "time", clock)
     yield clock
     clock.close()
 
@@ -32,7 +30,7 @@ async def requests(clock, limiter, seconds):
 
 def test_without_a_pace_nothing_waits(clock):
     async def scenario():
-        limiter = RateLimiter()
+        limiter = RateLimiter(clock=clock)
         before = clock.now
         await asyncio.gather(*(limiter.turn() for _ in range(1000)))
         assert await limiter.turn(500) == 500
@@ -43,7 +41,7 @@ def test_without_a_pace_nothing_waits(clock):
 
 @pytest.mark.parametrize("per_minute", [1, 30, 60, 600])
 def test_a_minute_sees_no_more_requests_than_is_allowed(clock, per_minute):
-    sent = clock.run(requests(clock, RateLimiter(per_minute), 600))
+    sent = clock.run(requests(clock, RateLimiter(per_minute, clock), 600))
     assert per_minute * 10 - 1 <= len(sent) <= per_minute * 10 + 1
     for start in sent:
         assert sum(start <= moment < start + 59.99 for moment in sent) <= per_minute
@@ -51,7 +49,7 @@ def test_a_minute_sees_no_more_requests_than_is_allowed(clock, per_minute):
 
 def test_it_holds_for_many_who_wait_at_once_and_the_first_is_served_first(clock):
     async def scenario():
-        limiter, served = RateLimiter(60), []
+        limiter, served = RateLimiter(60, clock), []
 
         async def one(number):
             await limiter.turn()
@@ -67,7 +65,7 @@ def test_it_holds_for_many_who_wait_at_once_and_the_first_is_served_first(clock)
 
 def test_one_who_gives_up_takes_no_turn(clock):
     async def scenario():
-        limiter = RateLimiter(60)
+        limiter = RateLimiter(60, clock)
         await limiter.turn()
         start = clock.now
         waiting = [asyncio.ensure_future(limiter.turn()) for _ in range(10)]
@@ -83,7 +81,7 @@ def test_one_who_gives_up_takes_no_turn(clock):
 @pytest.mark.parametrize(("per_minute", "most", "count"), [(600, 32, 10), (600, 4, 4), (60, 32, 1), (6, 32, 1)])
 def test_a_turn_for_many_is_worth_a_second_of_the_pace(clock, per_minute, most, count):
     async def scenario():
-        limiter = RateLimiter(per_minute)
+        limiter = RateLimiter(per_minute, clock)
         start, sent = clock.now, 0
         while clock.now - start < 599:
             got = await limiter.turn(most)
@@ -96,7 +94,7 @@ def test_a_turn_for_many_is_worth_a_second_of_the_pace(clock, per_minute, most, 
 
 def test_a_refusal_halves_the_pace(clock):
     async def scenario():
-        limiter = RateLimiter(120)
+        limiter = RateLimiter(120, clock)
         await limiter.turn()
         limiter.slow_down(clock.now)
         assert len(await requests(clock, limiter, 600)) == pytest.approx(600, abs=2)
@@ -106,7 +104,7 @@ def test_a_refusal_halves_the_pace(clock):
 
 def test_the_refusals_of_requests_that_were_on_the_way_halve_it_once(clock):
     async def scenario():
-        limiter = RateLimiter(120)
+        limiter = RateLimiter(120, clock)
         sent_at = clock.now
         await asyncio.sleep(1)
         for _ in range(20):
@@ -121,7 +119,7 @@ def test_the_refusals_of_requests_that_were_on_the_way_halve_it_once(clock):
 
 def test_an_unbounded_pace_is_slowed_to_half_of_what_was_sent(clock):
     async def scenario():
-        limiter = RateLimiter()
+        limiter = RateLimiter(clock=clock)
         for _ in range(600):
             await limiter.turn()
             await asyncio.sleep(0.25)
@@ -133,7 +131,7 @@ def test_an_unbounded_pace_is_slowed_to_half_of_what_was_sent(clock):
 
 def test_the_first_refusal_of_all_is_no_reason_to_stand_still(clock):
     async def scenario():
-        limiter = RateLimiter()
+        limiter = RateLimiter(clock=clock)
         for _ in range(10):
             await limiter.turn()
         limiter.slow_down(clock.now)
@@ -144,7 +142,7 @@ def test_the_first_refusal_of_all_is_no_reason_to_stand_still(clock):
 
 def test_it_never_stops_altogether(clock):
     async def scenario():
-        limiter = RateLimiter(60)
+        limiter = RateLimiter(60, clock)
         for _ in range(50):
             limiter.slow_down(clock.now)
             await asyncio.sleep(1)
@@ -155,7 +153,7 @@ def test_it_never_stops_altogether(clock):
 
 def test_the_relays_patience_holds_everything(clock):
     async def scenario():
-        limiter = RateLimiter(600)
+        limiter = RateLimiter(600, clock)
         start = clock.now
         waiting = [asyncio.ensure_future(limiter.turn()) for _ in range(50)]
         await asyncio.sleep(1)
@@ -175,7 +173,7 @@ def test_the_relays_patience_holds_everything(clock):
 
 def test_a_shorter_patience_does_not_end_a_longer_one(clock):
     async def scenario():
-        limiter = RateLimiter()
+        limiter = RateLimiter(clock=clock)
         limiter.slow_down(clock.now, retry_after=100)
         limiter.slow_down(clock.now, retry_after=1)
         assert limiter.seconds_held == pytest.approx(100)
@@ -185,7 +183,7 @@ def test_a_shorter_patience_does_not_end_a_longer_one(clock):
 
 def test_a_patience_of_days_is_not_waited_for(clock):
     async def scenario():
-        limiter = RateLimiter()
+        limiter = RateLimiter(clock=clock)
         start = clock.now
         limiter.slow_down(clock.now, retry_after=1e9)
         await limiter.turn()
@@ -196,7 +194,7 @@ def test_a_patience_of_days_is_not_waited_for(clock):
 
 def test_it_recovers_to_what_is_allowed_and_no_further(clock):
     async def scenario():
-        limiter = RateLimiter(120)
+        limiter = RateLimiter(120, clock)
         limiter.slow_down(clock.now)
         for _ in range(14):
             await limiter.turn()
@@ -211,7 +209,7 @@ def test_it_recovers_to_what_is_allowed_and_no_further(clock):
 
 def test_a_pace_that_nobody_has_set_goes_away_in_the_end(clock):
     async def scenario():
-        limiter = RateLimiter()
+        limiter = RateLimiter(clock=clock)
         await limiter.turn()
         limiter.slow_down(clock.now)
         start = clock.now
@@ -226,7 +224,7 @@ def test_a_pace_that_nobody_has_set_goes_away_in_the_end(clock):
 
 def test_what_was_on_the_way_before_a_refusal_is_no_reason_to_go_faster(clock):
     async def scenario():
-        limiter = RateLimiter(120)
+        limiter = RateLimiter(120, clock)
         sent_at = clock.now
         await asyncio.sleep(1)
         limiter.slow_down(sent_at)
@@ -239,7 +237,7 @@ def test_what_was_on_the_way_before_a_refusal_is_no_reason_to_go_faster(clock):
 
 def test_what_the_relay_has_told_another_process_holds_here(clock):
     async def scenario():
-        before, limiter = RateLimiter(), RateLimiter()
+        before, limiter = RateLimiter(clock=clock), RateLimiter(clock=clock)
         before.slow_down(clock.now, retry_after=90)
         told_at = clock.now
         limiter.hold(None)
@@ -266,7 +264,7 @@ def test_questions_take_half_of_the_pace_while_there_is_something_to_submit(cloc
             sent += [clock.now] * await limiter.turn(5)
 
     async def scenario():
-        limiter, sent, asked = RateLimiter(60), [], []
+        limiter, sent, asked = RateLimiter(60, clock), [], []
         limiter.has_creates = has_creates
         tasks = [asyncio.ensure_future(asks(limiter, asked)) for _ in range(100)]
         tasks += [asyncio.ensure_future(submits(limiter, sent))] if has_creates else []

@@ -8,7 +8,7 @@ import selectors
 
 class VirtualTime(asyncio.SelectorEventLoop):
     """
-    An event loop that never waits, and the clock it lives by, to be put in the place of a module's ``time``.
+    An event loop that never waits, and its clock.
 
     For what opens no socket only.
     """
