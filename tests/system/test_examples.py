@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -21,26 +20,14 @@ from airflow_provider_veo import sandbox
 from tests.airflow_lines import ASSET, LINE, NEWEST
 from tests.conftest import CANARY
 from tests.system.conftest import PROJECT, make_airflow
+from tests.system.examples import ALONE, EXAMPLES, NIGHT, PRICES, settings_of
 from tests.system.services import SERVICES, Services
 from tests.unit.protocol.test_payload import SEED_REQUEST
 
 README = PROJECT / "README.md"
 RUNS = RUN, FAILS = ("night", "fails")
-NIGHT = datetime(2026, 11, 22, tzinfo=timezone.utc)
 SMALLEST = "veo_create_video"
 PROMPT = "A paper boat drifts down a canal at dawn"
-EXAMPLES = PROJECT / "dags_examples"
-DAG_IDS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
-ALONE = [dag_id for dag_id in DAG_IDS if dag_id not in ("veo_approval", "veo_files_in_s3")]
-"""The others wait for a person, and start another DAG: test_announcements.py runs them."""
-PRICES = {"veo3-fast": 0.4, "veo3.1-fast": 0.4, "veo3.1-components": 0.6, "veo3-pro-frames": 2, "veo2-fast-frames": 0.3}
-"""The nightly example has a budget, which needs them."""
-OFTEN = """
-def task_policy(task):
-    if hasattr(task, "poll_interval"):
-        task.poll_interval = 0.5
-"""
-"""For the sandbox, whose videos are there at once: a cluster policy, so that the examples run as they are."""
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +39,11 @@ def ran(migrated_home, tmp_path_factory):
     """
     home = tmp_path_factory.mktemp("examples") / "airflow"
     shutil.copytree(migrated_home, home)
-    (home / "config").mkdir(exist_ok=True)
-    (home / "config" / "airflow_local_settings.py").write_text(OFTEN)
     with sandbox.running(generation_seconds=0, api_key=CANARY) as relay:
         airflow = make_airflow(
             home,
             EXAMPLES,
-            AIRFLOW_CONN_VEO_DEFAULT=json.dumps({**json.loads(relay.connection), "extra": {"prices": PRICES}}),
-            AIRFLOW_VAR_VEO_DESTINATION=f"{home.as_uri()}/videos/",
+            **settings_of(home, relay),
         )
         # What has a schedule runs only when it is asked to.
         with Services(airflow, AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE="False") as services:

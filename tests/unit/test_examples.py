@@ -1,0 +1,63 @@
+"""``airflow dags test`` of each example, in one process: what a user tries first."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from airflow_provider_veo import sandbox
+from tests.conftest import CANARY
+from tests.system.conftest import make_airflow
+from tests.system.examples import ALONE, EXAMPLES, NIGHT, settings_of
+
+TESTED = [*ALONE, "veo_files_in_s3"]
+COMMANDS = """
+import sys
+from airflow.__main__ import main
+
+night, *dag_ids = sys.argv[1:]
+for dag_id in dag_ids:
+    sys.argv = ["airflow", "dags", "test", dag_id, night]
+    try:
+        main()
+    except SystemExit as error:
+        print(f"{dag_id} ended with {error.code}", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    home = tmp_path_factory.mktemp("examples")
+    with sandbox.running(generation_seconds=0, video_seconds=0.1, api_key=CANARY) as relay:
+        airflow = make_airflow(home, EXAMPLES, **settings_of(home, relay))
+        airflow.run("db", "migrate")
+        airflow.learn_of_assets()
+        done = subprocess.run(
+            [sys.executable, "-c", COMMANDS, NIGHT.isoformat(), *TESTED],
+            env=airflow.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return SimpleNamespace(airflow=airflow, output=done.stdout, videos=relay.videos())
+
+
+@pytest.mark.parametrize("dag_id", TESTED)
+def test_each_example_succeeds(ran, dag_id):
+    states = {state for state, _ in ran.airflow.states(dag_id).values()}
+    assert states == {"success"}, ran.output[-8000:]
+
+
+def test_each_example_submits_its_videos_once(ran):
+    with (EXAMPLES / "veo_nightly.csv").open(encoding="utf-8", newline="") as manifest:
+        rows = len(list(csv.DictReader(manifest)))
+    assert len(ran.videos) == len(TESTED) - 1 + rows
+
+
+def test_the_key_is_not_printed(ran):
+    assert ran.output
+    assert CANARY not in ran.output
