@@ -13,8 +13,8 @@ from airflow_provider_veo.protocol.waiting import log_answer, log_no_answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from logging import Logger
 
+    from airflow_provider_veo.log import Log
     from airflow_provider_veo.polling.rate_limiter import RateLimiter
     from airflow_provider_veo.protocol import VideoTask
     from airflow_provider_veo.protocol.waiting import Wait
@@ -29,7 +29,7 @@ POLLS_AT_ONCE = 20
 """Maximum concurrent polls that share a rate limiter."""
 
 
-async def poll_until_ready(wait: Wait, poll: Poll, log: Logger | None = None, tick: float = TICK_SECONDS) -> VideoTask:
+async def poll_until_ready(wait: Wait, poll: Poll, log: Log | None = None, tick: float = TICK_SECONDS) -> VideoTask:
     """
     Poll for a video until it is ready, as its :class:`~airflow_provider_veo.protocol.waiting.Wait` says.
 

@@ -19,8 +19,7 @@ from airflow_provider_veo.protocol.errors import (
 from airflow_provider_veo.protocol.text import first_line
 
 if TYPE_CHECKING:
-    from logging import Logger
-
+    from airflow_provider_veo.log import Log
     from airflow_provider_veo.protocol.video import VideoTask
 
 FIRST_LOOK_INTERVALS = 4
@@ -53,7 +52,7 @@ def raise_if_failed(video: VideoTask) -> None:
         )
 
 
-def log_answer(log: Logger, before: VideoTask | None, video: VideoTask) -> None:
+def log_answer(log: Log, before: VideoTask | None, video: VideoTask) -> None:
     """Log a new status and its warning."""
     if before is None or before.status != video.status:
         log.info("Video %s: %s", video.id, video.status)
@@ -61,7 +60,7 @@ def log_answer(log: Logger, before: VideoTask | None, video: VideoTask) -> None:
             log.warning("Video %s: %s", video.id, video.warning)
 
 
-def log_no_answer(log: Logger, veo_task_id: str, error: VeoError) -> None:
+def log_no_answer(log: Log, veo_task_id: str, error: VeoError) -> None:
     """Log that a poll failed and will be retried."""
     log.warning("Polling video %s failed and will be retried: %s", veo_task_id, first_line(error))
 
