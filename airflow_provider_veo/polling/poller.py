@@ -45,7 +45,7 @@ async def poll_until_ready(wait: Wait, poll: Poll, log: Log | None = None, tick:
         try:
             video = await poll(wait.veo_task_id)
         except VeoError as error:
-            if log and wait.trouble is None:
+            if log and wait.last_error is None:
                 log_no_answer(log, wait.veo_task_id, error)
             wait.got_no_answer(error, time.time())
         else:
