@@ -1,4 +1,4 @@
-# Two commands: make demo, make test. Both set up everything they need in .venv, without asking anything.
+# Two commands: make demo, make test. Both set up everything they need in .venv. Neither prompts for input.
 
 SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
@@ -14,6 +14,7 @@ PAGE := airflow_provider_veo/ui/page
 NPM := PATH="$(abspath $(BIN)):$$PATH" npm --prefix $(PAGE) --silent
 LINES := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow-*.in))
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
+ISSUE_FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 # More workers than cores: most tests spend most of their time waiting.
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 ON_EACH_LINE := not long and not chaos and not distributed and not browser
@@ -86,11 +87,19 @@ test-browser: $(PAGE)/node_modules ## test the page in Chromium on Airflow 3.3 a
 	@$(BIN)/python scripts/matrix.py 3.1 --python "$(PYTHON)" --pytest="-q -m browser"
 	@$(BIN)/python scripts/matrix.py 3.2 --python "$(PYTHON)" --pytest="-q -m browser tests/browser/test_connection.py"
 
-lint: $(READY) ## run ruff, mypy and import-linter
+lint: $(RELEASE) ## check code, types, imports, dependencies, words and the files for GitHub
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/deptry --no-ansi airflow_provider_veo 2> >(grep -v "^Assuming the corresponding module name" >&2)
+	@$(BIN)/validate-pyproject pyproject.toml
+	@$(BIN)/codespell
+	@$(BIN)/python scripts/check_words.py
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms $(ISSUE_FORMS)
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 bench: $(SERVERS) ## run the benchmarks against the alternatives
 	@$(BIN)/python -m bench

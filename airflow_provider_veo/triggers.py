@@ -37,6 +37,10 @@ GRACE_SECONDS = 600.0
 _ENDED_HERE = "The wait ended here: a user ended the task, or another triggerer continues it."
 
 
+def _event(payload: dict[str, Any]) -> TriggerEvent:
+    return TriggerEvent(payload)  # type: ignore[no-untyped-call]  # Airflow does not annotate it
+
+
 class VeoVideoTrigger(BaseTrigger):
     """
     Wait for a submitted video, and fire one event when it is ready or polling can't succeed.
@@ -79,7 +83,7 @@ class VeoVideoTrigger(BaseTrigger):
         xcom: dict[str, Any] | None = None,
         end_task: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow does not annotate it
         self.veo_task_id = veo_task_id
         self.veo_conn_id = veo_conn_id
         self.started = started
@@ -101,12 +105,12 @@ class VeoVideoTrigger(BaseTrigger):
             self._watched = await self._id()
             video = await self._wait(self._watched)
         except VeoError as error:
-            yield TriggerEvent({"error": error.to_dict()})
+            yield _event({"error": error.to_dict()})
             return
         if self.end_task:
             yield await self._success(video)
         else:
-            yield TriggerEvent({"video": video.to_dict()})
+            yield _event({"video": video.to_dict()})
 
     async def on_kill(self) -> None:
         """Log what will be billed: the API cannot cancel a video."""
@@ -202,7 +206,7 @@ class VeoVideoBatchTrigger(BaseTrigger):
         told_at: float = 0.0,
         handed_on: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow does not annotate it
         self.videos = videos
         self.veo_conn_id = veo_conn_id
         self.timeout = timeout
@@ -241,7 +245,7 @@ class VeoVideoBatchTrigger(BaseTrigger):
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
         handed_on = {**(self.handed_on or {}), "refused_since": self.refused_since, "told_at": self.told_at}
-        yield TriggerEvent({"outcomes": self._outcomes, **handed_on, "held_until": self._limiter.held_until})
+        yield _event({"outcomes": self._outcomes, **handed_on, "held_until": self._limiter.held_until})
 
     async def on_kill(self) -> None:
         """Log what will be billed: the API cannot cancel a video."""

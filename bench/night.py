@@ -11,8 +11,8 @@ and one that waits. These pairs are independent of each other, so fifty of them 
 to 200. Those that hold a slot while they wait are fewer still.
 
 The counterparts are ``HttpOperator`` and ``HttpSensor``. With a ``response_check``, which Veo's status needs, the
-sensor pokes although it is deferrable. Without one it defers until an answer is no 404: that is what the others are
-compared with, its best case, with a relay made for it. How the numbers are taken is told in :mod:`bench.workers`.
+sensor pokes although it is deferrable. Without one it defers until an answer is not a 404: that is what the others are
+compared with, its best case, with a relay made for it. :mod:`bench.workers` describes how the numbers are measured.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FEWER = 5
 GENERATION_SECONDS = 60
 POLL_INTERVAL = 5
 SLOTS = 2
-"""So many tasks of a mapped way are in a worker at a time, where they don't hold it."""
+"""Tasks of a mapped way that are in a worker at a time, where they don't hold it."""
 TIMEOUT = 1500
 RUN_ID = "measured"
 

@@ -1,8 +1,8 @@
 """
 A hundred previews at once from a storage that takes 0.3 s a call: does the rest of Airflow's API server answer?
 
-A real API server on SQLite, with a video in S3. ``/api/v2/monitor/health`` is requested all the time: with nothing else
-going on, while 100 viewers request the video from the page at once, and while they request it from what a user would
+A real API server on SQLite, with a video in S3. ``/api/v2/monitor/health`` is requested all the time: without any
+other load, while 100 viewers request the video from the page at once, and while they request it from what a user would
 write: a route of a plugin that looks the path up with Airflow's own session dependency, reads it through
 ``ObjectStoragePath`` and returns it.
 """

@@ -81,7 +81,7 @@ def _clock(seconds: dict[str, float]):
 
 
 def _write(journal: BatchJournal, jobs: list[Job]) -> None:
-    """Write as the writer does: what has come since the last intents goes with the next ones."""
+    """Write as the writer does: what was received since the last intents is written with the next ones."""
     accepted: list[Submission] = []
     ended: list[Submission] = []
     for group in _groups(jobs):

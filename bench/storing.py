@@ -20,7 +20,7 @@ much. *Nowhere* is a storage for fsspec that forgets what it gets: what is left 
 **S3** is moto's server, in a process of its own, through Airflow's connection: to ``HttpToS3Operator`` by its hook, to
 the others by ``ObjectStoragePath``. It takes bytes much slower than the clients send them, so that the times are mostly
 its own; CPU time is the client's alone. The operator has all of the file in memory and sends up to ten parts at once;
-``store_video`` sends a part when it has come, and meanwhile receives nothing.
+``store_video`` sends a part when it is complete, and meanwhile receives nothing.
 
 **Memory** is the peak of the resident set of a process that stores one file and ends, as the kernel counts it. Where
 the allocator puts what the S3 client's threads ask for is chance, tens of megabytes of it: hence several processes.

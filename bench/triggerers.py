@@ -81,7 +81,7 @@ _SUCCEEDED = "SELECT count(*) FROM task_instance WHERE dag_id LIKE ? AND state =
 
 @dataclass
 class Waits:
-    """What so many waits cost."""
+    """What these waits cost."""
 
     size: int
     by_triggerer: dict[str, int]

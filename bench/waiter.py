@@ -60,7 +60,7 @@ async def _watch(seconds: float) -> tuple[list[float], float]:
 
 
 async def _warm_up(wait: Coroutine[Any, Any, None]) -> None:
-    """Poll for one video a few times: what the first questions load and keep is no waiting video's own."""
+    """Poll for one video a few times: what the first polls load and keep does not belong to a waiting video."""
     task = asyncio.create_task(wait)
     await asyncio.sleep(WARM_UP_SECONDS)
     if task.done():

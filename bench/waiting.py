@@ -179,7 +179,7 @@ def _http_connection(relay: Sandbox) -> str:
 
 
 def submit(relay: Sandbox, videos: int) -> list[str]:
-    """Submit so many videos, and return their ids."""
+    """Submit this number of videos, and return their ids."""
     body = json.dumps(payload.build(**ARGUMENTS)).encode()
     headers = {
         "Authorization": f"Bearer {relay.api_key}",

@@ -8,7 +8,7 @@ against one sandbox. A DAG's first task submits the videos, and each of the othe
 one kind, which takes a bit more than a minute; everyone asks every five seconds. Only the waits count, not the submits.
 
 The counterpart is the HTTP provider's ``HttpSensor``, in each of its modes. It can't wait deferrably for a video:
-with a ``response_check``, ``deferrable=True`` is ignored and the sensor pokes; without one, the first answer that is no
+with a ``response_check``, ``deferrable=True`` is ignored and the sensor pokes; without one, the first answer other than
 404 ends it, and a relay answers 200 from the beginning. Both are here: the first as a user writes it, the second
 with a relay that answers 404 until the video is there. This, the best that it could be, is what the others are
 compared with, though it returns nothing: who wants the video's URL has to ask again.
@@ -50,7 +50,7 @@ GENERATION_SECONDS = 75
 """Longer than it takes to start the first process of each wait: one that finds its video there wouldn't wait."""
 POLL_INTERVAL = 5
 SLOTS = 2
-"""So many waits of a way run in a worker at a time, where they don't hold it."""
+"""Waits of a way that run in a worker at a time, where they don't hold it."""
 
 RUN_ID = "measured"
 
@@ -166,7 +166,7 @@ GROUPS = (
 
 def measure() -> dict[Way, Cost]:
     """Return what each way took."""
-    # The relay of the HttpSensor that defers: so many times "not yet" take as long as the others' videos.
+    # The relay of the HttpSensor that defers: its 404 answers take as long as the videos of the others.
     hidden = f"not-found-first={GENERATION_SECONDS // POLL_INTERVAL}@prompt={HTTP_DEFERRABLE.dag_id}"
     with (
         tempfile.TemporaryDirectory(prefix="veo-bench-workers-", ignore_cleanup_errors=True) as folder,

@@ -33,6 +33,8 @@ ONLY_WITH_ALL = (
     *("announcements", "batch", "create_operator", "hostile_relay", "lineage", "package", "templates", "waits"),
 )
 """System tests that run only with ``--all``."""
+NEVER = ("unit/test_project_files.py",)
+"""Tests of the repository's own files, which are not copied."""
 NOT_WHEN_QUICK = (
     *("unit/protocol", "unit/sandbox", "unit/storage", "system/test_files.py", "system/test_ui.py"),
     *("unit/batch/test_jobs*.py", "unit/batch/test_manifest*.py", "unit/batch/test_watched.py"),
@@ -148,7 +150,9 @@ def run_line(line: str, python: str, dist: Path, arguments: list[str]) -> Outcom
 
 def arguments_for(line: str, options: argparse.Namespace) -> list[str]:
     """Return pytest's arguments for a line, including the tests to skip."""
-    skipped = [] if options.all else [f"system/test_{name}.py" for name in ONLY_WITH_ALL]
+    skipped = [*NEVER]
+    if not options.all:
+        skipped += [f"system/test_{name}.py" for name in ONLY_WITH_ALL]
     if options.quick:
         skipped += NOT_WHEN_QUICK
         skipped += WHEN_QUICK_ONLY_ON_LOWEST if line != LOWEST else ()

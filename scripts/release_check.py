@@ -44,7 +44,8 @@ SUFFIXES = {".py", ".pyi", ".typed", ".json", ".html", ".md", ".js", ".css"}
 """The file types of the package."""
 TOPS_OF_SDIST = {
     *(PACKAGE, "bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests"),
-    *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md"),
+    *("CHANGELOG.md", "CITATION.cff", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md"),
+    *("LICENSE", "Makefile", "README.md", "SECURITY.md"),
     *("PKG-INFO", "pyproject.toml", ".gitignore"),
 }
 NEEDED_IN_SDIST = ("LICENSE", "README.md", "SECURITY.md", "PKG-INFO", "pyproject.toml", f"{PACKAGE}/__init__.py")
@@ -177,6 +178,8 @@ def main() -> int:
     mistakes = mistakes_in_wheel(wheel) + mistakes_in_sdist(sdist)
     run(BIN / "twine", "check", "--strict", wheel, sdist)
     run(BIN / "check-wheel-contents", wheel)
+    # The project has no e-mail address.
+    run(BIN / "pyroma", "--min", "10", "--skip-tests", "AuthorEmail", sdist)
     with tempfile.TemporaryDirectory() as folder:
         sbom = write_sbom(wheel, Path(folder), version)
     mistakes += mistakes_in_sbom(sbom, version, private_values())

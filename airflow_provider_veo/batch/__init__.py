@@ -1,1 +1,1 @@
-"""A night's videos in one task: what is asked for, read and checked as a whole before the first one is paid for."""
+"""A batch of videos in one task. The whole input is read and validated before the first video is billed."""

@@ -39,7 +39,6 @@ from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-    from logging import Logger
 
     from airflow_provider_veo.batch.backoff import RelayBackoff
     from airflow_provider_veo.batch.budget import Budget
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.batch.options import Options
     from airflow_provider_veo.hooks.batch import VeoBatchHook
     from airflow_provider_veo.journal.writer import JournalWriter
+    from airflow_provider_veo.log import Log
     from airflow_provider_veo.polling.rate_limiter import RateLimiter
 
 RESUBMISSIONS = 2
@@ -82,7 +82,7 @@ class Engine:
         backoff: RelayBackoff,
         budget: Budget,
         store: Callable[[Job, Submission], Mapping[str, Any]],
-        log: Logger,
+        log: Log,
     ) -> None:
         self.records = records
         self.places = Places()

@@ -20,11 +20,11 @@ from airflow_provider_veo.protocol import VeoError, VeoValidationError, coerce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from logging import Logger
 
     from airflow_provider_veo.batch.manifest import Rows
     from airflow_provider_veo.connection import VeoConnection
     from airflow_provider_veo.journal.batch_journal import BatchJournal
+    from airflow_provider_veo.log import Log
 
 JOBS = "jobs"
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
@@ -53,7 +53,7 @@ class BatchInput:
     max_cost: float | None = None
     render: Callable[[str], str] | None = None
 
-    def read(self, journal: BatchJournal, settings: VeoConnection, log: Logger) -> tuple[list[Job], str]:
+    def read(self, journal: BatchJournal, settings: VeoConnection, log: Log) -> tuple[list[Job], str]:
         """
         Return the jobs, and the digest that identifies this input.
 
@@ -139,7 +139,7 @@ class BatchInput:
         digest.update(content or b"")
         return digest.hexdigest()
 
-    def _notice_templates(self, rows: Rows, head: Mapping[str, Any], before: Iterable[Job], log: Logger) -> None:
+    def _notice_templates(self, rows: Rows, head: Mapping[str, Any], before: Iterable[Job], log: Log) -> None:
         """
         Warn that templates are sent unrendered.
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_veo.batch.progress import cost_of
 from airflow_provider_veo.files import atomic
-from airflow_provider_veo.journal.submission import Submission, SubmissionState, now
+from airflow_provider_veo.journal.formats import SubmissionState
+from airflow_provider_veo.journal.submission import Submission, now
 from airflow_provider_veo.protocol.text import first_line, shortened
 
 if TYPE_CHECKING:

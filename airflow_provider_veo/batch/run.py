@@ -26,7 +26,6 @@ from airflow_provider_veo.protocol import VeoJournalRecordError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from logging import Logger
 
     from airflow_provider_veo.batch.budget import Budget
     from airflow_provider_veo.batch.checkpoint import BatchCheckpoint
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.hooks import VeoHook
     from airflow_provider_veo.journal.batch_journal import BatchJournal
     from airflow_provider_veo.journal.submission import Submission
+    from airflow_provider_veo.log import Log
 
 
 TRIGGER_BYTES = 42_000
@@ -90,7 +90,7 @@ class Run:
         checkpoint: BatchCheckpoint,
         store: Callable[[Job, Submission], Mapping[str, Any]],
         publish: Callable[[Progress], None],
-        log: Logger,
+        log: Log,
     ) -> None:
         self._options = options
         self._jobs = {job.key: job for job in jobs}

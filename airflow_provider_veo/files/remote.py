@@ -10,10 +10,11 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from airflow_provider_veo.files.local import is_local
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_veo.log import Log
 
 _READ_AHEAD_BYTES = 1024 * 1024
 _WITH_UPLOADS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
@@ -88,7 +89,7 @@ def forget_listings(path: ObjectStoragePath) -> None:
     path.fs.invalidate_cache(path.path)
 
 
-def unfinished_uploads(path: ObjectStoragePath, log: logging.Logger) -> list[str]:
+def unfinished_uploads(path: ObjectStoragePath, log: Log) -> list[str]:
     """Return the ids of this file's unfinished uploads on S3; none for other storages."""
     fs = path.fs
     if not hasattr(fs, "call_s3"):
@@ -103,7 +104,7 @@ def unfinished_uploads(path: ObjectStoragePath, log: logging.Logger) -> list[str
         return []
 
 
-def abort_uploads(path: ObjectStoragePath, upload_ids: Sequence[str], log: logging.Logger) -> None:
+def abort_uploads(path: ObjectStoragePath, upload_ids: Sequence[str], log: Log) -> None:
     """
     Abort the uploads of processes that were killed.
 

@@ -20,11 +20,10 @@ from airflow_provider_veo.files import remote
 from airflow_provider_veo.files.local import is_local, sync_folder
 
 if TYPE_CHECKING:
-    import logging
-
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_veo.files.digests import Digests
+    from airflow_provider_veo.log import Log
 
 PART_BYTES = 5 * 1024 * 1024
 """Size of one part of an upload, held in memory. S3 requires at least 5 MiB, and at most 10,000 parts."""
@@ -73,7 +72,7 @@ class Sink(ABC):
         raise NotImplementedError
 
 
-def open_sink(path: ObjectStoragePath, deadline: float, log: logging.Logger) -> Sink:
+def open_sink(path: ObjectStoragePath, deadline: float, log: Log) -> Sink:
     """
     Return the sink for a file.
 
@@ -188,7 +187,7 @@ class Upload(Sink):
     where it would be kept and billed, it is aborted once the file is stored.
     """
 
-    def __init__(self, path: ObjectStoragePath, log: logging.Logger) -> None:
+    def __init__(self, path: ObjectStoragePath, log: Log) -> None:
         self._path = path
         self._log = log
         self._file: Any = None

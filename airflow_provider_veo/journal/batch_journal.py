@@ -35,9 +35,10 @@ from airflow_provider_veo.protocol import VeoError, VeoJournalError, VeoJournalR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from logging import Logger
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_veo.log import Log
 
 MAX_FILES = 64
 """A process that finds more files than this at its start compacts them, because every later process reads all."""
@@ -85,7 +86,7 @@ class BatchJournal:
     :param log: the task's logger.
     """
 
-    def __init__(self, folder: ObjectStoragePath, owner: Mapping[str, Any], log: Logger) -> None:
+    def __init__(self, folder: ObjectStoragePath, owner: Mapping[str, Any], log: Log) -> None:
         self._folder = folder
         self._owner = dict(owner)
         self._log = log

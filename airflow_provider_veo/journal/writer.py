@@ -28,7 +28,7 @@ class JournalWriter:
     Writes to a :class:`~airflow_provider_veo.journal.batch_journal.BatchJournal` while an event loop runs.
 
     Records that arrive while a group is being written form the next group. A group that can't be written is retried
-    until the writer is closed, and once more then, because storages recover.
+    until the writer is closed, and again at that point, because storages recover.
 
     :param journal: the journal to write to.
     :param records: the records that it already holds.

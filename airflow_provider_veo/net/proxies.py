@@ -98,7 +98,8 @@ def _normal(url: str) -> str:
     from requests.utils import prepend_scheme_if_needed
 
     try:
-        return prepend_scheme_if_needed(url, "http")
+        # requests publishes no types for this function.
+        return str(prepend_scheme_if_needed(url, "http"))  # type: ignore[no-untyped-call]
     except ValueError:
         return url
 

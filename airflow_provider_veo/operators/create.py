@@ -297,7 +297,8 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
 
     def _pushed(self, context: Context) -> dict[str, Any] | None:
         ti = context["ti"]
-        return ti.xcom_pull(task_ids=self.task_id, key="veo_video", map_indexes=ti.map_index)
+        pushed: dict[str, Any] | None = ti.xcom_pull(task_ids=self.task_id, key="veo_video", map_indexes=ti.map_index)
+        return pushed
 
     def _finish(self, context: Context, veo_video: dict[str, Any]) -> str:
         self._push(context, veo_video)
@@ -305,7 +306,8 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         self.log.info("Video %s is ready: %s", veo_video["id"], veo_video["video_url"])
         if not coerce.is_nothing(self.download_to):
             self._download(context, veo_video)
-        return veo_video["id"]
+        video_id: str = veo_video["id"]
+        return video_id
 
     def _download(self, context: Context, veo_video: dict[str, Any]) -> None:
         download = Download(self.hook, str(self.download_to), self.log)

@@ -5,7 +5,7 @@ Image URLs may be signed, and a signature lets anyone who reads it fetch the ima
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ class FileLineage:
         from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
         bare_images = [bare for image in images if (bare := _without_secrets(image))]
-        collector = get_hook_lineage_collector()
+        collector = get_hook_lineage_collector()  # type: ignore[no-untyped-call]  # it has no annotations
         for image in bare_images:
             collector.add_input_asset(context=self, uri=image)
         collector.add_output_asset(context=self, uri=stored["uri"])
         self._images = list(dict.fromkeys([*self._images, *bare_images]))
         self._stored = [*self._stored, stored]
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """
         Return the datasets of this task. Called by OpenLineage only.
 
@@ -71,9 +71,11 @@ def _output(stored: Mapping[str, Any]) -> OutputDataset:
     )
 
     facts = {name: stored[name] for name in _FACTS if name in stored}
+    # It returns an object of the same class, but is annotated with the base class.
+    facet = cast("DatasetFacet", DatasetFacet().with_additional_properties(**facts))
     return OutputDataset(
         *_dataset_name(stored["uri"]),
-        facets={"veo_file": DatasetFacet().with_additional_properties(**facts)},
+        facets={"veo_file": facet},
         outputFacets={"outputStatistics": OutputStatisticsOutputDatasetFacet(size=stored["bytes"], fileCount=1)},
     )
 

@@ -60,7 +60,8 @@ def _expands_an_xcom(value: Any, context: Context) -> bool:
         return False
     if not isinstance(value, (list, tuple)):
         return True
-    return not isinstance(value[context["ti"].map_index], Mapping)
+    index = context["ti"].map_index
+    return index is None or not isinstance(value[index], Mapping)
 
 
 def _default_args(mapped: Any) -> dict[str, Any]:

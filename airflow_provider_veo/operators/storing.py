@@ -17,11 +17,11 @@ from airflow_provider_veo.protocol.waiting import raise_if_failed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
-    from logging import Logger
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_veo.hooks import VeoHook
+    from airflow_provider_veo.log import Log
     from airflow_provider_veo.storage import StoredVideo
 
 OVERWRITES = ("never", "always")
@@ -44,7 +44,7 @@ class Download:
 
     hook: VeoHook
     destination: str
-    log: Logger
+    log: Log
     conn_id: str | None = None
     overwrite: Literal["never", "always"] = "never"
     max_bytes: int = storage.DEFAULT_MAX_BYTES

@@ -27,12 +27,12 @@ from airflow_provider_veo.protocol.waiting import NOT_FOUND_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from logging import Logger
 
     import tenacity
 
     from airflow_provider_veo.hooks import VeoHook
     from airflow_provider_veo.journal import TaskJournal
+    from airflow_provider_veo.log import Log
 
 _PROMPT_CHARACTERS_LOGGED = 120
 _SECONDS_BETWEEN_404S = 5.0
@@ -62,7 +62,7 @@ class Submitter:
     hook: VeoHook
     journal: TaskJournal
     on_ambiguous_submit: Literal["fail", "resubmit"]
-    log: Logger
+    log: Log
     try_number: int = 1
 
     def submit(self, body: Mapping[str, Any]) -> Submitted:

@@ -13,8 +13,8 @@ from airflow_provider_veo.protocol.waiting import log_answer, log_no_answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from logging import Logger
 
+    from airflow_provider_veo.log import Log
     from airflow_provider_veo.polling.clock import Clock
     from airflow_provider_veo.polling.rate_limiter import RateLimiter
     from airflow_provider_veo.protocol import VideoTask
@@ -31,7 +31,7 @@ POLLS_AT_ONCE = 20
 
 
 async def poll_until_ready(
-    wait: Wait, poll: Poll, log: Logger | None = None, tick: float = TICK_SECONDS, clock: Clock = time
+    wait: Wait, poll: Poll, log: Log | None = None, tick: float = TICK_SECONDS, clock: Clock = time
 ) -> VideoTask:
     """
     Poll for a video until it is ready, as its :class:`~airflow_provider_veo.protocol.waiting.Wait` says.
@@ -49,7 +49,7 @@ async def poll_until_ready(
         try:
             video = await poll(wait.veo_task_id)
         except VeoError as error:
-            if log and wait.trouble is None:
+            if log and wait.last_error is None:
                 log_no_answer(log, wait.veo_task_id, error)
             wait.got_no_answer(error, clock.time())
         else:

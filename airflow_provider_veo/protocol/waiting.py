@@ -19,8 +19,7 @@ from airflow_provider_veo.protocol.errors import (
 from airflow_provider_veo.protocol.text import first_line
 
 if TYPE_CHECKING:
-    from logging import Logger
-
+    from airflow_provider_veo.log import Log
     from airflow_provider_veo.protocol.video import VideoTask
 
 FIRST_LOOK_INTERVALS = 4
@@ -53,7 +52,7 @@ def raise_if_failed(video: VideoTask) -> None:
         )
 
 
-def log_answer(log: Logger, before: VideoTask | None, video: VideoTask) -> None:
+def log_answer(log: Log, before: VideoTask | None, video: VideoTask) -> None:
     """Log a new status and its warning."""
     if before is None or before.status != video.status:
         log.info("Video %s: %s", video.id, video.status)
@@ -61,7 +60,7 @@ def log_answer(log: Logger, before: VideoTask | None, video: VideoTask) -> None:
             log.warning("Video %s: %s", video.id, video.warning)
 
 
-def log_no_answer(log: Logger, veo_task_id: str, error: VeoError) -> None:
+def log_no_answer(log: Log, veo_task_id: str, error: VeoError) -> None:
     """Log that a poll failed and will be retried."""
     log.warning("Polling video %s failed and will be retried: %s", veo_task_id, first_line(error))
 
@@ -86,7 +85,7 @@ class Wait:
     poll_interval: float
     due: float = 0.0
     last: VideoTask | None = None
-    trouble: VeoError | None = None
+    last_error: VeoError | None = None
     """Why the last poll failed; ``None`` if it succeeded."""
     not_found_since: float | None = None
     """Time of the first 404 since the last answer."""
@@ -100,7 +99,7 @@ class Wait:
         :raises VeoGenerationFailedError: the relay could not generate it.
         :raises VeoResponseError: the relay reports it as done but never returns its URL.
         """
-        self.last, self.trouble, self.not_found_since = video, None, None
+        self.last, self.last_error, self.not_found_since = video, None, None
         raise_if_failed(video)
         if video.state == "running" or video.video_url:
             return video.state == "succeeded"
@@ -121,9 +120,9 @@ class Wait:
 
         :raises VeoError: ``error`` itself if polling again can't help, or one that says how long polling has failed.
         """
-        if self.trouble is None:
+        if self.last_error is None:
             self._failing_since = now
-        self.trouble = error
+        self.last_error = error
         if isinstance(error, VeoNotFoundError):
             self.not_found_since = now if self.not_found_since is None else self.not_found_since
             if now - self.not_found_since >= NOT_FOUND_SECONDS:
@@ -162,7 +161,7 @@ class Wait:
             raise VeoTimeoutError(self._gave_up(now), veo_task_id=self.veo_task_id)
         slower = min(max(1.0, (now - self.started) / STEADY_SECONDS), SLOWEST)
         interval = self.poll_interval * slower * (1 + SPREAD * (2 * spread - 1))
-        asked_for = self.trouble.retry_after if self.trouble and self.trouble.retry_after else 0.0
+        asked_for = self.last_error.retry_after if self.last_error and self.last_error.retry_after else 0.0
         # All waits get the same Retry-After, so the jitter is added to it.
         return min(max(interval, asked_for + spread * SPREAD * self.poll_interval if asked_for else 0.0), left)
 
@@ -171,7 +170,7 @@ class Wait:
 
     def _gave_up(self, now: float) -> str:
         status = f"Its last status was {self.last.status!r}." if self.last else "The relay never reported its status."
-        error = f" The last poll failed: {self.trouble}" if self.trouble else ""
+        error = f" The last poll failed: {self.last_error}" if self.last_error else ""
         return (
             f"Video {self.veo_task_id} was not ready {now - self.started:.0f} s after the wait began (timeout "
             f"{self.timeout:.0f} s). {status}{error}\n{self._how_to_continue()}"

@@ -82,7 +82,9 @@ def render(scene: Scene) -> bytes:
             stream = _stream(container, size)
             for number in range(frames):
                 image = _frame(backdrop, lights, caption, number / frames)
-                container.mux(stream.encode(av.VideoFrame.from_image(image)))
+                # PyAV declares no types for this method.
+                video_frame = av.VideoFrame.from_image(image)  # type: ignore[no-untyped-call]
+                container.mux(stream.encode(video_frame))
             container.mux(stream.encode(None))
         return path.read_bytes()
 

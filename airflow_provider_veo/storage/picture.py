@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from airflow_provider_veo.storage.media import WEBM, vint_bytes
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Iterator
 
+    from airflow_provider_veo.log import Log
     from airflow_provider_veo.storage.media import Container
 
 MAX_PARTS = 1000
@@ -43,7 +43,7 @@ class Picture:
     duration_seconds: float | None = None
 
 
-def probe(open_file: Callable[[], IO[bytes]], container: Container, log: logging.Logger) -> Picture:
+def probe(open_file: Callable[[], IO[bytes]], container: Container, log: Log) -> Picture:
     """
     Read how a video plays.
 

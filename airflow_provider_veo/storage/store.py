@@ -22,12 +22,12 @@ from airflow_provider_veo.storage.transfer import Transfer
 from airflow_provider_veo.storage.web import Web, shown
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Iterator
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_veo.connection import VeoConnection
+    from airflow_provider_veo.log import Log
 
 Overwrite = Literal["never", "always"]
 
@@ -64,7 +64,7 @@ def store_video(
     destination: ObjectStoragePath,
     *,
     settings: VeoConnection,
-    log: logging.Logger,
+    log: Log,
     veo_task_id: str | None = None,
     fresh_url: Callable[[], str | None] | None = None,
     overwrite: Overwrite = "never",
@@ -114,7 +114,7 @@ def store_video(
 class _Store:
     """Stores one file."""
 
-    def __init__(self, order: Order, path: ObjectStoragePath, web: Web, log: logging.Logger) -> None:
+    def __init__(self, order: Order, path: ObjectStoragePath, web: Web, log: Log) -> None:
         self._order = order
         self._path = path
         self._web = web

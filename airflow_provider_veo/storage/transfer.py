@@ -25,11 +25,11 @@ from airflow_provider_veo.storage.order import Received
 from airflow_provider_veo.storage.web import UrlRefusedError, shown
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from airflow_provider_veo.files.sinks import Sink
+    from airflow_provider_veo.log import Log
     from airflow_provider_veo.storage.order import Order
     from airflow_provider_veo.storage.web import Answer, Web
 
@@ -73,7 +73,7 @@ class Transfer:
         web: Web,
         sink: Sink,
         storing: Callable[[], AbstractContextManager[None]],
-        log: logging.Logger,
+        log: Log,
     ) -> None:
         self._order = order
         self._web = web

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import date, datetime, time, timezone
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -50,6 +50,7 @@ _MAX_CHARACTERS = 1000
 _TEXT = r"^[^\x00]*$"
 
 log = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
 
 may_read_xcoms = Depends(requires_access_dag("GET", DagAccessEntity.XCOM))
 page_routes = APIRouter(dependencies=[Depends(get_user)])
@@ -202,7 +203,7 @@ async def file(
     return await _from_storage(files.serve(admitted, requested))
 
 
-async def _from_storage(answer: Awaitable[Any]) -> Any:
+async def _from_storage(answer: Awaitable[_Answer]) -> _Answer:
     """
     Wait for a read from a storage.
 

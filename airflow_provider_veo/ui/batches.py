@@ -155,7 +155,7 @@ def _progress(value: Any) -> Progress:
     return Progress(**{**fields, "since": since, "cost": number(fields["cost"])})
 
 
-def _batches() -> Select:
+def _batches() -> Select[Any]:
     result = aliased(XComModel)
     return (
         select(

@@ -74,7 +74,7 @@ class Page:
     newer: str | None
 
 
-def page_of(session: Session, statement: Select, cursor: Cursor | None, limit: int) -> Page:
+def page_of(session: Session, statement: Select[Any], cursor: Cursor | None, limit: int) -> Page:
     """Return a page of XCom rows, which must have the columns of their place."""
     found = [values.read(row) for row in session.execute(_from_cursor(statement, cursor).limit(limit + 1))]
     rows, has_more = found[:limit], len(found) > limit
@@ -83,7 +83,7 @@ def page_of(session: Session, statement: Select, cursor: Cursor | None, limit: i
     return _page(rows, has_older=has_more, has_newer=cursor is not None)
 
 
-def _from_cursor(statement: Select, cursor: Cursor | None) -> Select:
+def _from_cursor(statement: Select[Any], cursor: Cursor | None) -> Select[Any]:
     """Sort the rows by their distance from the cursor, on its side of the adjacent row."""
     if cursor is None:
         return statement.order_by(*(column.desc() for column in _PLACE))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.models.xcom import XComModel
 from sqlalchemy import Boolean, Text, case, cast, func
@@ -23,7 +23,13 @@ _NOT_TEXT_IN_POSTGRESQL = (
 )
 
 
-class _IsReadable(FunctionElement):
+if TYPE_CHECKING:
+    _BooleanFunction = FunctionElement[bool]
+else:
+    _BooleanFunction = FunctionElement  # before SQLAlchemy 2, it cannot be subscripted
+
+
+class _IsReadable(_BooleanFunction):
     """Whether the database can extract a field from a JSON value without an error."""
 
     type = Boolean()

@@ -162,7 +162,7 @@ def file_of(session: Session, dag_id: str, run_id: str, task_id: str, map_index:
     return admit(path, dag_id, settings.page_roots())
 
 
-def _rows(key: str) -> Select:
+def _rows(key: str) -> Select[Any]:
     return select(
         XComModel.dag_run_id,
         XComModel.dag_id,
@@ -174,7 +174,7 @@ def _rows(key: str) -> Select:
     ).where(XComModel.key == key)
 
 
-def _in_state(statement: Select, state: str) -> Select:
+def _in_state(statement: Select[Any], state: str) -> Select[Any]:
     """Select the rows in a state: :func:`_state` in SQL."""
     other = aliased(XComModel)
     ends = (

@@ -72,7 +72,7 @@ def test_what_is_saved_is_what_the_hook_reads_and_the_key_is_shown_nowhere(form)
 
 
 def press_test(form, conn_id: str) -> str:
-    """Press *Test* in the row of a connection, and return what a person is told."""
+    """Press *Test* in the row of a connection, and return the message that is shown."""
     row = form.page.get_by_role("row").filter(has=form.page.get_by_role("cell", name=conn_id, exact=True))
     with form.page.expect_response(lambda response: response.url.endswith("/connections/test")) as answered:
         row.get_by_role("button", name="Test Connection").click()

@@ -29,7 +29,7 @@ class Place(NamedTuple):
 
     points: tuple[Point, ...]
     most: int = 1
-    """So often a process comes by, about."""
+    """About how many times a process passes this point."""
 
     def draw(self, chance: Random) -> Point:
         """Return one of its points."""

@@ -93,7 +93,7 @@ def _of_a_job(run: Ended, job: Job) -> Iterator[str]:
         "succeeded": True,
     }
     wrong = {
-        "paid twice": job.number in paid_twice(run),
+        "billed twice": job.number in paid_twice(run),
         "lost": job.number in lost(run),
         "has no reason to be so": not causes.get(state),
         "has an id that the relay doesn't know": row["id"] is not None and mine is None,
@@ -164,7 +164,7 @@ def table(runs: Iterable[Ended]) -> str:
     """Return a Markdown table of what became of the batches that were struck at each place."""
     runs = list(runs)
     lines = [
-        f"| place | strikes | batches | {' | '.join(STATES)} | accepted | paid twice | lost |",
+        f"| place | strikes | batches | {' | '.join(STATES)} | accepted | billed twice | lost |",
         f"| --- |{' ---: |' * (len(STATES) + 5)}",
     ]
     for place in (*PLACES, WHILE_DEFERRED, None):

@@ -133,7 +133,7 @@ class Batch:
 
 
 def seeds(master: str, count: int) -> list[str]:
-    """Return the seeds of so many batches."""
+    """Return the seeds of ``count`` batches."""
     return [f"{master}-{STORE}-{number}" for number in range(count)]
 
 

@@ -116,7 +116,7 @@ class Case(NamedTuple):
 
 
 def cases(each: int) -> Iterator[Case]:
-    """Return so many cases for each point of each contender."""
+    """Return this number of cases for each point of each contender."""
     for row in ROWS:
         for contender in row.points:
             for number in range(each):

@@ -92,7 +92,7 @@ def running(
 
 def run_to_the_end(place: Place, dag_id: str, timeout: float, meanwhile: Callable[[], None] = lambda: None) -> None:
     """
-    Run a DAG until all its tasks have ended, and all that was frozen has gone on and come to its end, too.
+    Run a DAG until all its tasks have ended, and all frozen processes have resumed and ended, too.
 
     :param meanwhile: is called again and again.
     """

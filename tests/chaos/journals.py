@@ -1,4 +1,4 @@
-"""The places in which a journal is kept, for the tests: how Airflow is told of each, and what is in it at the end."""
+"""Where the tests keep a journal: how Airflow is configured for each place, and what is in it at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class JournalPlace(NamedTuple):
     """Where a journal is kept."""
 
     variables: Mapping[str, str]
-    """What Airflow is told, in its environment."""
+    """Airflow's settings, as environment variables."""
     records: Callable[[Airflow], Records]
     text: Callable[[], str] = str
     """All that is in it, unless it is in Airflow's database."""

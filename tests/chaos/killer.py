@@ -42,7 +42,7 @@ class Strike(NamedTuple):
     manner: str = "kill"
     """
     ``kill`` the task's process, ``kill the worker`` with it, or ``freeze`` both until Airflow thinks them dead;
-    ``terminate`` it, which it is told of, or ``evict`` it: terminate, and kill a moment later.
+    ``terminate`` it, which it can handle, or ``evict`` it: terminate, and kill a moment later.
     """
 
 
@@ -146,4 +146,4 @@ def _later(seconds: float, command: str) -> None:
 
 MANNERS = {"kill": _kill, "kill the worker": _kill_the_worker, "freeze": _freeze}
 TOLD = {"terminate": _terminate, "evict": _evict}
-"""The manners of which the process is told, so that it can put its things in order."""
+"""The manners that the process notices, so that it can clean up."""

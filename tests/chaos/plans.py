@@ -120,7 +120,7 @@ def plan(seed: str) -> Plan:
 
 
 def seeds(master: str, store: str, count: int) -> list[str]:
-    """Return the seeds of so many runs whose journal is kept in this store."""
+    """Return the seeds of ``count`` runs whose journal is kept in this store."""
     return [f"{master}-{store}-{number}" for number in range(count)]
 
 

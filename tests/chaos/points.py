@@ -27,7 +27,7 @@ class Point(NamedTuple):
     after: str = ""
     """Only once this function was called."""
     nth: int = 1
-    """The how many-th of these events."""
+    """1-based number of the event among those of its kind."""
     seconds: float = 0.0
     """To go by between the event and the death, in which the process does nothing."""
 

@@ -1,8 +1,8 @@
 """
 An object storage in the memory of a process of its own, to which the tasks' processes talk.
 
-fsspec's ``memory://`` ends with its process, and takes what it keeps with it. Here Airflow is told of another file
-system for that scheme, by what a provider package would have: an record point, and a module with ``schemes`` and
+fsspec's ``memory://`` ends with its process, and its files end with it. Here Airflow gets another file
+system for that scheme, in the way a provider package adds one: an entry point, and a module with ``schemes`` and
 ``get_fs`` (this one).
 """
 
@@ -101,7 +101,7 @@ def get_fs(conn_id: str | None, storage_options: dict | None = None) -> SharedMe
 
 
 def get_provider_info() -> dict:
-    """Return what Airflow is told."""
+    """Return Airflow's settings."""
     return {
         "package-name": "veo-chaos-memory",
         "name": "Memory",

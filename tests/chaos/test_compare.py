@@ -41,7 +41,7 @@ class Ended:
     unknown: bool
     """It failed, and said that it can't be known whether the request was accepted."""
     lost: int
-    """Accepted videos whose id is in no log, no XCom and no record, and which nobody was told of."""
+    """Accepted videos whose id is in no log, no XCom and no record, and which nothing reported."""
 
     @property
     def paid_twice(self) -> bool:
@@ -112,7 +112,7 @@ def table(ended: list[Ended]) -> str:
 
 def _cell(ended: list[Ended]) -> str:
     counts = {
-        "paid twice": sum(end.paid_twice for end in ended),
+        "billed twice": sum(end.paid_twice for end in ended),
         "lost": sum(end.lost > 0 for end in ended),
         "reported": sum(end.unknown for end in ended),
     }

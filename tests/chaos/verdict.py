@@ -78,7 +78,7 @@ class Run:
     def broken_promises(self) -> list[str]:
         """Say what is wrong with it, for a human."""
         found = {
-            "paid twice": self.paid_again,
+            "billed twice": self.paid_again,
             "lost": self.lost,
             f"ended in state {self.state}": self.state not in ("success", "failed"),
             "failed without a reason": self.outcome == UNEXPLAINED,
@@ -115,7 +115,7 @@ def table(runs: Iterable[Run], points: Iterable[str]) -> str:
     """Return a Markdown table of what became of the runs that were struck at each point."""
     runs = list(runs)
     lines = [
-        f"| point | strikes | {' | '.join(OUTCOMES)} | paid twice | lost |",
+        f"| point | strikes | {' | '.join(OUTCOMES)} | billed twice | lost |",
         f"| --- |{' ---: |' * (len(OUTCOMES) + 3)}",
     ]
     for point in (*points, None):

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(900)
 DAGS = Path(__file__).parent / "dags"
 ROTATED = CANARY + "-rotated"
 UNKNOWN = "It can't be known whether the request was accepted"
-# Nobody loads what a task imports once more for each: the processes of tasks are forks of the worker.
+# What tasks import is loaded only once: the processes of tasks are forks of the worker.
 PRELOAD = 'import sys\n\nif "celery" in sys.argv:\n    import tests.chaos.preload\n'
 TUNING = {
     "AIRFLOW__CELERY__WORKER_CONCURRENCY": "6",

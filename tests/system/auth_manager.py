@@ -1,4 +1,4 @@
-"""Airflow's simple auth manager, with rights for single DAGs: a user who is no admin may not read ``veo_secret``."""
+"""Airflow's simple auth manager, with rights for single DAGs: only an admin may read ``veo_secret``."""
 
 from __future__ import annotations
 

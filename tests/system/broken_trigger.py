@@ -1,4 +1,4 @@
-"""A trigger that fails as no trigger should. It is no part of a DAG file: a triggerer imports it."""
+"""A trigger that fails as no trigger should. It is not part of a DAG file: a triggerer imports it."""
 
 from __future__ import annotations
 

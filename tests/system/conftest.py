@@ -159,7 +159,7 @@ def make_airflow(home: Path, dags: Path, **variables: str) -> Airflow:
         "NO_PROXY": "127.0.0.1,localhost",
         "COLUMNS": "500",  # a message stays on its line
         "PYTHONPATH": str(PROJECT),
-        # A warning about this package's code is a failure of it; those about others' are not ours to mend.
+        # A warning about this package's code is a failure of it; those about other code are not ours to fix.
         "PYTHONWARNINGS": "error:::airflow_provider_veo",
         **variables,
     }

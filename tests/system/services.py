@@ -51,7 +51,7 @@ _TUNING = {
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
     "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-    # A triggerer that was killed is believed alive for so long, and no other takes its triggers.
+    # A triggerer that was killed counts as alive for this long, and no other takes its triggers.
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
     "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
@@ -204,7 +204,7 @@ class Services:
         process.send(signal, main_only=main_only)
         if signal not in (signals.SIGSTOP, signals.SIGCONT):
             psutil.wait_procs([process.main], timeout=_SECONDS_TO_STOP)
-            assert not process.main.is_running(), f"{name} goes on after {signals.Signals(signal).name}"
+            assert not process.main.is_running(), f"{name} still runs after {signals.Signals(signal).name}"
             del self._running[name]
             if not main_only:
                 process.end()

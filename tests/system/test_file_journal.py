@@ -1,4 +1,4 @@
-"""Tasks that are cleared go on with their videos: with a record in files, as before Airflow 3.3, on each line."""
+"""Tasks that are cleared continue with their videos: with a record in files, as before Airflow 3.3, on each line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTENT = "-1.veo_submission_intent.json"
 
 
 class Round:
-    """What is there when all has ended: of the tasks, of what they told each other, of what was paid for."""
+    """The state when all has ended: the tasks, their XComs, and what was billed."""
 
     def __init__(self, services, relay):
         airflow = services.airflow
@@ -40,7 +40,7 @@ class Round:
 
 @pytest.fixture(scope="module")
 def ran(migrated_home, tmp_path_factory):
-    """All of it runs; is cleared as it is; and what got no answer once more, when its record has been removed."""
+    """All tasks run and are cleared. The one without an answer is cleared again after its record has been removed."""
     root = tmp_path_factory.mktemp("file_journal")
     shutil.copytree(migrated_home, root / "airflow")
     folder = root / "journal"

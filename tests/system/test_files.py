@@ -1,4 +1,4 @@
-"""Storing videos in a real Airflow: where the file is, what is known of it, what fails, and what is paid for."""
+"""Storing videos in a real Airflow: where the file is, what is known of it, what fails, and what is billed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file was made of, as Airflow's hook lineage collector and OpenLineage are told of it by a real Airflow."""
+"""What a file was made of, as a real Airflow reports it to the hook lineage collector and to OpenLineage."""
 
 from __future__ import annotations
 

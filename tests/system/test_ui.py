@@ -1,4 +1,4 @@
-"""What the page *Veo videos* is told by its server, in a real Airflow: the videos, and who may see which."""
+"""What the server of the page *Veo videos* returns in a real Airflow: the videos, and who may see which."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def test_a_batch_that_runs_shows_its_videos_one_by_one(page):
     assert page.anna.ask(path).json()["counts"] is None
     page.relay.configure(generation_seconds=0)
     assert page.services.wait_for("veo_night", "tonight", timeout=120) == "success"
-    time.sleep(5)  # what was read a moment ago is kept for so long
+    time.sleep(5)  # what was just read is cached for this long
     states = {each["name"]: each["state"] for each in page.anna.ask(f"{path}/videos").json()["videos"]}
     assert states == {"one": "succeeded", "two": "succeeded", "three": "failed", "four <b>": "succeeded"}
 
@@ -358,7 +358,7 @@ def test_what_a_user_may_not_read_is_refused(page):
 def test_no_path_leads_elsewhere(page, path):
     address = f"{page.anna.base}api/files/{path.format(run=quote(RUN, safe=''))}"
     prepared = requests.Request("GET", address, cookies=page.anna.cookies).prepare()
-    prepared.url = address  # as it is: a client would mend it
+    prepared.url = address  # as it is: a client would normalize it
     answer = page.anna.send(prepared, timeout=60)
     assert answer.status_code in (403, 404, 422)
     assert "video" not in answer.headers["Content-Type"]

@@ -1,4 +1,4 @@
-"""What Airflow is told of the package, and what importing it costs."""
+"""What the package declares to Airflow, and what importing it costs."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ with DAG("veo_batches", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=ti
 
     @task.veo_video_batch(result_path=path("no_list"), **ARGUMENTS)
     def no_list() -> str:
-        return "one prompt, which has 41 letters to be paid for"
+        return "one prompt, whose 41 letters would be billed"
 
     no_list()
 

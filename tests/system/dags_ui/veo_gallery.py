@@ -16,7 +16,7 @@ SECRETS = os.environ.get("VEO_GALLERY_SECRETS", "/tmp/secrets")
 WAITS = {"wait_for_completion": True, "deferrable": True, "poll_interval": 0.5}
 MARKUP = "</script><script>document.title='pwned'</script><img src=x onerror=alert(1)> & \"quotes\""
 RETRIES = {"retries": 3, "retry_delay": timedelta(0)}
-"""A busy machine may kill a task; its next try goes on with the same video."""
+"""A busy machine may kill a task; its next try continues with the same video."""
 SINCE = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 with DAG("veo_gallery", schedule=None, start_date=SINCE):

@@ -50,7 +50,7 @@ def accepted(key="cow", veo_task_id="veo3:1", price=0.4, **fields):
 
 
 def at_once(count, act):
-    """Do something in so many threads, and return what each returned or raised."""
+    """Do something in ``count`` threads, and return what each returned or raised."""
     start, outcomes = threading.Barrier(count), [None] * count
 
     def run(index):
@@ -70,7 +70,7 @@ def at_once(count, act):
 
 @dataclasses.dataclass
 class Tried:
-    """What a try of the task has come to."""
+    """The outcome of a try of the task."""
 
     run: Run
     results: Results | None
@@ -94,8 +94,8 @@ def a_try(relay, impatient, journal_of_batch, tmp_path):
     """
     Run a batch, as another process and another try of one task instance would: ``a_try(jobs, max_in_flight=3)``.
 
-    :param outcomes: what a trigger has seen: the process goes on with the try before.
-    :param begun: is told the run before it goes.
+    :param outcomes: what a trigger has seen: the process continues the try before.
+    :param begun: called with the run before it starts.
     """
     hooks, numbers = [], [0]
 

@@ -1,4 +1,4 @@
-"""Answers that are lost, signals, a storage that fails: nothing is paid twice, and no video is lost."""
+"""Answers that are lost, signals, a storage that fails: no video is billed twice or lost."""
 
 from __future__ import annotations
 
@@ -335,7 +335,7 @@ def test_an_older_process_sends_nothing_more_and_loses_nothing(relay, a_try, jou
     sent = creates(relay)
     assert sent < 60
     assert ids_on_record(journal_of_batch) == ids_at(relay)
-    # What it had meant to send, and was told not to, is known not to be sent.
+    # Creates that it had recorded and was prevented from sending are known not to be sent.
     assert a_try(jobs(60), max_in_flight=60).counts == {"succeeded": 60}
     assert relay.stats()["paid_twice"] == {}
 

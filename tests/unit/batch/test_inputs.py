@@ -258,6 +258,6 @@ def test_what_another_try_has_recorded_meanwhile_goes_before_what_was_read_earli
 def test_an_older_process_does_not_replace_what_a_newer_one_has_recorded(journal_of_batch):
     older = claimed(journal_of_batch)
     newer = claimed(journal_of_batch)
-    inputs.settled(newer, [job("of the newer one")], "rendered anew")
+    inputs.settled(newer, [job("of the newer one")], "rendered again")
     inputs.settled(older, [job("of the older one")], "rendered at first")
     assert [each.key for each in inputs.recorded(claimed(journal_of_batch))] == ["of the newer one"]

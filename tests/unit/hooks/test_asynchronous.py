@@ -201,7 +201,7 @@ def test_a_proxy_is_used(relay, veo_task_id, connect, proxy, monkeypatch, where)
 def test_the_connections_ca_bundle_is_used(connect, tls_server):
     server, certificate = tls_server
     connect(host=f"https://localhost:{server.server_port}", extra={"ca_bundle": str(certificate)})
-    with pytest.raises(VeoResponseError):  # it is no relay that answers, but it answers
+    with pytest.raises(VeoResponseError):  # not a relay, but it answers
         ask("veo3:1-x")
     connect(host=f"https://localhost:{server.server_port}")
     with pytest.raises(VeoUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):

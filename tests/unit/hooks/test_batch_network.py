@@ -87,7 +87,7 @@ def test_the_connections_ca_bundle_is_used(connect, tls_server):
     server, certificate = tls_server
     host = f"https://localhost:{server.server_port}"
     connect(host=host, extra={"ca_bundle": str(certificate)})
-    with pytest.raises(VeoAmbiguousSubmitError, match="501"):  # it is no relay that answers, but it answers
+    with pytest.raises(VeoAmbiguousSubmitError, match="501"):  # not a relay, but it answers
         submit()
     connect(host=host)
     with pytest.raises(VeoUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):

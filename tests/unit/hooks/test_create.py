@@ -209,7 +209,7 @@ def test_connections_are_pooled(relay, hook):
     for _ in range(3):
         hook.get_video(hook.create_video(BODY).id)
     pools = hook.get_conn().get_adapter(relay.url).poolmanager.pools
-    (pool,) = [pools[key] for key in pools.keys()]  # noqa: SIM118  it is no dict
+    (pool,) = [pools[key] for key in pools.keys()]  # noqa: SIM118  it is not a dict
     assert (pool.num_requests, pool.num_connections) == (6, 1)
 
 

@@ -381,8 +381,8 @@ def test_a_key_has_one_spelling(journal_of_batch):
 
 BROKEN = {
     "no head": (b"", r"it has no head"),
-    "a head that is no object": (b"[1]\n", r"it has no head"),
-    "a line that is no job": (b'{"input": "x"}\n7\n', r"TypeError"),
+    "a head that is not an object": (b"[1]\n", r"it has no head"),
+    "a line that is not a job": (b'{"input": "x"}\n7\n', r"TypeError"),
     "a line that is not JSON": (b'{"input": "x"}\n{"key"\n', r"JSONDecodeError"),
     "a line nested too deeply": (b'{"input": "x"}\n' + b"[" * 100_000 + b"\n", r"RecursionError"),
     "a line that is not counted": (b'{"input": "x"}\n{}', r"truncated"),

@@ -26,10 +26,10 @@ from tests.unit.batch.conftest import ACCOUNT, accepted, intended, job, video, w
 PAID = (ACCEPTED, FAILED, SUCCEEDED, STORED)
 
 
-def on_record(state, attempt=1, prompt=None, trouble=False):
+def on_record(state, attempt=1, prompt=None, failed=False):
     record = dataclasses.replace(intended(prompt=prompt), state=state, attempt=attempt)
     record = dataclasses.replace(record, veo_task_id="veo3:1") if state in PAID else record
-    return record.given_up(VeoTimeoutError("too late"), "1") if trouble else record
+    return record.given_up(VeoTimeoutError("too late"), "1") if failed else record
 
 
 def step(record, asked=None, account=ACCOUNT, **options):
@@ -44,7 +44,7 @@ TABLE = [
     (on_record(INTENDED), {}, Action.UNKNOWN, Action.UNKNOWN),
     (on_record(INTENDED), RESUBMIT, Action.SUBMIT, Action.SUBMIT),
     (on_record(REFUSED), {}, Action.SUBMIT, Action.SUBMIT),
-    (on_record(REFUSED, trouble=True), {}, Action.NOTHING, Action.NOTHING),
+    (on_record(REFUSED, failed=True), {}, Action.NOTHING, Action.NOTHING),
     (on_record(ACCEPTED), {}, Action.POLL, Action.SUBMIT),
     (on_record(FAILED), {}, Action.NOTHING, Action.SUBMIT),
     (on_record(FAILED), {"attempts_per_video": 2}, Action.SUBMIT, Action.SUBMIT),
@@ -55,7 +55,7 @@ TABLE = [
     (on_record(STORED), {}, Action.NOTHING, Action.SUBMIT),
     (on_record(STORED), {"attempts_per_video": 9, **RESUBMIT}, Action.NOTHING, Action.SUBMIT),
     *(
-        (on_record(state, trouble=True), {"attempts_per_video": 9, **RESUBMIT}, Action.NOTHING, Action.NOTHING)
+        (on_record(state, failed=True), {"attempts_per_video": 9, **RESUBMIT}, Action.NOTHING, Action.NOTHING)
         for state in (INTENDED, UNSENT, ACCEPTED, FAILED, SUCCEEDED)
     ),
 ]

@@ -40,7 +40,7 @@ class TakingTurns:
         return view
 
     def leave(self, number):
-        """The thread takes no more steps."""
+        """The thread takes no further steps."""
         with self._changed:
             self._order[:] = [other for other in self._order if other != number]
             self._changed.notify_all()

@@ -129,7 +129,7 @@ def test_each_status_and_the_first_trouble_are_logged(clock, caplog):
     ]
 
 
-# --- at a pace -------------------------------------------------------------------------------------------------------
+# --- at a limited rate -----------------------------------------------------------------------------------------------
 
 
 def test_questions_keep_the_pace(clock):

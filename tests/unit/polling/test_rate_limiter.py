@@ -18,7 +18,7 @@ def clock():
 
 
 async def requests(clock, limiter, seconds):
-    """Send one request after the other for so long, and return when each went out."""
+    """Send one request after the other for ``seconds``, and return when each was sent."""
     end = clock.now + seconds
     sent = []
     while True:
@@ -111,7 +111,7 @@ def test_the_refusals_of_requests_that_were_on_the_way_halve_it_once(clock):
             limiter.slow_down(sent_at)
             await asyncio.sleep(0.01)
         assert len(await requests(clock, limiter, 600)) == pytest.approx(600, abs=2)
-        limiter.slow_down(clock.now)  # this one was sent at the new pace
+        limiter.slow_down(clock.now)  # this one was sent at the new rate
         assert len(await requests(clock, limiter, 600)) == pytest.approx(300, abs=2)
 
     clock.run(scenario())

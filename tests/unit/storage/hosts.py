@@ -33,7 +33,7 @@ class Reply:
     headers: dict[str, Any] = field(default_factory=dict)
     """Those whose value is ``None`` are left out."""
     cut: int | None = None
-    """After so many bytes of the body the connection ends."""
+    """Number of bytes of the body after which the connection ends."""
     ranges: bool = True
     chunked: bool = False
     reset: bool = False

@@ -1,4 +1,4 @@
-"""What the bytes must be: as many as announced, with the checksum that was told, and a video."""
+"""What the bytes must be: as many as announced, with the checksum that was announced, and a video."""
 
 from __future__ import annotations
 

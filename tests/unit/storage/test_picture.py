@@ -177,7 +177,7 @@ def test_implausible_facts_of_webm_are_none(content, expected):
 
 
 def bomb(samples):
-    """A few hundred bytes of MP4 that announce so many samples, for each of which FFmpeg makes a record of 24 bytes."""
+    """A small MP4 that announces this number of samples, for each of which FFmpeg makes a record of 24 bytes."""
     avc1 = box(b"avc1", bytes(6) + b"\0\1" + bytes(16) + struct.pack(">HH", 640, 360) + bytes(50))
     empty = [box(kind, bytes(8)) for kind in (b"stts", b"stsc", b"stco")] + [box(b"stsz", bytes(12))]
     tables = box(b"stbl", box(b"stsd", struct.pack(">II", 0, 1) + avc1) + b"".join(empty))

@@ -372,7 +372,7 @@ def test_a_file_that_gets_its_name_while_we_wait_for_it_is_not_written_to(host, 
 
 
 def test_an_upload_that_is_given_up_is_not_completed_by_the_garbage_collector():
-    """As Azure's does, whatever it is told: a file that is forgotten is closed, and one that is closed is stored."""
+    """Like Azure's, whatever its arguments: a file that is forgotten is closed, and one that is closed is stored."""
     from fsspec.spec import AbstractBufferedFile
 
     stored = []

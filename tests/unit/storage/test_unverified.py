@@ -78,8 +78,8 @@ def test_file_cut_between_fragments_once_is_completed(fragmented, store, target,
     assert not warned(log)
     # With a strong ETag it is resumed; without, the beginning may be of another file.
     resumed = [None, f"bytes={CUT}-", f"bytes={CUT}-"]
-    anew = [None, f"bytes={CUT}-", None, f"bytes={len(FRAGMENTED)}-"]
-    assert ranges(fragmented) == (resumed if headers is NO_LENGTH else anew)
+    restarted = [None, f"bytes={CUT}-", None, f"bytes={len(FRAGMENTED)}-"]
+    assert ranges(fragmented) == (resumed if headers is NO_LENGTH else restarted)
 
 
 def test_cut_that_the_host_contradicts_is_never_stored(fragmented, store, target):

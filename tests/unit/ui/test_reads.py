@@ -28,7 +28,7 @@ def test_reads_above_the_limit_are_refused_and_later_ones_answered():
         pool = Reads(threads=4, waiting=12)
         asked = [asyncio.ensure_future(pool.run(read)) for _ in range(100)]
         while not any(each.done() for each in asked):
-            await asyncio.sleep(0.01)  # the loop goes on while the storage hangs
+            await asyncio.sleep(0.01)  # the loop continues while the storage hangs
         hangs.set()
         answers = await asyncio.gather(*asked, return_exceptions=True)
         return answers, await pool.run(lambda: "later")

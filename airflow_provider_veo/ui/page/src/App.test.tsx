@@ -224,7 +224,7 @@ test("a batch shows how far it is, and opens into its videos", async () => {
   expect(asked).toContain("api/batches/nightly/a%2B1/make/-1");
 });
 
-test.each(["../../secret/x/y", "a/b/c", "a/b/../d"])("%s is no batch", async (place) => {
+test.each(["../../secret/x/y", "a/b/c", "a/b/../d"])("%s is not a batch", async (place) => {
   window.history.replaceState(null, "", `?batch=${encodeURIComponent(place)}`);
   serve({ "api/videos": page([]) });
   show();
@@ -232,7 +232,7 @@ test.each(["../../secret/x/y", "a/b/c", "a/b/../d"])("%s is no batch", async (pl
   expect(asked.some((path) => path.startsWith("api/batches/"))).toBe(false);
 });
 
-test("what went wrong is told, and can be tried again", async () => {
+test("an error is shown, and the request can be retried", async () => {
   serve({ "api/videos": { status: 502, detail: "The storage can't be read." } });
   show();
   expect((await screen.findByRole("alert")).textContent).toContain("The storage can't be read.");
@@ -241,7 +241,7 @@ test("what went wrong is told, and can be tried again", async () => {
   expect(await screen.findByRole("heading", { name: "A red kite" })).toBeTruthy();
 });
 
-test("who is not logged in is told so", async () => {
+test("a user who is not logged in sees a message", async () => {
   serve({ "api/videos": { status: 401, detail: "Not authenticated" } });
   show();
   expect((await screen.findByRole("alert")).textContent).toContain("Log in to Airflow again");

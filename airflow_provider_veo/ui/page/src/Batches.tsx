@@ -33,12 +33,12 @@ function Numbers({ batch }: { batch: Batch }) {
         .filter(([, count]) => count > 0)
         .map(([state, count]) => `${count} ${words(state)}`)
     : [`${batch.failed} failed`, `${batch.generating} generating`, `${batch.to_submit} to submit`];
-  const pace = batch.per_minute === null ? [] : [`${batch.per_minute.toFixed(1)}/min`];
+  const rate = batch.per_minute === null ? [] : [`${batch.per_minute.toFixed(1)}/min`];
   const left = batch.seconds_left === null ? [] : [`about ${duration(batch.seconds_left)} left`];
   const price = batch.cost === null ? [] : [cost(batch.cost)];
   return (
     <p className="facts">
-      {[`${batch.done} of ${batch.total} done`, ...counts, ...pace, ...left, ...price].map((fact) => (
+      {[`${batch.done} of ${batch.total} done`, ...counts, ...rate, ...left, ...price].map((fact) => (
         <span key={fact}>{fact}</span>
       ))}
     </p>

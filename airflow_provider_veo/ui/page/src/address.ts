@@ -7,7 +7,7 @@ import { go, subscribe } from "./host";
 export const FILTERS = ["dag_id", "run_id", "state", "model", "from", "to", "text"] as const;
 export type Filter = (typeof FILTERS)[number];
 
-/** Return the query of the address, anew whenever it changes. */
+/** Return the query of the address, and again whenever it changes. */
 export function useAddress(): URLSearchParams {
   return new URLSearchParams(useSyncExternalStore(subscribe, () => window.location.search));
 }

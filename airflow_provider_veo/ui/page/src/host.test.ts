@@ -48,7 +48,7 @@ test("what is shown stands in both addresses, and listeners hear of it", () => {
   expect(window.location.search).toBe("");
 });
 
-test("back and forward are told to Airflow's address bar", () => {
+test("back and forward update Airflow's address bar", () => {
   const outer = around("");
   adopt();
   window.history.replaceState(null, "", "?state=failed");

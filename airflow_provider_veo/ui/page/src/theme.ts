@@ -65,7 +65,7 @@ export function apply(): void {
   }
 }
 
-/** Look like Airflow does, and go on doing so. */
+/** Use the theme of Airflow, and follow its changes. */
 export function follow(): void {
   apply();
   const outer = airflow();
