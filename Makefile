@@ -68,7 +68,7 @@ coverage: $(READY) ## run the unit tests with coverage; the protocol must have 9
 	    | sed 's/^/protocol, lines and branches covered: /; s/$$/ %/'
 
 test-system: $(SERVERS) ## run the tests in a real Airflow on PostgreSQL: schedulers, triggerers, crashes, outages
-	@$(BIN)/python -m tests.distributed.on_postgresql $(BIN)/python -m pytest -m "system or long" --durations=12 $(SIDE_BY_SIDE)
+	@$(BIN)/python -m tests.distributed.on_postgresql $(BIN)/python -m pytest -m "system or slow or long" --durations=12 $(SIDE_BY_SIDE)
 
 test-chaos: $(READY) ## kill tasks and services at every point, and count the videos billed twice
 	@$(BIN)/python -m pytest -m chaos

@@ -32,6 +32,8 @@ settings.load_profile("veo")
 SUITES = ("system", "chaos", "distributed", "browser")
 """Folders of tests that ``make test`` leaves out: each is a marker, too."""
 
+LONGEST = ("tests/system/", "tests/unit/test_examples.py", "tests/unit/batch/test_engine")
+
 CANARY = "sk-canary-7f3b9c21e8d64a05"
 """The key of every relay in the tests. It must turn up nowhere but in its connection."""
 
@@ -43,7 +45,7 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     # What takes longest begins first: the others fill the time in which it waits.
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/system/"))
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     for item in items:
         if (folder := item.nodeid.split("/")[1]) in SUITES:
             item.add_marker(folder)

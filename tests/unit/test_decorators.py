@@ -37,6 +37,7 @@ def run(decorator, returned, **arguments):
     return task_context.run(ti, lambda: parsed(decorator, returned, **arguments)), ti.xcoms
 
 
+@pytest.mark.slow
 def test_batch_resumes_with_returned_destination_and_account(relays, tmp_path):
     one, other = relays
     returned = {
@@ -52,6 +53,7 @@ def test_batch_resumes_with_returned_destination_and_account(relays, tmp_path):
     assert not (tmp_path / "declared").exists()
 
 
+@pytest.mark.slow
 def test_video_is_stored_at_returned_destination(relays, tmp_path):
     one, other = relays
     returned = {"prompt": "a cow", "veo_conn_id": "veo_b", "download_to": f"file://{tmp_path}/cow.mp4"}

@@ -86,6 +86,7 @@ def test_every_text_field_of_the_form_has_a_placeholder():
     assert texts <= set(form.PLACEHOLDERS)
 
 
+@pytest.mark.slow
 def test_importing_the_operators_loads_no_client_and_no_validator():
     loaded = python(
         "import sys; from airflow.providers.common.compat.sdk import BaseOperator; before = set(sys.modules)\n"
@@ -96,6 +97,7 @@ def test_importing_the_operators_loads_no_client_and_no_validator():
     assert not {name for name in loaded if name.partition(".")[0] in {"requests", "jsonschema", "aiohttp", "tenacity"}}
 
 
+@pytest.mark.slow
 def test_a_dag_file_with_literals_loads_no_client_and_no_validator():
     loaded = python(
         "import sys; from airflow.providers.common.compat.sdk import BaseOperator\n"
@@ -117,6 +119,7 @@ def test_the_form_of_widgets_has_all_fields():
     assert set(manager.field_behaviours["veo"]["hidden_fields"]) == set(form.HIDDEN_FIELDS)
 
 
+@pytest.mark.slow
 def test_the_page_is_declared_where_airflow_has_pages_and_costs_nothing_to_declare():
     code = (
         "import sys; from airflow_provider_veo.ui.plugin import VeoPlugin as P; "

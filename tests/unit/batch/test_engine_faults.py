@@ -240,6 +240,7 @@ def a_signal():
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.slow
 def test_a_signal_at_any_moment_loses_no_answer(relay, a_try, journal_of_batch, a_signal):
     """Raised inside the event loop it would sooner or later take the place of an answer, or of a record."""
     chance = random.Random(7)

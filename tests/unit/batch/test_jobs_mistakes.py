@@ -90,6 +90,7 @@ def test_a_mistake_of_very_many_rows_lists_twenty_of_them():
     assert found.endswith("jobs[18], jobs[19] and 1,001 more)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "last"), [(201, "and 1 more mistake"), (10_000, "and 9,800 more mistakes")])
 def test_after_two_hundred_mistakes_the_others_are_counted_and_the_limits_are_named(count, last):
     rows = [{"prompt": "a", "aspect_ratio": f"{number}:1"} for number in range(count)]
@@ -150,12 +151,14 @@ def test_whatever_the_rows_hold_there_are_jobs_that_json_knows_or_a_list_of_mist
         assert [jobs.Job.from_dict(json.loads(json.dumps(job.to_dict()))) for job in made] == made
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_are_checked():
     text = "key,prompt,images\n" + "".join(f"{n},牛 {n} flies,{IMAGE}\n" for n in range(10_000))
     made = of_csv(text, defaults={"model": "veo3.1"}, settings=connection(prices={"veo3.1": 0.1}), max_cost=1000)
     assert len({job.key for job in made}) == 10_000
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_that_are_wrong_in_every_field_are_reported():
     row = "x,[a],./a.png|./b.png,veo33,4:3,perhaps,maybe,{broken,7\n"
     header = "key,prompt,images,model,aspect_ratio,enhance_prompt,enable_upsample,extra_body,existing_veo_task_id\n"

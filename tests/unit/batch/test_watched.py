@@ -23,6 +23,7 @@ def bytes_in_the_database(run):
     return len(Fernet(Fernet.generate_key()).encrypt(json.dumps(BaseSerialization.serialize(arguments)).encode()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["memory"])
 def test_what_is_watched_fits_and_the_rest_has_its_turn(relay, a_try):
     many = jobs(1100)

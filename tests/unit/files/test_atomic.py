@@ -129,6 +129,7 @@ FULL = """
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more_leaves_what_was_there(tmp_path):
     path = tmp_path / "a" / "x"
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(FULL), f"file://{path}"], timeout=120)
@@ -150,6 +151,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.05, 0.13])
 def test_a_process_that_is_killed_while_it_writes_leaves_a_whole_file(tmp_path, seconds):
     path = tmp_path / "a" / "x"

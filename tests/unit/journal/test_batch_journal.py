@@ -86,6 +86,7 @@ def test_older_process_does_not_undo_newer_submission(journal_of_batch):
     assert journal_of_batch().begin()["cow"] == again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "rounds"), [("file", 80), ("memory", 120), ("s3", 6)])
 def test_concurrent_processes_send_nothing_unseen(journal_of_batch, folder, rounds):
     """
@@ -205,6 +206,7 @@ def test_foreign_files_are_not_read(journal_of_batch, folder):
     assert journal_of_batch().begin() == {}
 
 
+@pytest.mark.slow
 @everywhere
 def test_compaction_loses_nothing(journal_of_batch, files):
     first = journal_of_batch()
@@ -218,6 +220,7 @@ def test_compaction_loses_nothing(journal_of_batch, files):
     assert journal_of_batch().begin() == kept
 
 
+@pytest.mark.slow
 @everywhere
 def test_process_with_many_files_compacts_them(journal_of_batch, files, monkeypatch):
     monkeypatch.setattr(module, "MAX_FILES_OF_A_PROCESS", 8)

@@ -132,6 +132,7 @@ KILLED_WHILE_WRITING = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.05, 0.11, 0.17, 0.23])
 def test_kill_during_write_leaves_a_complete_record(tmp_path, monkeypatch, seconds):
     monkeypatch.setenv("AIRFLOW__VEO__JOURNAL_PATH", str(tmp_path))

@@ -227,6 +227,7 @@ def bomb(mebibytes):
     return b"".join(compressor.compress(zeros) for _ in range(mebibytes)) + compressor.flush()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("send", [create, create_in_batch])
 def test_decompression_bomb_takes_no_memory(connect, send):
     """512 MiB in half a megabyte. The client runs in a process of its own, which reports its peak growth."""
@@ -286,6 +287,7 @@ sync._backoff = tenacity.wait_fixed(0.01)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("private_lookups", [1, 2])
 @pytest.mark.parametrize("send", [create, create_in_batch, query, query_async])
 def test_name_that_turns_public_after_the_check_gets_no_key(connect, send, private_lookups):

@@ -133,6 +133,7 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
 CLIENTS = {"requests", "aiohttp", "tenacity", "jsonschema", "av", "fsspec", "s3fs", "openlineage"}
 
 
+@pytest.mark.slow
 def test_parsing_a_dag_loads_no_client(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", PARSING],

@@ -208,6 +208,7 @@ STORED = """
 """
 
 
+@pytest.mark.slow
 def test_a_tiny_file_with_millions_of_samples_takes_no_memory(host, tmp_path):
     from tests.unit.storage.hosts import Reply
 
@@ -283,6 +284,7 @@ def test_a_storage_that_fails_loses_the_facts_only(caplog):
     assert "Could not read width, height and duration" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_media_library_is_not_loaded_to_store_a_video():
     script = "import sys; sys.modules['av'] = None; from airflow_provider_veo.storage import picture, store"
     assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0

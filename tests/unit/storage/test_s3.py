@@ -114,6 +114,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_object_and_the_next_one_takes_its_upload_away(host, store, bucket, key):
     host.always, sha256 = large(20 * MIB, cut=20 * MIB)
     done = in_a_process(KILLED, host.url, str(key))

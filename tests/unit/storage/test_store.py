@@ -107,6 +107,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [50_000])
 def test_a_killed_process_leaves_nothing_that_the_next_does_not_take_away(host, store, target, after):
     done = in_a_process(KILLED, host.url, f"file://{target}", after)
@@ -163,6 +164,7 @@ def test_two_at_once_take_turns(host, store, target, overwrite, monkeypatch):
     assert files_in(target.parent) == ["x.mp4"]
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_take_turns(host, store, target):
     host.script = [slowly(host, 1.5)]
     other = in_a_process("print(store(sys.argv[1], sys.argv[2]).sha256)", host.url, f"file://{target}")
@@ -236,6 +238,7 @@ def test_other_storages_are_left_as_they_were(host, store, memory):
 # --- the package -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_importing_the_package_loads_no_client():
     script = """
         import sys
@@ -292,6 +295,7 @@ def large(size, cut):
     return reply, digest.hexdigest()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(host, tmp_path):
     replies = {f"/{size}.mp4": large(size * MIB, cut=size * MIB // 2) for size in (16, 1024)}
     host.always = lambda request: replies[request.path][0](request)
