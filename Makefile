@@ -59,11 +59,11 @@ ui-demo: $(READY) ## run Airflow's UI with a finished night of videos, until Ctr
 ui: $(PAGE)/node_modules ## build the Veo videos page from its source
 	@$(NPM) run build
 
-test: $(READY) ## run the unit tests
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+test: $(READY) ## run the unit tests, and each example with airflow dags test
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit
 
 coverage: $(READY) ## run the unit tests with coverage; the protocol must have 95 %
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term $(TESTS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term $(or $(TESTS),tests/unit)
 	@$(BIN)/coverage report --include='airflow_provider_veo/protocol/*' --fail-under=95 --format=total \
 	    | sed 's/^/protocol, lines and branches covered: /; s/$$/ %/'
 

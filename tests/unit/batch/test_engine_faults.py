@@ -54,6 +54,7 @@ def test_a_lost_answer_is_reported_and_never_paid_for_again(relay, a_try, fault)
     assert relay.stats()["paid_twice"] == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["bare=502", "drop-after", "bare=404", "redirect", "drop-before", "bare=503"])
 def test_an_outage_of_a_second_does_not_take_the_night(relay, a_try, fault):
     """Each create that is sent into it may be billed, and nobody would know."""
@@ -73,6 +74,7 @@ def test_an_outage_of_a_second_does_not_take_the_night(relay, a_try, fault):
     assert relay.stats()["accepted"] <= 200
 
 
+@pytest.mark.slow
 def test_a_relay_that_never_answers_is_asked_ever_more_rarely(relay, a_try):
     relay.set_faults("drop-after")
 
@@ -179,6 +181,7 @@ def test_and_not_for_ever(relay, a_try):
     assert relay.stats()["accepted_by_prompt"]["prompt of k001"] == 3
 
 
+@pytest.mark.slow
 def test_the_budget_holds_for_what_may_have_been_accepted(relay, a_try, connect):
     connect(extra={"prices": {"veo3-fast": 1.0}})
     relay.set_faults("drop-after")

@@ -149,6 +149,7 @@ def test_invalid_proxy_is_reported_without_its_password(connect, url):
 # --- deadlines -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proxied", ["no", "plain", "tunnel"])
 def test_dripped_header_ends_with_the_deadline(connect, impatient, proxied):
     with serving(drip) as server:

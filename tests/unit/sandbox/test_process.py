@@ -91,6 +91,7 @@ def test_failed_start_reports_why() -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_a_fork", [False, True])
 def test_sandbox_ends_with_its_parent(tmp_path: Path, with_a_fork: bool) -> None:
     # A fork of the parent keeps the other end of the pipe open. Then only the parent's id changes.
@@ -129,6 +130,7 @@ def test_non_loopback_host_requires_allow_remote(capsys: pytest.CaptureFixture[s
     assert "--allow-remote" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_port_in_use_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     with sandbox.running() as relay, pytest.raises(SystemExit):
         main(["--port", relay.url.rpartition(":")[2]])

@@ -70,6 +70,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_facts_equal_those_of_ffmpeg(tmp_path, form):
     content = encoded(tmp_path / "x", *FORMS[form])
@@ -260,6 +261,7 @@ PIECES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(PIECES, max_size=30), st.sampled_from([b"", FTYP, EBML, webm()[:50]]), st.booleans())
 def test_no_bytes_raise_or_are_read_without_bound(pieces, beginning, is_webm):

@@ -54,6 +54,7 @@ def held(made):
     return requests.get(made[1].video_url, timeout=10).content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "faults",
     [

@@ -193,6 +193,7 @@ def test_index_with_odd_parts_is_left_where_it_ends():
         assert tells_its_end(FTYP + box(b"moov", bytes(size)) + box(b"mdat", bytes(50)))
 
 
+@pytest.mark.slow
 def test_countless_parts_are_not_followed_to_their_end():
     many = box(b"free") * (2 * media.MAX_HEADERS)
     for content in (FTYP + box(b"moov", bytes(100)) + box(b"mdat") + many, FTYP + box(b"mdat") + box(b"moov", many)):
