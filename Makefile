@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVERS := $(VENV)/.servers
 BROWSER := $(VENV)/.browser
+LINT := $(VENV)/.lint
 RELEASE := $(VENV)/.release
 PAGE := airflow_provider_veo/ui/page
 NPM := PATH="$(abspath $(BIN)):$$PATH" npm --prefix $(PAGE) --silent
@@ -40,6 +41,10 @@ $(SERVERS): $(READY)
 $(BROWSER): $(READY)
 	@$(BIN)/python -m tests.distributed.machine chromium
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[ui]"
+	@touch $@
+
+$(LINT): $(READY)
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[lint]"
 	@touch $@
 
 $(RELEASE): $(READY)
@@ -87,7 +92,7 @@ test-browser: $(PAGE)/node_modules ## test the page in Chromium on Airflow 3.3 a
 	@$(BIN)/python scripts/matrix.py 3.1 --python "$(PYTHON)" --pytest="-q -m browser"
 	@$(BIN)/python scripts/matrix.py 3.2 --python "$(PYTHON)" --pytest="-q -m browser tests/browser/test_connection.py"
 
-lint: $(RELEASE) ## check code, types, imports, dependencies, words and the files for GitHub
+lint: $(LINT) ## check code, types, imports, dependencies, words and the files for GitHub
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -110,7 +115,7 @@ release-check: $(RELEASE) ## build and check the wheel and the sdist, and write 
 constraints: $(READY) ## pin the newest dependency versions for each Airflow line
 	@for line in $(LINES); do \
 	    case $$line in \
-	        3.0) extra="--extra fab";; 3.1|3.2) extra="--extra ui";; 3.3) extra="--extra distributed --extra release --extra ui";; *) extra=;; \
+	        3.0) extra="--extra fab";; 3.1|3.2) extra="--extra ui";; 3.3) extra="--extra distributed --extra lint --extra release --extra ui";; *) extra=;; \
 	    esac; \
 	    $(COMPILE) --upgrade --extra dev $$extra --constraint constraints/airflow-$$line.in \
 	        --output-file constraints/airflow-$$line.txt pyproject.toml || exit; \
