@@ -15,6 +15,11 @@ from airflow_provider_veo.operators import VeoCreateVideoOperator
 MODEL = "veo3.1-components"
 IMAGE = f"data:image/png;base64,{'cGFwZXIgYm9hdA' * 40}"
 WAITS = {"wait_for_completion": True, "poll_interval": 0.3}
+DEFERS = {"wait_for_completion": True, "poll_interval": 2, "deferrable": True}
+"""
+The first poll is four intervals later. Airflow fails a task whose trigger fires before the executor has reported the end
+of the process that deferred, which takes seconds on a busy machine.
+"""
 
 
 def prompt(name: str) -> str:
@@ -43,7 +48,7 @@ with DAG(
 ):
     create("submits")
     create("waits", **WAITS, deferrable=False)
-    create("defers", **WAITS, deferrable=True)
+    create("defers", **DEFERS)
     create("cleared_while_waiting", **WAITS, deferrable=True)
     create("not_durable", durable=False)
 
@@ -57,7 +62,7 @@ with DAG(
     create("refused")
     create("refused_for_now")
     create("generation_fails", **WAITS, deferrable=False)
-    create("generation_fails_deferred", **WAITS, deferrable=True)
+    create("generation_fails_deferred", **DEFERS)
 
     create("text_on_record")
     create("object_on_record")

@@ -13,7 +13,11 @@ from airflow_provider_veo.sensors import VeoVideoSensor
 FOLDER = os.environ.get("VEO_GALLERY", "file:///tmp")
 BUCKET = os.environ.get("VEO_GALLERY_BUCKET", FOLDER)
 SECRETS = os.environ.get("VEO_GALLERY_SECRETS", "/tmp/secrets")
-WAITS = {"wait_for_completion": True, "deferrable": True, "poll_interval": 0.5}
+WAITS = {"wait_for_completion": True, "deferrable": True, "poll_interval": 2}
+"""
+The first poll is four intervals later. Airflow fails a task whose trigger fires before the executor has reported the end
+of the process that deferred, which takes seconds on a busy machine.
+"""
 MARKUP = "</script><script>document.title='pwned'</script><img src=x onerror=alert(1)> & \"quotes\""
 RETRIES = {"retries": 3, "retry_delay": timedelta(0)}
 """A busy machine may kill a task; its next try continues with the same video."""
@@ -35,7 +39,7 @@ with DAG("veo_gallery", schedule=None, start_date=SINCE):
         task_id="wait_for_tall",
         veo_task_id=tall.output,
         deferrable=True,
-        poll_interval=0.5,
+        poll_interval=5,
         end_from_trigger=True,
         **RETRIES,
     )
@@ -49,11 +53,11 @@ with DAG("veo_gallery", schedule=None, start_date=SINCE):
         **RETRIES,
     )
     VeoCreateVideoOperator(task_id="markup", prompt=MARKUP, model="veo3", **WAITS, **RETRIES)
-    VeoCreateVideoOperator(task_id="blocked", prompt="blocked", model="veo3-fast", **WAITS)
+    VeoCreateVideoOperator(task_id="blocked", prompt="blocked", model="veo3-fast", **WAITS, **RETRIES)
     refused = VeoCreateVideoOperator(task_id="refused_later", prompt="blocked, as a sensor sees it", model="veo3-fast")
-    VeoVideoSensor(task_id="wait_for_refused", veo_task_id=refused.output, deferrable=True, poll_interval=0.5)
+    VeoVideoSensor(task_id="wait_for_refused", veo_task_id=refused.output, deferrable=True, poll_interval=5)
     slow = VeoCreateVideoOperator(task_id="slow", prompt="slow", model="veo3-fast")
-    VeoVideoSensor(task_id="gives_up", veo_task_id=slow.output, deferrable=True, poll_interval=0.5, timeout=2)
+    VeoVideoSensor(task_id="gives_up", veo_task_id=slow.output, deferrable=True, poll_interval=5, timeout=6)
     # As many as a page holds, and more.
     VeoCreateVideoOperator.partial(task_id="many", model="veo3-fast").expand(prompt=[f"many {n}" for n in range(30)])
 
@@ -94,7 +98,12 @@ with DAG("veo_night", schedule=None, start_date=SINCE):
 
 with DAG("veo_secret", schedule=None, start_date=SINCE):
     VeoCreateVideoOperator(
-        task_id="film", prompt="Nobody may know of this", model="veo3-fast", download_to=f"{FOLDER}/secret/", **WAITS
+        task_id="film",
+        prompt="Nobody may know of this",
+        model="veo3-fast",
+        download_to=f"{FOLDER}/secret/",
+        **WAITS,
+        **RETRIES,
     )
     VeoVideoBatchOperator(
         task_id="batch",
