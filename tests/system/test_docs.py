@@ -109,12 +109,14 @@ def tutorial_script(port: str, videos: Path) -> str:
         f"""echo 'import site; site.addsitedir({packages})' > "$(echo .venv/lib/python3*/site-packages)/all.pth\""""
     )
     changes = {
-        "source .venv/bin/activate\n": f"source .venv/bin/activate\n{installed}\n",
+        "python3 -m venv .venv\n": f"python3 -m venv .venv\n{installed}\n",
         "8765": port,
         VIDEOS: str(videos),
         '"password": "YOUR_API_KEY"': f'"host": "http://127.0.0.1:{port}", "password": "sandbox-key"',
         "mkdir -p airflow/dags\n": "mkdir -p airflow/dags\ncp ../dags/* airflow/dags\n",
         "airflow standalone\n": "airflow standalone > airflow.log 2>&1 &\n"
+        'until curl --silent --fail --output page.html "$AIRFLOW__API__BASE_URL"; do sleep 1; done\n',
+        "airflow dags unpause --yes veo_tutorial\n": "airflow dags unpause --yes veo_tutorial\n"
         f"until [ -e {videos}/scheduled__*/summary.json ]; do sleep 1; done\n",
     }
     for old, new in changes.items():
@@ -123,7 +125,7 @@ def tutorial_script(port: str, videos: Path) -> str:
     return f"set -eu\n{script}"
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(500)
 @pytest.mark.skipif(sys.platform != "linux", reason="the tutorial is for Linux")
 def test_every_command_of_the_tutorial(tmp_path):
     port, videos, dags = free_port(), tmp_path / "videos", tmp_path / "dags"

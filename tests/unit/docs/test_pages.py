@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import airflow_provider_veo
 from airflow_provider_veo import DOCUMENTATION
 from airflow_provider_veo.connection import form
 from airflow_provider_veo.get_provider_info import get_provider_info
@@ -76,7 +77,7 @@ def test_pages_show_the_code_of_their_snippets():
 def messages() -> list[str]:
     """Return all strings of the package, with … for each value."""
     found = []
-    for path in (PROJECT / "airflow_provider_veo").rglob("*.py"):
+    for path in Path(airflow_provider_veo.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(re.sub(r"%(\.\d)?[sdrf]", "…", node.value))
