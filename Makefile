@@ -101,8 +101,7 @@ bench: $(SERVERS) ## run the benchmarks against the alternatives
 	@$(BIN)/python -m bench
 
 docs: $(DOCS) ## build the documentation site into build/docs
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-	@echo "build/docs/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 release-check: $(RELEASE) ## build and check the wheel and the sdist, and write the SBOM
 	@$(BIN)/python scripts/release_check.py
