@@ -125,6 +125,7 @@ def tutorial_script(port: str, videos: Path) -> str:
     return f"set -eu\n{script}"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(500)
 @pytest.mark.skipif(sys.platform != "linux", reason="the tutorial is for Linux")
 def test_every_command_of_the_tutorial(tmp_path):
