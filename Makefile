@@ -11,6 +11,7 @@ SERVERS := $(VENV)/.servers
 BROWSER := $(VENV)/.browser
 LINT := $(VENV)/.lint
 RELEASE := $(VENV)/.release
+DOCS := $(VENV)/.docs
 PAGE := airflow_provider_veo/ui/page
 NPM := PATH="$(abspath $(BIN)):$$PATH" npm --prefix $(PAGE) --silent
 LINES := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow-*.in))
@@ -22,7 +23,7 @@ ON_EACH_LINE := not long and not chaos and not distributed and not browser
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui-demo ui test coverage test-system test-chaos test-matrix test-distributed test-browser lint bench release-check constraints clean
+.PHONY: help setup demo ui-demo ui test coverage test-system test-chaos test-matrix test-distributed test-browser lint bench docs release-check constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -49,6 +50,10 @@ $(LINT): $(READY)
 
 $(RELEASE): $(READY)
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[release]"
+	@touch $@
+
+$(DOCS): $(READY)
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[docs]"
 	@touch $@
 
 $(PAGE)/node_modules: $(BROWSER) $(PAGE)/package-lock.json
@@ -109,13 +114,16 @@ lint: $(LINT) ## check code, types, imports, dependencies, words and the files f
 bench: $(SERVERS) ## run the benchmarks against the alternatives
 	@$(BIN)/python -m bench
 
+docs: $(DOCS) ## build the documentation site into build/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 release-check: $(RELEASE) ## build and check the wheel and the sdist, and write the SBOM
 	@$(BIN)/python scripts/release_check.py
 
 constraints: $(READY) ## pin the newest dependency versions for each Airflow line
 	@for line in $(LINES); do \
 	    case $$line in \
-	        3.0) extra="--extra fab";; 3.1|3.2) extra="--extra ui";; 3.3) extra="--extra distributed --extra lint --extra release --extra ui";; *) extra=;; \
+	        3.0) extra="--extra fab";; 3.1|3.2) extra="--extra ui";; 3.3) extra="--extra distributed --extra docs --extra lint --extra release --extra ui";; *) extra=;; \
 	    esac; \
 	    $(COMPILE) --upgrade --extra dev $$extra --constraint constraints/airflow-$$line.in \
 	        --output-file constraints/airflow-$$line.txt pyproject.toml || exit; \

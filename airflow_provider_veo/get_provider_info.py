@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_veo import __version__
+from airflow_provider_veo import DOCUMENTATION, __version__
 from airflow_provider_veo.connection import form
 
 _INTEGRATION = "Veo"
@@ -17,7 +17,7 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Veo",
         "description": "Generate videos with Veo through a relay API.",
         "versions": [__version__],
-        "integrations": [{"integration-name": _INTEGRATION, "tags": ["service"]}],
+        "integrations": [{"integration-name": _INTEGRATION, "external-doc-url": DOCUMENTATION, "tags": ["service"]}],
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.hooks"]}],
         "operators": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.operators"]}],
         "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_veo.sensors"]}],

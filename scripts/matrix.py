@@ -42,7 +42,10 @@ NOT_WHEN_QUICK = (
 """Tests of code that is the same on all lines. The examples also store files, and 3.1 tests the page in a browser."""
 WHEN_QUICK_ONLY_ON_LOWEST = ("unit/hooks/test_batch*.py", "unit/batch/test_engine*.py", "unit/net")
 """Tests that depend on libraries whose versions differ only on the lowest line."""
-COPIED = ("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests", "README.md", "pyproject.toml")
+COPIED = (
+    *("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests"),
+    *("CHANGELOG.md", "README.md", "SECURITY.md", "mkdocs.yml", "pyproject.toml"),
+)
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 

@@ -46,7 +46,7 @@ TOPS_OF_SDIST = {
     *(PACKAGE, "bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests"),
     *("CHANGELOG.md", "CITATION.cff", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md"),
     *("LICENSE", "Makefile", "README.md", "SECURITY.md"),
-    *("PKG-INFO", "pyproject.toml", ".gitignore"),
+    *("PKG-INFO", "mkdocs.yml", "pyproject.toml", ".gitignore"),
 }
 NEEDED_IN_SDIST = ("LICENSE", "README.md", "SECURITY.md", "PKG-INFO", "pyproject.toml", f"{PACKAGE}/__init__.py")
 STRAY = re.compile(

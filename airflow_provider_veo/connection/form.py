@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_veo import DOCUMENTATION
+
 _OPTIONAL_TEXT = {"type": ["string", "null"]}
 _OPTIONAL_OBJECT = {"type": ["object", "null"]}
 _OPTIONAL_SECONDS = {"type": ["integer", "null"], "minimum": 1}
@@ -27,7 +29,9 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "label": "Additional models",
         "description": (
             "Models that the relay added since this package was released, as JSON: "
-            '{"veo4-fast": {"max_images": 2, "aspect_ratio": true}}'
+            '{"veo4-fast": {"max_images": 2, "aspect_ratio": true}} '
+            # The form shows plain text, so only the field that needs it most has an address.
+            f"See {DOCUMENTATION}connection/#models-that-this-release-doesnt-know"
         ),
         "schema": _OPTIONAL_OBJECT,
     },

@@ -22,15 +22,15 @@ PRICES = {"veo3-fast": 0.4, "veo3.1-fast": 0.4, "veo3.1-components": 0.6, "veo3-
 OFTEN = """
 def task_policy(task):
     if hasattr(task, "poll_interval"):
-        task.poll_interval = 0.5
+        task.poll_interval = {poll_interval}
 """
-"""For the sandbox, whose videos are there at once: a cluster policy, so that the examples run as they are."""
+"""For the sandbox, whose videos are ready at once: a cluster policy, so that the examples run as they are."""
 
 
-def settings_of(home: Path, relay: Sandbox) -> dict[str, str]:
+def settings_of(home: Path, relay: Sandbox, poll_interval: float) -> dict[str, str]:
     """Put the cluster policy into an Airflow home, and return the environment: connection, prices and destination."""
     (home / "config").mkdir(exist_ok=True)
-    (home / "config" / "airflow_local_settings.py").write_text(OFTEN)
+    (home / "config" / "airflow_local_settings.py").write_text(OFTEN.format(poll_interval=poll_interval))
     return {
         "AIRFLOW_CONN_VEO_DEFAULT": json.dumps({**json.loads(relay.connection), "extra": {"prices": PRICES}}),
         "AIRFLOW_VAR_VEO_DESTINATION": f"{home.as_uri()}/videos/",

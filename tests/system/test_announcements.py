@@ -61,7 +61,7 @@ def examples(folder):
     for name in ("veo_files_in_s3.py", "veo_approval.py"):
         text = (PROJECT / "dags_examples" / name).read_text(encoding="utf-8")
         assert "deferrable=True" in text
-        (folder / name).write_text(text.replace("deferrable=True", "deferrable=True, poll_interval=0.5"))
+        (folder / name).write_text(text.replace("deferrable=True", "deferrable=True, poll_interval=2"))
     return folder
 
 

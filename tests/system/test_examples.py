@@ -43,7 +43,7 @@ def ran(migrated_home, tmp_path_factory):
         airflow = make_airflow(
             home,
             EXAMPLES,
-            **settings_of(home, relay),
+            **settings_of(home, relay, poll_interval=2),
         )
         # What has a schedule runs only when it is asked to.
         with Services(airflow, AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE="False") as services:

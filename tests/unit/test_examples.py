@@ -33,7 +33,7 @@ for dag_id in dag_ids:
 def ran(tmp_path_factory):
     home = tmp_path_factory.mktemp("examples")
     with sandbox.running(generation_seconds=0, video_seconds=0.1, api_key=CANARY) as relay:
-        airflow = make_airflow(home, EXAMPLES, **settings_of(home, relay))
+        airflow = make_airflow(home, EXAMPLES, **settings_of(home, relay, poll_interval=0.5))
         airflow.run("db", "migrate")
         airflow.learn_of_assets()
         done = subprocess.run(

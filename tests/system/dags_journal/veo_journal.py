@@ -17,8 +17,8 @@ IMAGE = f"data:image/png;base64,{'cGFwZXIgYm9hdA' * 40}"
 WAITS = {"wait_for_completion": True, "poll_interval": 0.3}
 DEFERS = {"wait_for_completion": True, "poll_interval": 2, "deferrable": True}
 """
-The first poll is four intervals later. Airflow fails a task whose trigger fires before the executor has reported the end
-of the process that deferred, which takes seconds on a busy machine.
+The first poll is four intervals later. Airflow fails a task whose trigger fires before the executor has reported the
+end of the process that deferred, which takes seconds on a busy machine.
 """
 
 

@@ -15,8 +15,8 @@ BUCKET = os.environ.get("VEO_GALLERY_BUCKET", FOLDER)
 SECRETS = os.environ.get("VEO_GALLERY_SECRETS", "/tmp/secrets")
 WAITS = {"wait_for_completion": True, "deferrable": True, "poll_interval": 2}
 """
-The first poll is four intervals later. Airflow fails a task whose trigger fires before the executor has reported the end
-of the process that deferred, which takes seconds on a busy machine.
+The first poll is four intervals later. Airflow fails a task whose trigger fires before the executor has reported the
+end of the process that deferred, which takes seconds on a busy machine.
 """
 MARKUP = "</script><script>document.title='pwned'</script><img src=x onerror=alert(1)> & \"quotes\""
 RETRIES = {"retries": 3, "retry_delay": timedelta(0)}
