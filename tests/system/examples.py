@@ -27,10 +27,15 @@ def task_policy(task):
 """For the sandbox, whose videos are ready at once: a cluster policy, so that the examples run as they are."""
 
 
+def poll_often(home: Path, poll_interval: float = 0.5) -> None:
+    """Put the cluster policy into an Airflow home."""
+    (home / "config").mkdir(parents=True, exist_ok=True)
+    (home / "config" / "airflow_local_settings.py").write_text(OFTEN.format(poll_interval=poll_interval))
+
+
 def settings_of(home: Path, relay: Sandbox, poll_interval: float) -> dict[str, str]:
     """Put the cluster policy into an Airflow home, and return the environment: connection, prices and destination."""
-    (home / "config").mkdir(exist_ok=True)
-    (home / "config" / "airflow_local_settings.py").write_text(OFTEN.format(poll_interval=poll_interval))
+    poll_often(home, poll_interval)
     return {
         "AIRFLOW_CONN_VEO_DEFAULT": json.dumps({**json.loads(relay.connection), "extra": {"prices": PRICES}}),
         "AIRFLOW_VAR_VEO_DESTINATION": f"{home.as_uri()}/videos/",

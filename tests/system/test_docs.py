@@ -18,18 +18,13 @@ import pytest
 
 from airflow_provider_veo import sandbox
 from tests.system.conftest import PROJECT, make_airflow
-from tests.system.test_examples import OFTEN
+from tests.system.examples import poll_often
 
 DOCS = PROJECT / "docs"
 VIDEOS = "/tmp/veo-videos"
 """Where the DAGs of the documentation store files. The tests replace it."""
 DATE = "2026-11-22"
 PROMPT = f"A paper boat at dawn, {DATE}"
-
-
-def poll_often(home: Path) -> None:
-    (home / "config").mkdir(parents=True, exist_ok=True)
-    (home / "config" / "airflow_local_settings.py").write_text(OFTEN)
 
 
 @pytest.fixture
