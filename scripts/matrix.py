@@ -44,7 +44,7 @@ WHEN_QUICK_ONLY_ON_LOWEST = ("unit/hooks/test_batch*.py", "unit/batch/test_engin
 """Tests that depend on libraries whose versions differ only on the lowest line."""
 COPIED = (
     *("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests"),
-    *("CHANGELOG.md", "README.md", "SECURITY.md", "mkdocs.yml", "pyproject.toml"),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md", "mkdocs.yml", "pyproject.toml"),
 )
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 

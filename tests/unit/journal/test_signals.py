@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+import time
 
 import pytest
 
@@ -59,9 +62,15 @@ def test_execution_timeout_during_answer_keeps_the_id(relay, tmp_path, monkeypat
     monkeypatch.setenv("AIRFLOW__VEO__JOURNAL_PATH", f"file://{tmp_path}/journal")
     ti = SimpleNamespace(dag_id="nightly", run_id="r", task_id="make", map_index=-1)
     journal = open_journal({"ti": ti}, durable=True)
-    relay.set_faults("drip=2")
-    signal.setitimer(signal.ITIMER_REAL, 1.0)
+    relay.set_faults("drip=5")
+
+    def time_out_when_it_was_accepted():
+        while not relay.videos():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGALRM)
+
     hook = VeoHook()
+    threading.Thread(target=time_out_when_it_was_accepted, daemon=True).start()
     with pytest.raises(TimedOut):
         Submitter(hook, journal, "fail", logging.getLogger("tests")).submit(BODY)
     hook.close()
