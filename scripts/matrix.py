@@ -33,7 +33,7 @@ ONLY_WITH_ALL = (
     *("announcements", "batch", "create_operator", "hostile_relay", "lineage", "package", "templates", "waits"),
 )
 """System tests that run only with ``--all``."""
-NEVER = ("unit/test_project_files.py",)
+NEVER = ("unit/docs", "unit/test_project_files.py")
 """Tests of the repository's own files, which are not copied."""
 NOT_WHEN_QUICK = (
     *("unit/protocol", "unit/sandbox", "unit/storage", "system/test_files.py", "system/test_ui.py"),
@@ -44,7 +44,7 @@ WHEN_QUICK_ONLY_ON_LOWEST = ("unit/hooks/test_batch*.py", "unit/batch/test_engin
 """Tests that depend on libraries whose versions differ only on the lowest line."""
 COPIED = (
     *("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests"),
-    *("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md", "mkdocs.yml", "pyproject.toml"),
+    *("CHANGELOG.md", "README.md", "SECURITY.md", "mkdocs.yml", "pyproject.toml"),
 )
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
