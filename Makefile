@@ -44,16 +44,9 @@ $(BROWSER): $(READY)
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[ui]"
 	@touch $@
 
-$(LINT): $(READY)
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[lint]"
-	@touch $@
-
-$(RELEASE): $(READY)
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[release]"
-	@touch $@
-
-$(DOCS): $(READY)
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[docs]"
+# The extra of pyproject.toml with the name of the file.
+$(LINT) $(RELEASE) $(DOCS): $(VENV)/.%: $(READY)
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ".[$*]"
 	@touch $@
 
 $(PAGE)/node_modules: $(BROWSER) $(PAGE)/package-lock.json
