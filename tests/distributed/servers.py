@@ -13,7 +13,6 @@ import pwd
 import secrets
 import shutil
 import signal as signals
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from tests.distributed import machine
-from tests.system.supervised import launch
+from tests.system.supervised import free_port, launch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,9 +44,7 @@ class Server:
     stop_signal = signals.SIGTERM
 
     def __init__(self, name: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.name = name
         self.password = secrets.token_urlsafe(16)
         self.seconds_to_start = 0.0

@@ -10,7 +10,6 @@ import contextlib
 import json
 import secrets
 import signal as signals
-import socket
 import time
 import uuid
 from collections import Counter
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from tests.airflow_lines import LINE
-from tests.system.supervised import HOSTNAME, HOSTNAME_CALLABLE, launch
+from tests.system.supervised import HOSTNAME, HOSTNAME_CALLABLE, free_port, launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -109,9 +108,7 @@ class Services:
         # By default a process waits for another's write to SQLite for 5 s only. For the rest, SQLite does: Airflow
         # switches it to WAL itself, and begins no transaction by reading.
         patience = "?timeout=60" if on_sqlite else ""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         environment = {
             **_TUNING,
             **airflow.environment,

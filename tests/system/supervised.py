@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import signal as signals
+import socket
 import subprocess
 import sys
 import time
@@ -30,6 +31,13 @@ _SECONDS_TO_DIE = 60
 def hostname() -> str:
     """Return the name of the host that a process believes to be on, of several on this machine."""
     return os.environ[HOSTNAME]
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 class Supervised(NamedTuple):

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -19,6 +18,7 @@ import pytest
 from airflow_provider_veo import sandbox
 from tests.system.conftest import PROJECT, make_airflow
 from tests.system.examples import poll_often
+from tests.system.supervised import free_port
 
 DOCS = PROJECT / "docs"
 VIDEOS = "/tmp/veo-videos"
@@ -77,12 +77,6 @@ def test_after_a_lost_answer_the_create_operator_does_not_resubmit(migrate):
     assert "It can't be known whether the request was accepted: the video may be generated and billed." in log
 
 
-def free_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
-
-
 def stop(processes: list[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -124,7 +118,7 @@ def tutorial_script(port: str, videos: Path) -> str:
 @pytest.mark.timeout(500)
 @pytest.mark.skipif(sys.platform != "linux", reason="the tutorial is for Linux")
 def test_every_command_of_the_tutorial(tmp_path):
-    port, videos, dags = free_port(), tmp_path / "videos", tmp_path / "dags"
+    port, videos, dags = str(free_port()), tmp_path / "videos", tmp_path / "dags"
     poll_often(tmp_path / "veo-tutorial-settings")
     dags.mkdir()
     for name in ("prompts.csv", "veo_tutorial.py"):
@@ -137,11 +131,11 @@ def test_every_command_of_the_tutorial(tmp_path):
         "PIP_NO_INDEX": "1",
         "NO_PROXY": "127.0.0.1,localhost",
         "COLUMNS": "500",
-        "AIRFLOW__API__PORT": (api := free_port()),
+        "AIRFLOW__API__PORT": (api := str(free_port())),
         "AIRFLOW__API__BASE_URL": f"http://localhost:{api}",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://localhost:{api}/execution/",
-        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": free_port(),
-        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": free_port(),
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
     }
     output = tmp_path / "output"
     with output.open("w") as log:
