@@ -25,6 +25,9 @@ DAG_ID, RUN_ID = "veo_night", "night"
 MANY = 5
 """Triggers."""
 PATIENCE = 120
+GENERATION_SECONDS = 15
+NO_END = 3600
+"""Seconds that a generation takes while none is to end."""
 _CONNECTION = "/api/v2/connections/veo_default"
 
 # What each of the processes has under way, by host.
@@ -98,20 +101,34 @@ class Night:
         """
         Change the relay's key, and the one in the connection, while no worker asks anything. Triggers ask on.
 
+        No video becomes ready meanwhile, so that each trigger still has to ask with the key it began with.
+
         :return: how many triggers each triggerer runs meanwhile.
         """
+        self.relay.configure(generation_seconds=NO_END)
         self.services.wait_until(self._many_wait, PATIENCE, what=f"{MANY} triggers")
         for pool in (POOL, "default_pool"):
             self._set_slots(pool, 0)
         busy = "SELECT 1 FROM task_instance WHERE state IN ('queued', 'running', 'restarting')"
         self.services.wait_until(lambda: not self.services.airflow.query(busy), PATIENCE, what="the workers to be idle")
+        self._wait_for_queries(self.relay.stats()["requests"]["query"] + MANY)
         waiting = Counter(host for *_, host in self.services.airflow.query(_TRIGGERS))
         self.store_connection(key)  # those who have looked it up before still use the old one
         self.relay.configure(api_key=key)
+        self.services.wait_until(self._a_key_was_refused, PATIENCE, what="a query with the old key")
+        self.relay.configure(generation_seconds=GENERATION_SECONDS)
         for pool, slots in (POOL, SLOTS), ("default_pool", 128):
             self._set_slots(pool, slots)
         self._tell(f"the key was rotated while these triggers waited: {dict(waiting)}")
         return waiting
+
+    def _wait_for_queries(self, number: int) -> None:
+        self.services.wait_until(
+            lambda: self.relay.stats()["requests"]["query"] >= number, PATIENCE, what=f"{number} queries"
+        )
+
+    def _a_key_was_refused(self) -> bool:
+        return self.relay.stats()["answers"]["query"].get("401", 0) > 0
 
     def _many_wait(self) -> bool:
         return len(self.services.airflow.query(_TRIGGERS)) >= MANY

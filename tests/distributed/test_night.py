@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 from airflow_provider_veo import sandbox
 from tests.conftest import CANARY
 from tests.distributed.dags.veo_night import BATCHED, SINGLE
-from tests.distributed.night import DAG_ID, RUN_ID, SERVICES, SLOTS, WORKERS, Night
+from tests.distributed.night import DAG_ID, GENERATION_SECONDS, RUN_ID, SERVICES, SLOTS, WORKERS, Night
 from tests.distributed.report import tell
 from tests.system.conftest import make_airflow
 from tests.system.services import Services
@@ -57,7 +57,7 @@ def night(postgresql, redis, tmp_path_factory):
         "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
         "VEO_NIGHT": str(root),
     }
-    with sandbox.running(generation_seconds=15, video_seconds=0.2, api_key=CANARY) as relay:
+    with sandbox.running(generation_seconds=GENERATION_SECONDS, video_seconds=0.2, api_key=CANARY) as relay:
         airflow = make_airflow(home, DAGS, **variables)
         airflow.run("db", "migrate")
         tell("PostgreSQL holds Airflow's tables")
