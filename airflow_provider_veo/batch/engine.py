@@ -26,6 +26,7 @@ from airflow_provider_veo.protocol import (
     VeoAuthenticationError,
     VeoError,
     VeoGenerationFailedError,
+    VeoImageError,
     VeoJournalError,
     VeoNotSentError,
     VeoQuotaError,
@@ -293,7 +294,8 @@ class Engine:
             self._not_accepted(job, record.not_accepted(UNSENT, error, try_id))
         except VeoError as error:
             self._log.error("Job %s (%s) is refused. %s", job.key, job.source, error)
-            state = UNSENT if isinstance(error, VeoValidationError) else REFUSED  # validation is not the relay's
+            is_ours = isinstance(error, (VeoValidationError, VeoImageError))
+            state = UNSENT if is_ours else REFUSED
             self._not_accepted(job, record.not_accepted(state, error, try_id))
         else:
             self._backoff.accepted(sent_at)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_veo import DOCUMENTATION
+from airflow_provider_veo.connection.settings import APIS
 
 _OPTIONAL_TEXT = {"type": ["string", "null"]}
 _OPTIONAL_OBJECT = {"type": ["object", "null"]}
@@ -15,6 +16,13 @@ _OPTIONAL_SECONDS = {"type": ["integer", "null"], "minimum": 1}
 _OPTIONAL_BOOLEAN = {"type": ["boolean", "null"], "default": False}
 
 CONN_FIELDS: dict[str, dict[str, Any]] = {
+    "api": {
+        "label": "API",
+        "description": (
+            "Form of the relay's API: unified (POST /v1/video/create, the default) or openai (POST /v1/videos)."
+        ),
+        "schema": {"type": ["string", "null"], "enum": list(APIS)},
+    },
     "default_model": {
         "label": "Default model",
         "description": "Used if a task names no model, e.g. veo3-fast.",
@@ -99,13 +107,15 @@ def connection_form_widgets() -> dict[str, Any]:
     """Return the additional fields as WTForms fields, in the hook's format."""
     from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
     from wtforms import BooleanField, IntegerField, StringField
-    from wtforms.validators import Optional
+    from wtforms.validators import Optional, any_of
 
     def widget(field: dict[str, Any]) -> Any:
-        label, description, kind = field["label"], field["description"], field["schema"]["type"][0]
+        label, description, schema = field["label"], field["description"], field["schema"]
+        kind = schema["type"][0]
         if kind == "boolean":
             return BooleanField(label, description=description)
         make = IntegerField if kind == "integer" else StringField
-        return make(label, validators=[Optional()], widget=BS3TextFieldWidget(), description=description)
+        checks = [Optional(), *([any_of(schema["enum"])] if "enum" in schema else [])]
+        return make(label, validators=checks, widget=BS3TextFieldWidget(), description=description)
 
     return {name: widget(field) for name, field in CONN_FIELDS.items()}

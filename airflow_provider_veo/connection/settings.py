@@ -5,6 +5,7 @@ The API key is in no ``repr``.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import os
@@ -20,10 +21,16 @@ from airflow import __version__ as airflow_version
 
 from airflow_provider_veo import __version__
 from airflow_provider_veo.net import addresses, proxies
-from airflow_provider_veo.protocol import VeoUnavailableError, VeoValidationError, coerce, models
+from airflow_provider_veo.protocol import VeoUnavailableError, VeoValidationError, coerce
+from airflow_provider_veo.protocol.openai import OpenAIApi
+from airflow_provider_veo.protocol.text import shortened
+from airflow_provider_veo.protocol.unified import UnifiedApi
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
+
+    from airflow_provider_veo.protocol.api import Api
+    from airflow_provider_veo.protocol.models import VeoModel
 
 HEADERS = {
     "Accept": "application/json",
@@ -31,6 +38,9 @@ HEADERS = {
     "User-Agent": f"airflow-provider-veo/{__version__} apache-airflow/{airflow_version}",
 }
 """Headers of every request. The key is not among them: it is added to each request separately."""
+
+APIS: Mapping[str, type[Api]] = {api.name: api for api in (UnifiedApi, OpenAIApi)}
+"""The forms of the API, by their names in the connection's extra ``api``."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 DEFAULT_HOST = "https://az.gptplus5.com"
@@ -63,6 +73,7 @@ class VeoConnection:
     :param conn_id: its id in Airflow.
     :param base_url: scheme, host and port of the relay, and a path if it has one, without ``/v1``.
     :param api_key: the key, without ``Bearer``.
+    :param form: the form of the API that the relay speaks.
     :param account: name of the billed account, if several connections share it.
     :param default_model: used if a task names no model.
     :param catalog: the models to choose from, the connection's ``models`` included.
@@ -79,9 +90,10 @@ class VeoConnection:
     conn_id: str
     base_url: str
     api_key: str = field(repr=False)
+    form: type[Api] = UnifiedApi
     account: str | None = None
     default_model: str | None = None
-    catalog: Mapping[str, models.VeoModel] = field(default_factory=lambda: models.CATALOG, repr=False)
+    catalog: Mapping[str, VeoModel] = field(default=UnifiedApi.models, repr=False)
     prices: Mapping[str, float] = field(default_factory=dict)
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
@@ -94,6 +106,11 @@ class VeoConnection:
     def billed(self) -> Account:
         """The account billed for submissions with this connection."""
         return Account(self.account or self.conn_id, self.base_url)
+
+    @cached_property
+    def api(self) -> Api:
+        """The relay's API: which requests to send, and how to read the answers."""
+        return self.form(self.base_url, self.secrets)
 
     @cached_property
     def secrets(self) -> tuple[str, ...]:
@@ -113,13 +130,15 @@ def read(connection: Connection) -> VeoConnection:
     extra = _Extra(connection.extra_dejson)
     base_url = extra.checked("host", lambda: _base_url(connection))
     api_key = extra.checked("password", lambda: _api_key(connection.password))
+    form = extra.get("api", _form, UnifiedApi) or UnifiedApi
     settings = VeoConnection(
         conn_id=str(connection.conn_id),
         base_url=base_url or DEFAULT_HOST,
         api_key=api_key or "",
+        form=form,
         account=extra.get("account", _text, None),
         default_model=extra.get("default_model", _text, None),
-        catalog=extra.get("models", lambda value: models.extend(_object(value)), models.CATALOG),
+        catalog=extra.get("models", lambda value: form.models.extended(_object(value)), form.models),
         prices=extra.get("prices", _prices, {}),
         connect_timeout=extra.get("connect_timeout", _seconds, 10.0),
         read_timeout=extra.get("read_timeout", _seconds, 60.0),
@@ -128,6 +147,7 @@ def read(connection: Connection) -> VeoConnection:
         allow_insecure_http=extra.get("allow_insecure_http", _boolean, False),
         allow_private_media=extra.get("allow_private_media", _boolean, False),
     )
+    extra.refuse_unknown()
     if extra.mistakes:
         raise VeoValidationError(
             f"The connection {connection.conn_id!r} is not valid. Nothing was sent. "
@@ -143,13 +163,24 @@ class _Extra:
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self.fields = fields
         self.mistakes: list[str] = []
+        self._known: list[str] = []
 
     def get(self, name: str, convert: Callable[[Any], Any], default: Any) -> Any:
         """Convert a field. A blank field is treated as missing."""
+        self._known.append(name)
         value = self.fields.get(name)
         if coerce.is_nothing(value):
             return default
         return self.checked(name, lambda: convert(value))
+
+    def refuse_unknown(self) -> None:
+        """Report the fields that nothing has read. Their values are not repeated: a misspelled one may be a secret."""
+        for name in self.fields:
+            if name not in self._known:
+                near = difflib.get_close_matches(name.lower(), self._known, n=1)
+                suggestion = f"did you mean {near[0]}? " if near else ""
+                known = ", ".join(sorted(self._known))
+                self.mistakes.append(f"{shortened(name, 60)}: unknown field; {suggestion}Known fields: {known}")
 
     def checked(self, name: str, convert: Callable[[], Any]) -> Any:
         try:
@@ -210,6 +241,13 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected a string, got {value!r}")
     return value.strip()
+
+
+def _form(value: Any) -> type[Api]:
+    name = value.strip().lower() if isinstance(value, str) else value
+    if name not in APIS:
+        raise ValueError(f"expected one of {', '.join(APIS)}, got {value!r:.60}")
+    return APIS[name]
 
 
 def _boolean(value: Any) -> bool:

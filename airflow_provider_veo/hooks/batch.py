@@ -7,25 +7,24 @@ caller decides whether it may be sent again.
 
 from __future__ import annotations
 
+import asyncio
 import io
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from airflow_provider_veo.hooks.exchange import TRANSPORT_ERRORS, Exchange
+from airflow_provider_veo.hooks.uploads import encoded
 from airflow_provider_veo.net.proxies import ProxyRefusedError
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoAuthenticationError,
     VeoUnavailableError,
     payload,
-    responses,
 )
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable, Mapping
     from typing import TypeVar
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.connection import VeoConnection
     from airflow_provider_veo.hooks.sync import VeoHook
     from airflow_provider_veo.protocol import VideoTask
+    from airflow_provider_veo.protocol.api import ApiRequest
 
     _T = TypeVar("_T")
 
@@ -75,8 +75,12 @@ class VeoBatchHook:
         :raises VeoError: of another kind: it was not accepted.
         """
         payload.check(body, catalog=self.settings.catalog)
-        data = json.dumps(body, allow_nan=False).encode("ascii")
-        return await self._with_a_rotated_key(lambda: self._create(data, make_sure))
+        request = self.settings.api.create(body)
+        if request.files:
+            data, content_type = await asyncio.to_thread(encoded, request, self.settings)
+        else:
+            data, content_type = encoded(request, self.settings)
+        return await self._with_a_rotated_key(lambda: self._create(request, data, content_type, make_sure))
 
     async def get_video(self, veo_task_id: str) -> VideoTask:
         """
@@ -87,27 +91,28 @@ class VeoBatchHook:
         """
         return await self._with_a_rotated_key(lambda: self._exchange.poll(self.settings, veo_task_id))
 
-    async def _create(self, data: bytes, make_sure: Callable[[], None] | None) -> VideoTask:
-        body = _Outgoing(io.BytesIO(data), content_type="application/json")
+    async def _create(
+        self, request: ApiRequest, data: bytes, content_type: str, make_sure: Callable[[], None] | None
+    ) -> VideoTask:
+        body = _Outgoing(io.BytesIO(data), content_type=content_type)
         body.make_sure = make_sure
-        settings = self.settings
-        url = f"{settings.base_url}{responses.CREATE_PATH}"
+        settings, api = self.settings, self.settings.api
         try:
-            reply = await self._exchange.send(settings, "POST", responses.CREATE_PATH, data=body)
+            reply = await self._exchange.send(settings, request, body)
         except ProxyRefusedError as error:
-            raise responses.no_answer(VeoUnavailableError, "POST", url, error, settings.secrets) from error
+            raise api.no_answer(VeoUnavailableError, request, error) from error
         except Exception as error:
             if body.refusal:
                 raise body.refusal from None
             if body.was_sent:
                 # Whatever the error: the request may have been sent, and its outcome is unknown.
-                raise responses.no_answer(VeoAmbiguousSubmitError, "POST", url, error, settings.secrets) from error
+                raise api.no_answer(VeoAmbiguousSubmitError, request, error) from error
             if isinstance(error, TRANSPORT_ERRORS):
-                raise responses.no_answer(VeoUnavailableError, "POST", url, error, settings.secrets) from error
+                raise api.no_answer(VeoUnavailableError, request, error) from error
             raise
         finally:
             body.send_no_more()
-        return responses.parse_create(*reply, secrets=settings.secrets, now=time.time())
+        return api.read_created(reply, time.time())
 
     async def _with_a_rotated_key(self, send: Callable[[], Awaitable[_T]]) -> _T:
         """Resend a request refused for its key, if the connection has a new key now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
@@ -16,6 +16,7 @@ from airflow_provider_veo import connection
 from airflow_provider_veo.net import proxies
 from airflow_provider_veo.net.resolver import CheckingResolver
 from airflow_provider_veo.protocol import VeoUnavailableError, VeoValidationError, responses
+from airflow_provider_veo.protocol.api import ApiRequest, Reply
 
 if TYPE_CHECKING:
     import ssl
@@ -78,30 +79,34 @@ class Exchange:
     async def send(
         self,
         settings: connection.VeoConnection,
-        method: str,
-        path: str,
-        **request: Any,
-    ) -> tuple[int, dict[str, str], bytes]:
+        request: ApiRequest,
+        data: aiohttp.Payload | None = None,
+    ) -> Reply:
         """
-        Send one request, and return the status, headers and possibly truncated body of its answer.
+        Send one request, and return its answer.
 
         :param settings: the connection.
-        :param method: HTTP method.
-        :param path: path of the relay's API.
-        :param request: arguments of aiohttp's ``request``.
+        :param request: to the relay's API.
+        :param data: its body.
         :raises ProxyRefusedError: a proxy refused the request; nothing reached the relay.
         :raises TRANSPORT_ERRORS: there is no answer.
         """
-        proxy, url = self._proxy, f"{settings.base_url}{path}"
+        proxy, url = self._proxy, settings.api.url(request)
         is_plain = url.startswith("http:")
         # A plain request goes to the proxy itself; of an encrypted one, only the CONNECT does.
         credentials = proxy.headers if proxy else {}
         async with (
             self._turn,
             self._opened().request(
-                method,
+                request.method,
                 url,
-                headers={"Authorization": f"Bearer {settings.api_key}", **(credentials if is_plain else {})},
+                params=request.params,
+                headers={
+                    **request.headers,
+                    "Authorization": f"Bearer {settings.api_key}",
+                    **(credentials if is_plain else {}),
+                },
+                data=data,
                 allow_redirects=False,
                 proxy=proxy.url if proxy else None,
                 proxy_headers=None if is_plain else credentials,
@@ -111,11 +116,10 @@ class Exchange:
                     sock_connect=settings.connect_timeout,
                     sock_read=settings.read_timeout,
                 ),
-                **request,
             ) as response,
         ):
             proxies.raise_if_refused(proxy, url, response.status, response.headers)
-            return response.status, dict(response.headers), await _read(response)
+            return Reply(response.status, dict(response.headers), await _read(response))
 
     async def poll(self, settings: connection.VeoConnection, veo_task_id: str) -> VideoTask:
         """
@@ -125,12 +129,17 @@ class Exchange:
         :param veo_task_id: the id that create returned.
         :raises VeoError: ``transient`` if polling again later may help.
         """
+        api = settings.api
+        video = api.read_video(await self._get(settings, api.query(veo_task_id)), veo_task_id, time.time())
+        if request := api.needs_content(video):
+            video = api.read_content(await self._get(settings, request), video, request)
+        return video
+
+    async def _get(self, settings: connection.VeoConnection, request: ApiRequest) -> Reply:
         try:
-            reply = await self.send(settings, "GET", responses.QUERY_PATH, params={"id": veo_task_id})
+            return await self.send(settings, request)
         except TRANSPORT_ERRORS as error:
-            url = f"{settings.base_url}{responses.QUERY_PATH}"
-            raise responses.no_answer(VeoUnavailableError, "GET", url, error, settings.secrets) from error
-        return responses.parse_query(*reply, veo_task_id=veo_task_id, secrets=settings.secrets, now=time.time())
+            raise settings.api.no_answer(VeoUnavailableError, request, error) from error
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -7,11 +7,10 @@ Two invariants. A create is resent only if the relay certainly did not accept it
 from __future__ import annotations
 
 import io
-import json
 import random
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import tenacity
 import urllib3
@@ -19,6 +18,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseHook
 
 from airflow_provider_veo import connection
 from airflow_provider_veo.compat import mask_secret
+from airflow_provider_veo.hooks.uploads import encoded
 from airflow_provider_veo.net.adapter import GuardedAdapter, host_of
 from airflow_provider_veo.net.addresses import same_host
 from airflow_provider_veo.net.proxies import ProxyRefusedError
@@ -35,6 +35,7 @@ from airflow_provider_veo.protocol import (
     payload,
     responses,
 )
+from airflow_provider_veo.protocol.api import ApiRequest, Reply
 from airflow_provider_veo.protocol.text import first_line
 from airflow_provider_veo.protocol.waiting import Wait, log_answer, log_no_answer
 
@@ -52,12 +53,6 @@ _MAX_SECONDS = 60.0
 
 _CHUNK_BYTES = 65536
 _T = TypeVar("_T")
-
-
-class _Reply(NamedTuple):
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class VeoHook(BaseHook):
@@ -154,10 +149,11 @@ class VeoHook(BaseHook):
         :raises VeoAmbiguousSubmitError: it may have been accepted. Check at the relay before sending it again.
         :raises VeoError: of another kind: it was not accepted.
         """
-        payload.check(body, catalog=self.settings.catalog)
-        data = json.dumps(body, allow_nan=False).encode("ascii")
         self.nothing_sent, self.is_answered = True, False
-        return self._retry_if(_safe_to_send_again, lambda: self._create_once(data))
+        payload.check(body, catalog=self.settings.catalog)
+        request = self.settings.api.create(body)
+        data, content_type = encoded(request, self.settings)
+        return self._retry_if(_safe_to_send_again, lambda: self._create_once(request, data, content_type))
 
     def get_video(self, veo_task_id: str) -> VideoTask:
         """
@@ -230,28 +226,27 @@ class VeoHook(BaseHook):
     def _not_a_relay(self, error: VeoError) -> str:
         return f"{self.settings.base_url} answers, but not as a Veo relay does. {first_line(error)} Check the host."
 
-    def _create_once(self, data: bytes) -> VideoTask:
+    def _create_once(self, request: ApiRequest, data: bytes, content_type: str) -> VideoTask:
+        api = self.settings.api
         body = _Outgoing(data)
         body.begins = self._begin_to_send
         if time.monotonic() - self._used_at > _KEEPALIVE_SECONDS:
             self._adapter.close()
-        url = f"{self.settings.base_url}{responses.CREATE_PATH}"
         try:
-            reply = self._exchange("POST", url, data=body, headers={"Content-Type": "application/json"})
-            return responses.parse_create(*reply, secrets=self.settings.secrets, now=time.time())
+            return api.read_created(self._exchange(request, data=body, content_type=content_type), time.time())
         except VeoError as error:
             self._ended_without_a_video(isinstance(error, VeoAmbiguousSubmitError))
             raise
         except ProxyRefusedError as error:
             self._ended_without_a_video(False)
-            raise self._no_answer(VeoUnavailableError, "POST", url, error) from error
+            raise api.no_answer(VeoUnavailableError, request, error) from error
         except (Exception, AirflowTaskTimeout) as error:
             self._ended_without_a_video(body.was_read)
             if body.was_read:
                 # Whatever the error: the request may have been sent, and its outcome is unknown.
-                raise self._no_answer(VeoAmbiguousSubmitError, "POST", url, error) from error
+                raise api.no_answer(VeoAmbiguousSubmitError, request, error) from error
             if isinstance(error, TRANSPORT_ERRORS):
-                raise self._no_answer(VeoUnavailableError, "POST", url, error) from error
+                raise api.no_answer(VeoUnavailableError, request, error) from error
             raise
 
     def _begin_to_send(self) -> None:
@@ -261,20 +256,23 @@ class VeoHook(BaseHook):
         self.nothing_sent, self.is_answered = not may_be_accepted, False
 
     def _get_once(self, veo_task_id: str) -> VideoTask:
-        reply = self._get(responses.QUERY_PATH, params={"id": veo_task_id})
-        return responses.parse_query(*reply, veo_task_id=veo_task_id, secrets=self.settings.secrets, now=time.time())
+        api = self.settings.api
+        video = api.read_video(self._get(api.query(veo_task_id)), veo_task_id, time.time())
+        if request := api.needs_content(video):
+            video = api.read_content(self._get(request), video, request)
+        return video
 
     def _models(self) -> list[str]:
-        return responses.parse_models(*self._get(responses.MODELS_PATH), secrets=self.settings.secrets)
+        api = self.settings.api
+        return api.read_models(self._get(api.models_request()))
 
-    def _get(self, path: str, params: Mapping[str, str] | None = None) -> _Reply:
-        url = f"{self.settings.base_url}{path}"
+    def _get(self, request: ApiRequest) -> Reply:
         try:
-            return self._exchange("GET", url, params=params)
+            return self._exchange(request)
         except TRANSPORT_ERRORS as error:
-            raise self._no_answer(VeoUnavailableError, "GET", url, error) from error
+            raise self.settings.api.no_answer(VeoUnavailableError, request, error) from error
 
-    def _exchange(self, method: str, url: str, **request: Any) -> _Reply:
+    def _exchange(self, request: ApiRequest, data: IO[bytes] | None = None, content_type: str | None = None) -> Reply:
         """Send one request and read its answer. Raises only if there is no answer."""
         settings = self.settings
         session = self._session
@@ -282,8 +280,11 @@ class VeoHook(BaseHook):
         with (
             self._adapter.ended_after(total),
             session.request(
-                method,
-                url,
+                request.method,
+                settings.api.url(request),
+                params=request.params,
+                headers={**request.headers, **({"Content-Type": content_type} if content_type else {})},
+                data=data,
                 # Without an auth object, requests prefers ~/.netrc to our header. Proxy and CA bundle are passed with
                 # each request, since the environment overrides those of a session.
                 auth=Bearer(settings.api_key),
@@ -292,15 +293,11 @@ class VeoHook(BaseHook):
                 timeout=(settings.connect_timeout, settings.read_timeout),
                 allow_redirects=False,
                 stream=True,
-                **request,
             ) as response,
         ):
-            self.is_answered = method == "POST"
+            self.is_answered = data is not None
             self._used_at = time.monotonic()
-            return _Reply(response.status_code, response.headers, _read(response, settings.read_timeout))
-
-    def _no_answer(self, kind: type[VeoError], method: str, url: str, error: BaseException) -> VeoError:
-        return responses.no_answer(kind, method, url, error, self.settings.secrets)
+            return Reply(response.status_code, response.headers, _read(response, settings.read_timeout))
 
     def _retry_if(self, may_retry: Callable[[VeoError], bool], send: Callable[[], _T]) -> _T:
         return tenacity.Retrying(

@@ -131,6 +131,12 @@ class VeoWrongHostError(VeoUnavailableError):
     """Something other than the relay answered: a redirect, a status page, another host (3xx; 404, 405 without JSON)."""
 
 
+class VeoImageError(VeoError):
+    """An image could not be fetched, to upload it with a request. Nothing was sent."""
+
+    final = False
+
+
 class VeoAmbiguousSubmitError(VeoError):
     """The answer to a create was lost or is invalid: the create may have been accepted and billed."""
 

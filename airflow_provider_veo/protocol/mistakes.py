@@ -112,6 +112,10 @@ def _not_a_boolean(broken: Broken, model: VeoModel | None, catalog: Mapping[str,
     return f"expected true or false (yes or no, on or off, 1 or 0), got {_given(broken.value)}"
 
 
+def _no_upsampling(broken: Broken, model: VeoModel | None, catalog: Mapping[str, VeoModel]) -> str:
+    return "this relay's API has no upsampling: set it to false"
+
+
 def _no_prompt(broken: Broken, model: VeoModel | None, catalog: Mapping[str, VeoModel]) -> str:
     return f"expected a non-empty string, got {_given(broken.value)}"
 
@@ -135,5 +139,6 @@ _SENTENCES: dict[tuple[str, str], Callable[[Broken, VeoModel | None, Mapping[str
     ("aspect_ratio", ""): _wrong_aspect_ratio,
     ("enhance_prompt", ""): _not_a_boolean,
     ("enable_upsample", ""): _not_a_boolean,
+    ("enable_upsample", "const"): _no_upsampling,
 }
 """Message by field and keyword. An empty keyword stands for all others of the field."""

@@ -138,6 +138,8 @@ def request_schema(model: VeoModel | None) -> dict[str, Any]:
         return schema
     properties["model"]["const"] = model.name
     properties["images"]["maxItems"] = model.max_images
+    if not model.upsampling:
+        properties["enable_upsample"]["const"] = False
     if not model.aspect_ratio:
         properties["aspect_ratio"]["enum"] = ["16:9"]
     return schema

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_veo.protocol.envelope import Answer
 
-CREATE_PATH = "/v1/video/create"  # seed
-QUERY_PATH = "/v1/video/query"  # family
-MODELS_PATH = "/v1/models"  # family
-
 MAX_BODY_BYTES = 1024 * 1024
 """An answer of this protocol is a few hundred bytes. A larger one is refused unread."""
 
@@ -127,6 +123,11 @@ def parse_query(
         if video is not None and video.status is not None:
             return video
     raise _error(f"poll video {veo_task_id}", answer, _query_error(answer), veo_task_id)
+
+
+def read(status: int, headers: Mapping[str, str] | None, body: bytes, *, secrets: Collection[str] = ()) -> Answer:
+    """Parse an answer that is only described."""
+    return envelope.read(status, headers, body, secrets=secrets, now=None, max_bytes=MAX_BODY_BYTES)
 
 
 def parse_models(

@@ -120,10 +120,15 @@ class Web:
 
     :param settings: the connection to the relay.
     :param veo_task_id: not a secret, though it may be part of a URL.
+    :param with_key: send the key to the relay's own origin, and allow its address. Otherwise the relay is a host like
+        any other.
     """
 
-    def __init__(self, settings: connection.VeoConnection, veo_task_id: str | None = None) -> None:
+    def __init__(
+        self, settings: connection.VeoConnection, veo_task_id: str | None = None, *, with_key: bool = True
+    ) -> None:
         self._settings = settings
+        self._with_key = with_key
         self._veo_task_id = veo_task_id
         self._session = Session()
         # One connection per request: none is reused from a request with a different policy.
@@ -154,7 +159,7 @@ class Web:
         :raises UrlRefusedError: the URL or a redirect is not allowed.
         :raises requests.RequestException: or another one of ``TRANSPORT_ERRORS``: no answer.
         """
-        own_host = own_origin = True
+        own_host = own_origin = self._with_key
         for _ in range(MAX_REDIRECTS + 1):
             self._remember(url)
             _check_form(url)

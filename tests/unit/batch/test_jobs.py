@@ -126,7 +126,7 @@ def test_the_model_is_the_rows_or_the_tasks_or_the_connections():
 
 
 def test_a_model_of_the_connection_is_known():
-    catalog = models.extend({"veo4": {"max_images": 1}})
+    catalog = models.CATALOG.extended({"veo4": {"max_images": 1}})
     assert body({"prompt": "a", "model": "veo4"}, settings=connection(catalog=catalog))["model"] == "veo4"
 
 

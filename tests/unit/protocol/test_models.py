@@ -35,19 +35,19 @@ def test_every_row_names_its_source():
 
 
 def test_an_addition_that_says_little_is_taken_strictly():
-    model = models.extend({"veo4": {}})["veo4"]
+    model = models.CATALOG.extended({"veo4": {}})["veo4"]
     assert (model.max_images, model.aspect_ratio, model.source) == (0, False, "connection")
 
 
 def test_an_addition_may_correct_a_known_model():
-    model = models.extend({"veo3.1": {"max_images": 2}})["veo3.1"]
+    model = models.CATALOG.extended({"veo3.1": {"max_images": 2}})["veo3.1"]
     assert (model.max_images, model.aspect_ratio, model.source) == (2, True, "connection")
     assert models.CATALOG["veo3.1"].max_images == 1
 
 
 def test_all_mistakes_of_all_additions_are_named():
     with pytest.raises(VeoValidationError) as caught:
-        models.extend(
+        models.CATALOG.extended(
             {
                 "a": {"max_images": -1, "aspect_ratio": "yes"},
                 "b": [],

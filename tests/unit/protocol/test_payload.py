@@ -195,7 +195,7 @@ def test_no_model_says_where_to_set_one(value):
 
 
 def test_a_model_of_the_connection_is_known():
-    catalog = models.extend({"veo4-fast": {"max_images": 2, "aspect_ratio": True}})
+    catalog = models.CATALOG.extended({"veo4-fast": {"max_images": 2, "aspect_ratio": True}})
     built = payload.build("a cow", "veo4-fast", [IMAGE, IMAGE + "2"], "9:16", catalog=catalog)
     assert built["model"] == "veo4-fast"
     with pytest.raises(VeoValidationError, match="veo4-fast takes at most 2 images, got 3"):

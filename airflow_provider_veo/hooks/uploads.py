@@ -1,0 +1,143 @@
+"""
+The body of a request to the relay, with the images that it uploads.
+
+Some forms of the API take an image only as a file. It is fetched here, with the same checks of its address as a video's
+file. The relay's key is never sent along. All this happens before the request is sent: nothing here costs money.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import tenacity
+from urllib3.filepost import encode_multipart_formdata
+
+from airflow_provider_veo.net.session import TRANSPORT_ERRORS
+from airflow_provider_veo.protocol import VeoImageError, VeoValidationError
+from airflow_provider_veo.protocol.text import shortened
+from airflow_provider_veo.storage.web import Answer, UrlRefusedError, Web, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_veo.connection import VeoConnection
+    from airflow_provider_veo.protocol.api import ApiRequest
+
+MAX_IMAGE_BYTES = 20 * 1024 * 1024
+FETCH_SECONDS = 60.0
+"""Maximum seconds to fetch an image, for each try."""
+_TRIES = 3
+_NOTHING_SENT = "The images of the request can't be used. Nothing was sent or billed."
+_FOR_NOW = frozenset({408, 425, 429})
+_KINDS: Mapping[bytes, str] = {
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"\xff\xd8\xff": "jpeg",
+    b"GIF8": "gif",
+    b"RIFF": "webp",
+    b"BM": "bmp",
+}
+"""Kinds of images by their first bytes. The host's headers are not trusted for this."""
+
+
+class _Refused(Exception):
+    """An image can't be used, and never could."""
+
+
+def encoded(request: ApiRequest, settings: VeoConnection) -> tuple[bytes, str]:
+    """
+    Return the body of a request and its content type. Blocks while images are fetched.
+
+    :param request: with a body.
+    :param settings: the connection.
+    :raises VeoValidationError: an image can't be used. All mistakes are named.
+    :raises VeoImageError: an image can't be fetched now.
+    """
+    if not request.files:
+        return json.dumps(request.fields, allow_nan=False).encode("ascii"), "application/json"
+    files = _load([image for _, image in request.files], settings)
+    parts: list[tuple[str, Any]] = [(name, _as_text(value)) for name, value in (request.fields or {}).items()]
+    parts += [(name, file) for (name, _), file in zip(request.files, files, strict=True)]
+    return encode_multipart_formdata(parts)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, allow_nan=False)
+
+
+def _load(images: list[str], settings: VeoConnection) -> list[tuple[str, bytes, str]]:
+    files, mistakes = [], []
+    for number, image in enumerate(images):
+        try:
+            content = _decoded(image) if image[:5].lower() == "data:" else _fetched(image, settings)
+            kind = _kind_of(content)
+        except _Refused as error:
+            mistakes.append(f"images[{number}]: {error}")
+        else:
+            files.append((f"image-{number + 1}.{kind}", content, f"image/{kind}"))
+    if mistakes:
+        raise VeoValidationError(_NOTHING_SENT, mistakes)
+    return files
+
+
+def _kind_of(content: bytes) -> str:
+    for beginning, kind in _KINDS.items():
+        if content.startswith(beginning) and (kind != "webp" or content[8:12] == b"WEBP"):
+            return kind
+    raise _Refused(f"it is none of {', '.join(_KINDS.values())}; its first bytes are {content[:16]!r}")
+
+
+def _decoded(image: str) -> bytes:
+    if len(image) > MAX_IMAGE_BYTES * 4 // 3 + 1024:
+        raise _Refused(f"it has more than {MAX_IMAGE_BYTES:,} bytes")
+    try:
+        return base64.b64decode(image.partition(",")[2], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _Refused(f"its Base64 is not valid: {error}") from None
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(VeoImageError),
+    stop=tenacity.stop_after_attempt(_TRIES),
+    wait=tenacity.wait_exponential_jitter(initial=0.5, max=5),
+    reraise=True,
+)
+def _fetched(url: str, settings: VeoConnection) -> bytes:
+    web = Web(settings, with_key=False)
+    try:
+        with contextlib.closing(web), web.get(url, {}, FETCH_SECONDS) as answer, answer.ended_after(FETCH_SECONDS):
+            return _content(url, answer)
+    except UrlRefusedError as error:
+        raise _Refused(f"{shown(url)} is refused: {error}. {error.hint}") from None
+    except TRANSPORT_ERRORS as error:
+        raise _not_fetched(url, web.describe(error)) from None
+
+
+def _content(url: str, answer: Answer) -> bytes:
+    if answer.status in _FOR_NOW or answer.status >= 500:
+        raise _not_fetched(url, f"its host answered HTTP {answer.status}")
+    if answer.status != 200:
+        raise _Refused(f"{shown(url)} can't be fetched: its host answered HTTP {answer.status}")
+    announced = answer.headers.get("Content-Length", "")
+    body = bytearray()
+    deadline = time.monotonic() + FETCH_SECONDS
+    while len(body) <= MAX_IMAGE_BYTES and (chunk := answer.read()):
+        body += chunk
+        if time.monotonic() > deadline:
+            raise _not_fetched(url, f"it was not complete within {FETCH_SECONDS:g} s")
+    if len(body) > MAX_IMAGE_BYTES:
+        raise _Refused(f"{shown(url)} has more than {MAX_IMAGE_BYTES:,} bytes")
+    if announced.isascii() and announced.isdecimal() and len(body) != int(announced[:18]):
+        raise _not_fetched(url, f"{len(body):,} of {shortened(announced, 20)} bytes arrived")
+    return bytes(body)
+
+
+def _not_fetched(url: str, what: str) -> VeoImageError:
+    return VeoImageError(
+        f"Tried to fetch the image {shown(url)}, to upload it to the relay: {what}.\n"
+        "Nothing was sent or billed. It is safe to retry. If this persists, check the image's host."
+    )
