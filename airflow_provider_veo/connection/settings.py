@@ -93,7 +93,7 @@ class VeoConnection:
     form: type[Api] = UnifiedApi
     account: str | None = None
     default_model: str | None = None
-    catalog: Mapping[str, VeoModel] = field(default=UnifiedApi.models, repr=False)
+    catalog: Mapping[str, VeoModel] = field(default_factory=lambda: UnifiedApi.models, repr=False)
     prices: Mapping[str, float] = field(default_factory=dict)
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
@@ -244,7 +244,7 @@ def _text(value: Any) -> str:
 
 
 def _form(value: Any) -> type[Api]:
-    name = value.strip().lower() if isinstance(value, str) else value
+    name = value.strip().lower() if isinstance(value, str) else ""
     if name not in APIS:
         raise ValueError(f"expected one of {', '.join(APIS)}, got {value!r:.60}")
     return APIS[name]

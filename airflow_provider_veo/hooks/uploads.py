@@ -103,7 +103,7 @@ def _decoded(image: str) -> bytes:
 @tenacity.retry(
     retry=tenacity.retry_if_exception_type(VeoImageError),
     stop=tenacity.stop_after_attempt(_TRIES),
-    wait=tenacity.wait_exponential_jitter(initial=0.5, max=5),
+    wait=tenacity.wait_exponential_jitter(max=5),
     reraise=True,
 )
 def _fetched(url: str, settings: VeoConnection) -> bytes:

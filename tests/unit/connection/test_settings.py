@@ -111,6 +111,7 @@ def test_a_base_url_that_is_none(fields, part):
 @pytest.mark.parametrize("as_text", [False, True])
 def test_every_field_of_the_extra_typed_and_as_a_form_saves_it(as_text):
     extra = {
+        "api": "unified",
         "default_model": "veo3-fast",
         "models": {"veo4-fast": {"max_images": 2, "aspect_ratio": True}},
         "prices": {"veo3-fast": 0.4},
@@ -138,7 +139,7 @@ def test_every_field_of_the_extra_typed_and_as_a_form_saves_it(as_text):
 
 @pytest.mark.parametrize("blank", [None, ""])
 def test_a_field_left_blank_is_the_default(blank):
-    names = ["default_model", "models", "prices", "connect_timeout", "read_timeout", "proxy", "ca_bundle"]
+    names = ["api", "default_model", "models", "prices", "connect_timeout", "read_timeout", "proxy", "ca_bundle"]
     settings = read(extra=dict.fromkeys([*names, "allow_insecure_http", "allow_private_media"], blank))
     assert (settings.connect_timeout, settings.read_timeout) == (10.0, 60.0)
     assert (settings.default_model, settings.proxy, settings.allow_insecure_http) == (None, None, False)
@@ -177,3 +178,54 @@ def test_all_mistakes_are_reported_together():
 def test_what_is_no_object(name, value):
     (found,) = mistakes(extra={name: value})
     assert found.startswith(f"{name}: expected a JSON object")
+
+
+@pytest.mark.parametrize("name", ["openai", "OpenAI", " openai "])
+def test_the_form_of_the_api_is_chosen_by_name(name):
+    settings = read(host="gateway.example.com", extra={"api": name, "models": {"studio-veo": {"max_images": 1}}})
+    assert settings.api.name == "openai"
+    assert settings.api.url(settings.api.query("video_1")) == "https://gateway.example.com/v1/videos/video_1"
+    assert settings.catalog["studio-veo"].max_images == 1
+    assert settings.catalog["any/name"].max_images == 3
+    assert KEY not in repr(settings.api)
+    assert read().api.name == "unified"
+
+
+@pytest.mark.parametrize("name", ["azure", 3, ["openai"]])
+def test_an_unknown_form_of_the_api_is_a_mistake(name):
+    (found,) = mistakes(extra={"api": name})
+    assert found.startswith("api: expected one of unified, openai, got ")
+
+
+def test_an_unknown_field_is_a_mistake_whose_value_is_not_repeated():
+    found = mistakes(extra={"red_timeout": 3, "Proxy": "http://u:hunter2@p:1", "": 1, "ca_bundle": 7})
+    assert [line.partition(";")[0] for line in found] == [
+        "ca_bundle: expected a string, got 7",
+        "red_timeout: unknown field",
+        "Proxy: unknown field",
+        ": unknown field",
+    ]
+    assert "did you mean read_timeout?" in found[1]
+    assert "did you mean proxy?" in found[2]
+    assert "did you mean" not in found[3]
+    assert "hunter2" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        f"veo://:{KEY}@az.gptplus5.com/?red_timeout=3",
+        json.dumps({"conn_type": "veo", "password": KEY, "extra": {"red_timeout": 3}}),
+    ],
+)
+def test_an_unknown_field_is_a_mistake_in_every_place_of_a_connection(written, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_VEO_X", written)
+    with pytest.raises(VeoValidationError, match="red_timeout: unknown field; did you mean read_timeout"):
+        connection.read(BaseHook.get_connection("veo_x"))
+
+
+def test_the_form_has_every_field_that_is_read():
+    from airflow_provider_veo.connection.form import CONN_FIELDS
+
+    (found,) = mistakes(extra={"none_of_them": 1})
+    assert found.partition("Known fields: ")[2].split(", ") == sorted(CONN_FIELDS)

@@ -15,13 +15,17 @@ TABLE = {
     "veo3-fast": (0, "", True),
     "veo3-pro": (0, "", True),
     "veo3-pro-frames": (1, "first frame", True),
-    "veo3-frames": (1, "first frame", True),
-    "veo3-fast-frames": (1, "first frame", True),
+    "veo3-frames": (2, "first frame, last frame", True),
+    "veo3-fast-frames": (2, "first frame, last frame", True),
     "veo3.1-components": (3, "elements of the video", True),
     "veo2-pro-components": (3, "elements of the video", False),
-    "veo3.1": (1, "first frame", True),
-    "veo3.1-fast": (1, "first frame", True),
-    "veo3.1-pro": (1, "first frame", True),
+    "veo3.1-fast-components": (3, "elements of the video", True),
+    "veo3.1-components-4k": (3, "elements of the video", True),
+    "veo3.1": (2, "first frame, last frame", True),
+    "veo3.1-fast": (2, "first frame, last frame", True),
+    "veo3.1-pro": (2, "first frame, last frame", True),
+    "veo3.1-4k": (2, "first frame, last frame", True),
+    "veo3.1-pro-4k": (2, "first frame, last frame", True),
 }
 
 
@@ -40,9 +44,20 @@ def test_an_addition_that_says_little_is_taken_strictly():
 
 
 def test_an_addition_may_correct_a_known_model():
-    model = models.CATALOG.extended({"veo3.1": {"max_images": 2}})["veo3.1"]
-    assert (model.max_images, model.aspect_ratio, model.source) == (2, True, "connection")
-    assert models.CATALOG["veo3.1"].max_images == 1
+    model = models.CATALOG.extended({"veo3.1": {"max_images": 1}})["veo3.1"]
+    assert (model.max_images, model.aspect_ratio, model.source) == (1, True, "connection")
+    assert models.CATALOG["veo3.1"].max_images == 2
+
+
+def test_an_open_catalog_has_a_model_of_every_name():
+    catalog = models.OPEN_CATALOG.extended({"studio-veo": {"max_images": 1}})
+    assert (catalog["gemini/veo-3.1"].name, catalog["gemini/veo-3.1"].max_images) == ("gemini/veo-3.1", 3)
+    assert catalog["studio-veo"].max_images == 1
+    assert catalog["veo3-pro-frames"].max_images == 1
+    assert "gemini/veo-3.1" not in list(catalog)
+    assert not any(catalog[name].upsampling for name in ("gemini/veo-3.1", "studio-veo", "veo3"))
+    for blank in ("", " "):
+        assert blank not in catalog
 
 
 def test_all_mistakes_of_all_additions_are_named():

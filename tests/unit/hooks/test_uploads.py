@@ -1,0 +1,150 @@
+"""Images that are fetched, to be uploaded with a request."""
+
+from __future__ import annotations
+
+import base64
+import email
+
+import pytest
+import tenacity
+
+from airflow_provider_veo.connection import VeoConnection
+from airflow_provider_veo.hooks import uploads
+from airflow_provider_veo.protocol import VeoImageError, VeoValidationError
+from airflow_provider_veo.protocol.api import ApiRequest
+from tests.conftest import CANARY
+from tests.unit.storage.conftest import hosting
+from tests.unit.storage.hosts import Reply, redirect
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
+
+
+@pytest.fixture
+def host():
+    with hosting() as server:
+        server.content = PNG
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Try again as often as ever, with less time in between."""
+    monkeypatch.setattr(uploads._fetched.retry, "wait", tenacity.wait_fixed(0.01))
+
+
+def settings(base_url="https://relay.example.com", **more):
+    fields = {"connect_timeout": 2.0, "read_timeout": 5.0, "allow_private_media": True, **more}
+    return VeoConnection(conn_id="veo_default", base_url=base_url, api_key=CANARY, **fields)
+
+
+def encode(*images, to=None):
+    request = ApiRequest(
+        "POST",
+        "/v1/videos",
+        fields={"prompt": "é", "n": 3, "x": {"a": [1]}},
+        files=[("input_reference", image) for image in images],
+    )
+    return uploads.encoded(request, to or settings())
+
+
+def parts_of(content, content_type):
+    message = email.message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + content)
+    return [
+        (part.get_param("name", header="content-disposition"), part.get_filename(), part.get_payload(decode=True))
+        for part in message.get_payload()
+    ]
+
+
+def data_uri(content):
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def test_without_images_the_body_is_json():
+    request = ApiRequest("POST", "/v1/videos", fields={"prompt": "é"})
+    assert uploads.encoded(request, settings()) == (b'{"prompt": "\\u00e9"}', "application/json")
+
+
+def test_fetched_and_inline_images_are_parts_of_a_form(host):
+    jpeg = b"\xff\xd8\xff\xe0" + bytes(50)
+    assert parts_of(*encode(host.url, data_uri(jpeg))) == [
+        ("prompt", None, "é".encode()),
+        ("n", None, b"3"),
+        ("x", None, b'{"a": [1]}'),
+        ("input_reference", "image-1.png", PNG),
+        ("input_reference", "image-2.jpeg", jpeg),
+    ]
+
+
+def test_the_key_is_not_sent_even_to_the_relay_itself(host):
+    origin = host.url.partition("/v/")[0]
+    encode(host.url, to=settings(origin, allow_insecure_http=True))
+    assert [name for _, headers in host.asked for name in headers if name.lower() == "authorization"] == []
+
+
+def test_a_private_address_is_refused_also_if_it_is_the_relays(host):
+    origin = host.url.partition("/v/")[0]
+    with pytest.raises(VeoValidationError, match=r"images\[0\]: .* is refused: 127.0.0.1 is a loopback address"):
+        encode(host.url, to=settings(origin, allow_private_media=False))
+    assert host.asked == []
+
+
+def test_a_redirect_to_a_private_address_is_refused(host):
+    host.always = redirect("http://169.254.169.254/latest/meta-data")
+    with pytest.raises(VeoValidationError, match="is refused"):
+        encode(host.url)
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (Reply(status=404), "its host answered HTTP 404"),
+        (Reply(body=b"<html>not an image</html>"), "it is none of png, jpeg, gif, webp, bmp"),
+        (Reply(body=b""), "it is none of"),
+        (Reply(body=b"RIFF\0\0\0\0WAVE"), "it is none of"),
+    ],
+)
+def test_what_can_never_be_uploaded_is_a_mistake(host, reply, said):
+    host.always = reply
+    with pytest.raises(VeoValidationError) as caught:
+        encode(host.url, data_uri(PNG), data_uri(b"no image"))
+    first, second = caught.value.mistakes
+    assert first.startswith("images[0]: ")
+    assert said in first
+    assert second.startswith("images[2]: it is none of")
+    assert "Nothing was sent or billed" in str(caught.value)
+    assert "X-Signature" not in str(caught.value)
+
+
+def test_an_image_that_is_too_large_is_a_mistake(host, monkeypatch):
+    monkeypatch.setattr(uploads, "MAX_IMAGE_BYTES", 5000)
+    with pytest.raises(VeoValidationError) as caught:
+        encode(host.url, data_uri(PNG))
+    assert all("has more than 5,000 bytes" in mistake for mistake in caught.value.mistakes)
+    assert len(caught.value.mistakes) == 2
+
+
+@pytest.mark.parametrize("broken", ["%%%", "aGk", "aGk=\u00e9"])
+def test_base64_that_is_not_valid_is_a_mistake(broken):
+    with pytest.raises(VeoValidationError, match=r"images\[0\]: its Base64 is not valid"):
+        encode("data:image/png;base64," + broken)
+
+
+@pytest.mark.parametrize("reply", [Reply(status=503), Reply(cut=100), Reply(reset=True, cut=10), Reply(status=429)])
+def test_a_host_that_fails_for_now_is_tried_three_times(host, reply):
+    host.always = reply
+    with pytest.raises(VeoImageError, match="Nothing was sent or billed") as caught:
+        encode(host.url)
+    assert len(host.asked) == 3
+    assert not caught.value.final
+    assert "X-Signature" not in str(caught.value)
+    host.asked.clear()
+    host.always, host.script = Reply(), [reply, reply]
+    assert parts_of(*encode(host.url))[-1] == ("input_reference", "image-1.png", PNG)
+    assert len(host.asked) == 3
+
+
+def test_a_drip_of_bytes_ends_in_time(host, monkeypatch):
+    monkeypatch.setattr(uploads, "FETCH_SECONDS", 0.5)
+    host.always = Reply(headers={"Content-Length": str(len(PNG) + 1)})
+    with pytest.raises(VeoImageError):
+        encode(host.url)
