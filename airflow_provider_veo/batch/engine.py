@@ -26,7 +26,6 @@ from airflow_provider_veo.protocol import (
     VeoAuthenticationError,
     VeoError,
     VeoGenerationFailedError,
-    VeoImageError,
     VeoJournalError,
     VeoNotSentError,
     VeoQuotaError,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.batch.options import Options
     from airflow_provider_veo.hooks.batch import VeoBatchHook
+    from airflow_provider_veo.hooks.uploads import Prepared
     from airflow_provider_veo.journal.writer import JournalWriter
     from airflow_provider_veo.log import Log
     from airflow_provider_veo.polling.rate_limiter import RateLimiter
@@ -228,10 +228,9 @@ class Engine:
         is_probe = self._backoff.is_open  # it may have opened a moment ago
         if (allowed := self._backoff.room(len(self._creates))) is not None:
             count = min(count, allowed)
-        intents = []
-        for job in self.places.next(count):
-            if self._commit(job):
-                intents.append(self._intent(job))
+        jobs = self.places.next(count)
+        prepared = dict(zip((job.key for job in jobs), await asyncio.gather(*map(self._prepare, jobs)), strict=True))
+        intents = [self._intent(job) for job in jobs if prepared[job.key] and self._commit(job)]
         if not intents:
             return
         try:
@@ -242,8 +241,17 @@ class Engine:
             raise
         for record in intents:
             self.records[record.key] = record
-            self._creates.add(task := self._spawn(self._create(self._jobs[record.key], record, is_probe)))
+            work = self._create(self._jobs[record.key], record, cast("Prepared", prepared[record.key]), is_probe)
+            self._creates.add(task := self._spawn(work))
             task.add_done_callback(self._creates.discard)
+
+    async def _prepare(self, job: Job) -> Prepared | None:
+        """Do what costs nothing before the intent is on record. A job for which that fails is settled."""
+        try:
+            return await self._hook.prepare(job.body)
+        except VeoError as error:
+            self._not_submitted(job, error)
+            return None
 
     async def _turn(self, most: int) -> int:
         """Wait until the rate limiter admits submissions; 0 if the work was stopped in the meantime."""
@@ -263,22 +271,25 @@ class Engine:
         try:
             self._budget.commit(job)
         except VeoError as error:
-            self._log.warning("Job %s (%s) is not submitted. %s", job.key, job.source, error)
-            # Its record stays: an earlier video may have failed, and been billed.
-            unsent = replace(Submission.intend(job.wanted(self._budget.account), None), state=UNSENT)
-            self._keep((self.records.get(job.key) or unsent).given_up(error, self._options.try_id))
-            self.places.settled(job)
+            self._not_submitted(job, error)
             return False
         return True
+
+    def _not_submitted(self, job: Job, error: VeoError) -> None:
+        self._log.warning("Job %s (%s) is not submitted. %s", job.key, job.source, error)
+        # Its record stays: an earlier video may have failed, and been billed.
+        unsent = replace(Submission.intend(job.wanted(self._budget.account), None), state=UNSENT)
+        self._keep((self.records.get(job.key) or unsent).given_up(error, self._options.try_id))
+        self.places.settled(job)
 
     def _intent(self, job: Job) -> Submission:
         self.places.flies(job)
         return Submission.intend(job.wanted(self._budget.account), self.records.get(job.key), self._budget.price(job))
 
-    async def _create(self, job: Job, record: Submission, is_probe: bool) -> None:
+    async def _create(self, job: Job, record: Submission, prepared: Prepared, is_probe: bool) -> None:
         sent_at, try_id = time.monotonic(), self._options.try_id
         try:
-            video = await self._hook.create_video(job.body, partial(self._check_that_it_may_be_sent, is_probe))
+            video = await self._hook.submit(prepared, partial(self._check_that_it_may_be_sent, is_probe))
         except VeoNotSentError:
             self._not_accepted(job, replace(record, state=UNSENT), again=True)
         except VeoAmbiguousSubmitError as error:
@@ -294,9 +305,7 @@ class Engine:
             self._not_accepted(job, record.not_accepted(UNSENT, error, try_id))
         except VeoError as error:
             self._log.error("Job %s (%s) is refused. %s", job.key, job.source, error)
-            is_ours = isinstance(error, (VeoValidationError, VeoImageError))
-            state = UNSENT if is_ours else REFUSED
-            self._not_accepted(job, record.not_accepted(state, error, try_id))
+            self._not_accepted(job, record.not_accepted(REFUSED, error, try_id))
         else:
             self._backoff.accepted(sent_at)
             self._accepted(job, record.accepted_video(video), video)

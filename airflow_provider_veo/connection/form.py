@@ -87,6 +87,7 @@ PLACEHOLDERS = {
     "password": "the relay's key, without Bearer",
     "schema": "https",
     "port": "443",
+    "api": "unified",
     "default_model": "veo3-fast",
     "account": "studio",
     "models": '{"veo4-fast": {"max_images": 2, "aspect_ratio": true}}',

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from airflow_provider_veo.hooks.exchange import TRANSPORT_ERRORS, Exchange
-from airflow_provider_veo.hooks.uploads import encoded
+from airflow_provider_veo.hooks.uploads import Prepared, prepare
 from airflow_provider_veo.net.proxies import ProxyRefusedError
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from airflow_provider_veo.connection import VeoConnection
     from airflow_provider_veo.hooks.sync import VeoHook
     from airflow_provider_veo.protocol import VideoTask
-    from airflow_provider_veo.protocol.api import ApiRequest
 
     _T = TypeVar("_T")
 
@@ -64,23 +63,39 @@ class VeoBatchHook:
         """Close the sockets."""
         await self._exchange.close()
 
-    async def create_video(self, body: Mapping[str, Any], make_sure: Callable[[], None] | None = None) -> VideoTask:
+    async def create_video(self, body: Mapping[str, Any]) -> VideoTask:
+        """
+        Submit a video once. See :meth:`prepare` and :meth:`submit`.
+
+        :param body: from :func:`airflow_provider_veo.protocol.payload.build`.
+        """
+        return await self.submit(await self.prepare(body))
+
+    async def prepare(self, body: Mapping[str, Any]) -> Prepared:
+        """
+        Do everything for a create that costs nothing, such as fetching images.
+
+        :param body: from :func:`airflow_provider_veo.protocol.payload.build`. It is validated again.
+        :raises VeoValidationError: it can never be sent.
+        :raises VeoImageError: an image, which this relay takes as a file, can't be fetched now.
+        """
+        payload.check(body, catalog=self.settings.catalog)
+        request = self.settings.api.create(body)
+        if request.files:
+            return await asyncio.to_thread(prepare, request, self.settings)
+        return prepare(request, self.settings)
+
+    async def submit(self, prepared: Prepared, make_sure: Callable[[], None] | None = None) -> VideoTask:
         """
         Submit a video once. This is the call that costs money.
 
-        :param body: from :func:`airflow_provider_veo.protocol.payload.build`. It is validated again.
+        :param prepared: from :meth:`prepare`.
         :param make_sure: called once connected, before the first byte of the body is sent. If it raises, the error is
             propagated and nothing is sent.
         :raises VeoAmbiguousSubmitError: it may have been accepted.
         :raises VeoError: of another kind: it was not accepted.
         """
-        payload.check(body, catalog=self.settings.catalog)
-        request = self.settings.api.create(body)
-        if request.files:
-            data, content_type = await asyncio.to_thread(encoded, request, self.settings)
-        else:
-            data, content_type = encoded(request, self.settings)
-        return await self._with_a_rotated_key(lambda: self._create(request, data, content_type, make_sure))
+        return await self._with_a_rotated_key(lambda: self._create(prepared, make_sure))
 
     async def get_video(self, veo_task_id: str) -> VideoTask:
         """
@@ -91,12 +106,10 @@ class VeoBatchHook:
         """
         return await self._with_a_rotated_key(lambda: self._exchange.poll(self.settings, veo_task_id))
 
-    async def _create(
-        self, request: ApiRequest, data: bytes, content_type: str, make_sure: Callable[[], None] | None
-    ) -> VideoTask:
-        body = _Outgoing(io.BytesIO(data), content_type=content_type)
+    async def _create(self, prepared: Prepared, make_sure: Callable[[], None] | None) -> VideoTask:
+        body = _Outgoing(io.BytesIO(prepared.content), content_type=prepared.content_type)
         body.make_sure = make_sure
-        settings, api = self.settings, self.settings.api
+        settings, api, request = self.settings, self.settings.api, prepared.request
         try:
             reply = await self._exchange.send(settings, request, body)
         except ProxyRefusedError as error:

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseHook
 
 from airflow_provider_veo import connection
 from airflow_provider_veo.compat import mask_secret
-from airflow_provider_veo.hooks.uploads import encoded
+from airflow_provider_veo.hooks.uploads import Prepared, prepare
 from airflow_provider_veo.net.adapter import GuardedAdapter, host_of
 from airflow_provider_veo.net.addresses import same_host
 from airflow_provider_veo.net.proxies import ProxyRefusedError
@@ -146,14 +146,29 @@ class VeoHook(BaseHook):
         :param body: from :func:`airflow_provider_veo.protocol.payload.build`. It is validated again.
         :return: the accepted video. Its ``id`` is the only reference to it.
         :raises VeoValidationError: nothing was sent.
+        :raises VeoImageError: nothing was sent. An image, which this relay takes as a file, can't be fetched now.
         :raises VeoAmbiguousSubmitError: it may have been accepted. Check at the relay before sending it again.
         :raises VeoError: of another kind: it was not accepted.
         """
-        self.nothing_sent, self.is_answered = True, False
+        return self.submit(self.prepare(body))
+
+    def prepare(self, body: Mapping[str, Any]) -> Prepared:
+        """
+        Do everything for a create that costs nothing, such as fetching images. See :meth:`create_video`.
+
+        :param body: the body.
+        """
         payload.check(body, catalog=self.settings.catalog)
-        request = self.settings.api.create(body)
-        data, content_type = encoded(request, self.settings)
-        return self._retry_if(_safe_to_send_again, lambda: self._create_once(request, data, content_type))
+        return prepare(self.settings.api.create(body), self.settings)
+
+    def submit(self, prepared: Prepared) -> VideoTask:
+        """
+        Send a create. This is the call that costs money. See :meth:`create_video`.
+
+        :param prepared: from :meth:`prepare`.
+        """
+        self.nothing_sent, self.is_answered = True, False
+        return self._retry_if(_safe_to_send_again, lambda: self._create_once(prepared))
 
     def get_video(self, veo_task_id: str) -> VideoTask:
         """
@@ -226,14 +241,14 @@ class VeoHook(BaseHook):
     def _not_a_relay(self, error: VeoError) -> str:
         return f"{self.settings.base_url} answers, but not as a Veo relay does. {first_line(error)} Check the host."
 
-    def _create_once(self, request: ApiRequest, data: bytes, content_type: str) -> VideoTask:
-        api = self.settings.api
-        body = _Outgoing(data)
+    def _create_once(self, prepared: Prepared) -> VideoTask:
+        api, request = self.settings.api, prepared.request
+        body = _Outgoing(prepared.content)
         body.begins = self._begin_to_send
         if time.monotonic() - self._used_at > _KEEPALIVE_SECONDS:
             self._adapter.close()
         try:
-            return api.read_created(self._exchange(request, data=body, content_type=content_type), time.time())
+            return api.read_created(self._exchange(request, body, prepared.content_type), time.time())
         except VeoError as error:
             self._ended_without_a_video(isinstance(error, VeoAmbiguousSubmitError))
             raise

@@ -12,6 +12,7 @@ import binascii
 import contextlib
 import json
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import tenacity
@@ -48,9 +49,24 @@ class _Refused(Exception):
     """An image can't be used, and never could."""
 
 
-def encoded(request: ApiRequest, settings: VeoConnection) -> tuple[bytes, str]:
+@dataclass(frozen=True)
+class Prepared:
     """
-    Return the body of a request and its content type. Blocks while images are fetched.
+    A create that can be sent.
+
+    :param request: to the relay's API.
+    :param content: its body.
+    :param content_type: the body's.
+    """
+
+    request: ApiRequest
+    content: bytes = field(repr=False)
+    content_type: str = "application/json"
+
+
+def prepare(request: ApiRequest, settings: VeoConnection) -> Prepared:
+    """
+    Encode the body of a create. Blocks while images are fetched. Costs nothing.
 
     :param request: with a body.
     :param settings: the connection.
@@ -58,11 +74,11 @@ def encoded(request: ApiRequest, settings: VeoConnection) -> tuple[bytes, str]:
     :raises VeoImageError: an image can't be fetched now.
     """
     if not request.files:
-        return json.dumps(request.fields, allow_nan=False).encode("ascii"), "application/json"
+        return Prepared(request, json.dumps(request.fields, allow_nan=False).encode("ascii"))
     files = _load([image for _, image in request.files], settings)
     parts: list[tuple[str, Any]] = [(name, _as_text(value)) for name, value in (request.fields or {}).items()]
     parts += [(name, file) for (name, _), file in zip(request.files, files, strict=True)]
-    return encode_multipart_formdata(parts)
+    return Prepared(request, *encode_multipart_formdata(parts))
 
 
 def _as_text(value: Any) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import tenacity
 
     from airflow_provider_veo.hooks import VeoHook
+    from airflow_provider_veo.hooks.uploads import Prepared
     from airflow_provider_veo.journal import TaskJournal
     from airflow_provider_veo.log import Log
 
@@ -77,9 +78,10 @@ class Submitter:
         action = decide(recorded, wanted, self._policy)
         if recorded is not None and (found := self._continue(recorded, wanted, action)) is not None:
             return found
+        prepared = self.hook.prepare(body)
         intent = self.journal.intend(self._submission(body), instead_of=recorded)
         with postponed_while(lambda: self.hook.is_answered):
-            video = self._send(body, intent)
+            video = self._send(body, prepared, intent)
             accepted = self.journal.accept(intent, video.id)
         self.log.info("Accepted: video %s, status %s", video.id, video.status)
         return Submitted(video, accepted.submitted)
@@ -179,7 +181,7 @@ class Submitter:
         if state.attempt_number == 1:
             self.log.warning("The relay returned 404: polling again for at most %.0f s", NOT_FOUND_SECONDS)
 
-    def _send(self, body: Mapping[str, Any], intent: Submission) -> VideoTask:
+    def _send(self, body: Mapping[str, Any], prepared: Prepared, intent: Submission) -> VideoTask:
         self.log.info(
             "Submitting a video to %s: model %s, %d images, aspect ratio %s, prompt %r",
             self.hook.settings.base_url,
@@ -189,7 +191,7 @@ class Submitter:
             shortened(body["prompt"], _PROMPT_CHARACTERS_LOGGED),
         )
         try:
-            return self.hook.create_video(body)
+            return self.hook.submit(prepared)
         except VeoAmbiguousSubmitError as error:
             if self.on_ambiguous_submit == "resubmit":
                 next_try = (

@@ -42,8 +42,8 @@ WHILE_DEFERRED = "while deferred"
 POINTS = {
     BEFORE_THE_INTENT: Point(f"{_JOURNAL}.intend"),
     "between intent and send": Point(f"{_JOURNAL}.intend", "return"),
-    "after the send, before the answer": Point(ANSWER, after=f"{_HOOK}.create_video"),
-    "after the answer, before the record": Point(f"{_HOOK}.create_video", "result"),
+    "after the send, before the answer": Point(ANSWER, after=f"{_HOOK}.submit"),
+    "after the answer, before the record": Point(f"{_HOOK}.submit", "result"),
     "after the record, before XCom": Point(f"{_JOURNAL}.accept", "return"),
     "before deferring": Point(f"{_OPERATOR}._defer"),
     "on resuming": Point(f"{_OPERATOR}.execute_complete"),

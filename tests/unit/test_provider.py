@@ -19,6 +19,7 @@ from tests.airflow_lines import LINE
 
 AIRFLOW = Path(importlib.util.find_spec("airflow").submodule_search_locations[0])
 FIELDS = {
+    "api",
     "default_model",
     "account",
     "models",

@@ -44,11 +44,12 @@ def encode(*images, to=None):
         fields={"prompt": "é", "n": 3, "x": {"a": [1]}},
         files=[("input_reference", image) for image in images],
     )
-    return uploads.encoded(request, to or settings())
+    return uploads.prepare(request, to or settings())
 
 
-def parts_of(content, content_type):
-    message = email.message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + content)
+def parts_of(prepared):
+    head = f"Content-Type: {prepared.content_type}\r\n\r\n"
+    message = email.message_from_bytes(head.encode() + prepared.content)
     return [
         (part.get_param("name", header="content-disposition"), part.get_filename(), part.get_payload(decode=True))
         for part in message.get_payload()
@@ -61,12 +62,13 @@ def data_uri(content):
 
 def test_without_images_the_body_is_json():
     request = ApiRequest("POST", "/v1/videos", fields={"prompt": "é"})
-    assert uploads.encoded(request, settings()) == (b'{"prompt": "\\u00e9"}', "application/json")
+    prepared = uploads.prepare(request, settings())
+    assert (prepared.content, prepared.content_type) == (b'{"prompt": "\\u00e9"}', "application/json")
 
 
 def test_fetched_and_inline_images_are_parts_of_a_form(host):
     jpeg = b"\xff\xd8\xff\xe0" + bytes(50)
-    assert parts_of(*encode(host.url, data_uri(jpeg))) == [
+    assert parts_of(encode(host.url, data_uri(jpeg))) == [
         ("prompt", None, "é".encode()),
         ("n", None, b"3"),
         ("x", None, b'{"a": [1]}'),
@@ -139,7 +141,7 @@ def test_a_host_that_fails_for_now_is_tried_three_times(host, reply):
     assert "X-Signature" not in str(caught.value)
     host.asked.clear()
     host.always, host.script = Reply(), [reply, reply]
-    assert parts_of(*encode(host.url))[-1] == ("input_reference", "image-1.png", PNG)
+    assert parts_of(encode(host.url))[-1] == ("input_reference", "image-1.png", PNG)
     assert len(host.asked) == 3
 
 
