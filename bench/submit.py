@@ -6,7 +6,7 @@ the clock starts. Two calls that are compared take turns, and so does who goes f
 time: it reads the connection, validates, sends, reads and understands the answer, and would send again; the bare post
 knows the address and the key, and looks at nothing. Closing is outside the clock for both.
 
-Three pairs. *Kept* reuses hook and session, connection included: what is left is the hook's work for each request, and
+Three pairs for each form of the API. *Kept* reuses hook and session, connection included: what is left is the hook's work for each request, and
 that is what the target is for. *New each time* is what a task does: the hook then looks its connection up in Airflow,
 where the bare session is handed the key. *With the connection's lookup* lets the bare session, too, ask Airflow for
 the key, as a DAG's author has to.
@@ -24,6 +24,7 @@ from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_veo import __version__, sandbox
+from airflow_provider_veo.connection.settings import APIS
 from airflow_provider_veo.hooks import VeoHook
 from airflow_provider_veo.protocol import payload
 from bench import show
@@ -45,8 +46,7 @@ WARM_UP = 20
 def measure() -> dict[str, tuple[list[float], list[float]]]:
     """Return the seconds of each submit, the hook's and the bare one's, by pair."""
     with sandbox.running(generation_seconds=0) as relay:
-        os.environ["AIRFLOW_CONN_VEO_DEFAULT"] = relay.connection
-        pairs = _pairs(relay)
+        pairs = {f"{form}: {name}": pair for form in APIS for name, pair in _pairs(relay, form).items()}
         seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in pairs}
         for turn in range(WARM_UP + ROUNDS):
             for name, pair in pairs.items():
@@ -54,7 +54,7 @@ def measure() -> dict[str, tuple[list[float], list[float]]]:
                     took = pair[who]()
                     if turn >= WARM_UP:
                         seconds[name][who].append(took)
-        sent, accepted = 2 * len(pairs) * (WARM_UP + ROUNDS) + 2, relay.stats()["accepted"]
+        sent, accepted = 2 * len(pairs) * (WARM_UP + ROUNDS) + 2 * len(APIS), relay.stats()["accepted"]
         if accepted != sent:
             raise RuntimeError(f"{sent} requests were sent, and the relay accepted {accepted}: the times mean nothing")
     return seconds
@@ -72,14 +72,22 @@ def report(seconds: dict[str, tuple[list[float], list[float]]]) -> None:
     for name, (hook, bare) in seconds.items():
         table.add_row(name, show.spread(hook, "ms"), show.spread(bare, "ms"), f"{show.ratio(hook, bare):.2f}")
     show.console.print(table)
-    show.console.print(f"Ratio, {KEPT}: {show.verdict(show.ratio(*seconds[KEPT]), TARGET)}")
+    for form in APIS:
+        name = f"{form}: {KEPT}"
+        show.console.print(f"Ratio, {name}: {show.verdict(show.ratio(*seconds[name]), TARGET)}")
 
 
-def _pairs(relay: Sandbox) -> dict[str, tuple[Callable[[], float], Callable[[], float]]]:
-    body = payload.build(**ARGUMENTS)
-    url = f"{relay.url}/v1/video/create"
+def _pairs(relay: Sandbox, form: str) -> dict[str, tuple[Callable[[], float], Callable[[], float]]]:
+    conn_id = f"veo_{form}"
+    os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps({**json.loads(relay.connection), "extra": {"api": form}})
+    kept_hook, kept_session = VeoHook(conn_id), requests.Session()
+    # The openai form uploads images, which a bare post has to fetch first, too.
+    arguments = ARGUMENTS if form == "unified" else {**ARGUMENTS, "images": None, "enable_upsample": False}
+    body = payload.build(**arguments, catalog=kept_hook.settings.catalog)
+    prepared = kept_hook.prepare(body)
+    url = kept_hook.settings.api.url(prepared.request)
     request: dict[str, Any] = {
-        "data": json.dumps(body, allow_nan=False).encode("ascii"),
+        "data": prepared.content,
         "headers": {
             "Authorization": f"Bearer {relay.api_key}",
             "Content-Type": "application/json",
@@ -87,11 +95,10 @@ def _pairs(relay: Sandbox) -> dict[str, tuple[Callable[[], float], Callable[[], 
             "User-Agent": f"airflow-provider-veo/{__version__} apache-airflow/{airflow_version}",
         },
     }
-    kept_hook, kept_session = VeoHook(), requests.Session()
 
     def new_hook() -> float:
         start = time.perf_counter()
-        hook = VeoHook()
+        hook = VeoHook(conn_id)
         hook.create_video(body)
         took = time.perf_counter() - start
         hook.close()
@@ -100,7 +107,7 @@ def _pairs(relay: Sandbox) -> dict[str, tuple[Callable[[], float], Callable[[], 
     def new_session(look_up: bool = False) -> float:
         start = time.perf_counter()
         if look_up:
-            BaseHook.get_connection("veo_default")
+            BaseHook.get_connection(conn_id)
         session = requests.Session()
         session.post(url, **request)
         took = time.perf_counter() - start
