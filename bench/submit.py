@@ -6,7 +6,9 @@ the clock starts. Two calls that are compared take turns, and so does who goes f
 time: it reads the connection, validates, sends, reads and understands the answer, and would send again; the bare post
 knows the address and the key, and looks at nothing. Closing is outside the clock for both.
 
-Three pairs for each form of the API. *Kept* reuses hook and session, connection included: what is left is the hook's work for each request, and
+Three pairs for each form of the API.
+
+*Kept* reuses hook and session, connection included: what is left is the hook's work for each request, and
 that is what the target is for. *New each time* is what a task does: the hook then looks its connection up in Airflow,
 where the bare session is handed the key. *With the connection's lookup* lets the bare session, too, ask Airflow for
 the key, as a DAG's author has to.
