@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_veo.protocol import VideoTask
+
+SECONDS_TO_MAKE_SURE = 15.0
+"""Maximum seconds between two polls of one process in ``reschedule`` mode, if the first answer was not clear."""
+
 
 class VeoVideoSensor(VeoTask, BaseSensorOperator):
     """
@@ -96,14 +101,27 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
             if self._wait is None or self.reschedule:
                 self._wait = self._begin(context)
             with failure_pushed(context, {}):
-                video = self.hook.poll(self._wait)
-                if video is None:
-                    self._wait.seconds_to_next(time.time())  # raises when the deadline has passed
+                video = self._poll(self._wait)
         except VeoError as error:
             raise self.for_airflow(error) from error
         if video is None and self.deferrable:
             self._defer(self._wait)
         return PokeReturnValue(is_done=video is not None, xcom_value=video and video.to_dict())
+
+    def _poll(self, wait: Wait) -> VideoTask | None:
+        """
+        Poll once; in a process of its own, until the answers decide whether the video is ready.
+
+        :raises VeoError: the wait has ended.
+        """
+        while True:
+            video = self.hook.poll(wait)
+            if video is not None:
+                return video
+            seconds = wait.seconds_to_next(time.time())  # raises when the deadline has passed
+            if self.deferrable or not (self.reschedule and wait.is_undecided):
+                return None
+            time.sleep(min(seconds, SECONDS_TO_MAKE_SURE))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Continue after the trigger: with the video, or with the error that ended the wait."""

@@ -273,7 +273,10 @@ class VeoVideoBatchTrigger(BaseTrigger):
         due = submitted + FIRST_LOOK_INTERVALS * self.poll_interval
         wait = Wait(veo_task_id, submitted, self.timeout, self.poll_interval, due)
         try:
-            self._outcomes[veo_task_id] = {"video": (await poll_until_ready(wait, poll)).to_dict()}
+            video = await poll_until_ready(wait, poll)
+            if video.warning:
+                self.log.warning("Video %s: %s", veo_task_id, video.warning)
+            self._outcomes[veo_task_id] = {"video": video.to_dict()}
         except VeoGenerationFailedError:
             self._outcomes[veo_task_id] = {"video": cast("VideoTask", wait.last).to_dict()}
         except VeoError as error:

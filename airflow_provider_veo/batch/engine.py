@@ -351,6 +351,8 @@ class Engine:
         record = self._keep(self.records[job.key].ended(video), LATER)
         if record.state == FAILED:
             self._log.warning("Job %s (%s): video %s failed: %s", job.key, job.source, video.id, video.error)
+        elif video.warning:
+            self._log.warning("Job %s (%s): video %s: %s", job.key, job.source, video.id, video.warning)
         if (action := self._decide(job)) is Action.STORE:
             self._begin_to_store(job)
         else:

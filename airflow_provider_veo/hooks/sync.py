@@ -37,7 +37,7 @@ from airflow_provider_veo.protocol import (
 )
 from airflow_provider_veo.protocol.api import ApiRequest, Reply
 from airflow_provider_veo.protocol.text import first_line
-from airflow_provider_veo.protocol.waiting import Wait, log_answer, log_no_answer
+from airflow_provider_veo.protocol.waiting import Wait, log_no_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -208,15 +208,13 @@ class VeoHook(BaseHook):
         :return: the video, or ``None`` if it is not ready yet.
         :raises VeoError: polling again can't help.
         """
-        before = wait.last
         try:
             video = self._get_once(wait.veo_task_id)
         except VeoError as error:
             wait.got_no_answer(error, time.time())
             log_no_answer(self.log, wait.veo_task_id, error)
             return None
-        log_answer(self.log, before, video)
-        return video if wait.answered(video) else None
+        return wait.answered(video, self.log)
 
     def test_connection(self) -> tuple[bool, str]:
         """Check host and key by listing the key's models. Nothing is submitted or billed."""

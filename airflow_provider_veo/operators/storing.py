@@ -91,9 +91,9 @@ class Download:
         """
         video = self.hook.get_video(veo_task_id)
         raise_if_failed(video)
-        if not video.video_url:
+        if not video.video_url or (video.state == "running" and not video.may_be_ready):
             raise VeoDownloadError(
-                f"Tried to store video {veo_task_id}, and the relay has no URL for it yet: its status is "
+                f"Tried to store video {veo_task_id}, which is not ready: the relay's status is "
                 f"{video.status!r}.\nWait for it first, with a VeoVideoSensor upstream.",
                 veo_task_id=veo_task_id,
             )

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_veo.protocol import VeoError, VeoRateLimitError
-from airflow_provider_veo.protocol.waiting import log_answer, log_no_answer
+from airflow_provider_veo.protocol.waiting import log_no_answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,7 +45,6 @@ async def poll_until_ready(
     """
     await _sleep(wait.seconds_to_first(clock.time(), random.random()), tick)  # noqa: S311  not for security
     while True:
-        before = wait.last
         try:
             video = await poll(wait.veo_task_id)
         except VeoError as error:
@@ -53,10 +52,8 @@ async def poll_until_ready(
                 log_no_answer(log, wait.veo_task_id, error)
             wait.got_no_answer(error, clock.time())
         else:
-            if log:
-                log_answer(log, before, video)
-            if wait.answered(video):
-                return video
+            if ready := wait.answered(video, log):
+                return ready
         await _sleep(wait.seconds_to_next(clock.time(), random.random()), tick)  # noqa: S311
 
 

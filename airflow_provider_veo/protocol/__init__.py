@@ -9,6 +9,7 @@ from __future__ import annotations
 from airflow_provider_veo.protocol.errors import (
     VeoAmbiguousSubmitError,
     VeoAuthenticationError,
+    VeoContentBlockedError,
     VeoDownloadError,
     VeoDownloadRefusedError,
     VeoError,
@@ -32,6 +33,7 @@ from airflow_provider_veo.protocol.video import VideoTask
 __all__ = [
     "VeoAmbiguousSubmitError",
     "VeoAuthenticationError",
+    "VeoContentBlockedError",
     "VeoDownloadError",
     "VeoDownloadRefusedError",
     "VeoError",

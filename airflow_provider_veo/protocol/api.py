@@ -135,7 +135,7 @@ class Api(ABC):
         if reply.status < 400:
             return replace(video, video_url=self.url(request))
         answer = responses.read(*reply, secrets=self.secrets)
-        return replace(video, left_out=f"its file can't be had: {answer.describe()}")
+        return replace(video, warning=f"its file can't be had: {answer.describe()}")
 
     def read_models(self, reply: Reply) -> list[str]:
         """

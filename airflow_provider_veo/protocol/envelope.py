@@ -10,9 +10,11 @@ import math
 import re
 from dataclasses import dataclass, field
 from datetime import timezone
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_veo.protocol import content_encoding
+from airflow_provider_veo.protocol import content_encoding, paths, words
+from airflow_provider_veo.protocol.paths import scalar
 from airflow_provider_veo.protocol.text import redacted, storable
 
 if TYPE_CHECKING:
@@ -20,25 +22,6 @@ if TYPE_CHECKING:
 
 MAX_EXCERPT_CHARACTERS = 500
 
-_OUT_OF_MONEY = frozenset(
-    {
-        "insufficient_user_quota",
-        "insufficient_quota",
-        "pre_consume_token_quota_failed",
-        "quota_not_enough",
-        "quota_exceeded",
-        "insufficient_balance",
-    }
-)
-"""family: these codes mean "out of quota" under any status and message (some messages say "try again")."""
-
-_NO_ERROR = frozenset({"", "0", "200", "success", "ok"})
-"""Values of ``code`` in an envelope that wraps a success."""
-
-_OVERLOADED = frozenset({"model_not_found", "upstream_load_saturated", "get_channel_failed", "no_available_channel"})
-"""family: no channel is free now, under any status."""
-_GATEWAY_STATUSES = (502, 503, 504)
-"""Statuses that a gateway returns itself, when the outcome of the request behind it is unknown."""
 _MAX_INNER_ENVELOPES = 3
 _MAX_INNER_BYTES = 64 * 1024
 
@@ -48,66 +31,111 @@ _LONGEST_RETRY_AFTER = 86_400.0
 _KEY_LIKE = re.compile(r"(?i)\bsk-[\w-]{8,}|(?<=bearer )\S+")
 
 
-@dataclass(frozen=True)
+class Envelope(NamedTuple):
+    """What an answer says about an error."""
+
+    message: str
+    codes: tuple[str, ...]
+    """``code`` and ``type``, and those of envelopes inside the message."""
+    is_object: bool
+    """It is an ``error`` object, which only the relay's own application writes."""
+
+
+@dataclass
 class Answer:
-    """A parsed HTTP answer."""
+    """A parsed HTTP answer. What is needed only for errors is read from it when it is needed."""
 
     status: int
     content: dict[str, Any]
     """The JSON object of the body; empty if it is not one."""
     problem: str | None
     """Why the body is not a JSON object; ``None`` if it is."""
-    is_error: bool
-    """The body is an error envelope."""
-    is_from_relay: bool
-    """
-    The relay's own application wrote the envelope, so it knows the outcome of the request: it has an ``error`` object,
-    or a ``code`` that is a word. Gateways in front of it also write JSON, but repeat their status as the code.
-    """
-    codes: tuple[str, ...] = field(repr=False)
-    """
-    ``code`` and ``type`` of the envelope. They are reliable; the message is not (family).
-
-    Not redacted, since they decide whether money was spent: a proxy's password may happen to be part of a code.
-    """
-    request_id: str | None
-    retry_after: float | None
-    """Seconds."""
-    text: str = field(repr=False)
-    """The envelope's codes and message, or else the body. Not redacted: see ``excerpt``."""
+    status_word: str
+    """The status word as the relay wrote it; empty if there is none."""
+    word: str
+    """The same, normalized."""
+    body: bytes = field(repr=False)
+    """The body, decompressed; possibly cut off."""
     secrets: Collection[str] = field(repr=False)
+    given_headers: Mapping[str, str] | None = field(repr=False)
+    now: float | None
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """The headers, by name in lower case."""
+        return _lower_case(self.given_headers)
+
+    @cached_property
+    def _envelope(self) -> Envelope | None:
+        envelope = _envelope_of(self.content)
+        if envelope is None and self.word == words.ERROR and 200 <= self.status < 300:
+            message = paths.reason_of(self.content)
+            envelope = Envelope(message, self.codes, False) if message else None
+        return envelope
 
     @property
-    def excerpt(self) -> str:
-        """The beginning of the text, redacted."""
-        text = self.text
-        if not text and self.content:
-            try:
-                # Reserialized, so that an escaped key is found and redacted.
-                text = json.dumps(self.content, ensure_ascii=False)
-            except RecursionError:  # the encoder's limit is below the decoder's
-                text = "JSON that is nested too deeply"
-        return excerpt(text, self.secrets)
+    def is_error(self) -> bool:
+        """Whether the body is an error envelope, or an answer with the status ``error`` and a reason."""
+        return self._envelope is not None
 
     @property
-    def succeeded(self) -> bool:
-        """Whether it is a 2xx with a JSON object."""
-        return 200 <= self.status < 300 and self.problem is None
+    def is_from_relay(self) -> bool:
+        """
+        Whether the relay's own application wrote the envelope, so that it knows the outcome of the request.
+
+        Then it has an ``error`` object, or a ``code`` that is a word. Gateways in front of it also write JSON, but
+        repeat their status as the code.
+        """
+        if self._envelope is None:
+            return False
+        codes = self._envelope.codes
+        telling = [code for code in codes if not words.repeats_status(code, self.status)]
+        is_passed_on = self.status in words.GATEWAY_STATUSES or str(self.status) in codes
+        if is_passed_on and self.has_code(words.SAYS_NOTHING):
+            return any(words.code_word(code) not in words.SAYS_NOTHING for code in telling)
+        if self._envelope.is_object:
+            return bool(telling) or not codes or self.status not in words.GATEWAY_STATUSES
+        return any(not code.isdecimal() for code in telling)
+
+    @cached_property
+    def codes(self) -> tuple[str, ...]:
+        """
+        ``code`` and ``type`` of the envelope, or those outside of one that are listed or numbers.
+
+        They are reliable; the message is not (family). Not redacted, since they decide whether money was spent: a
+        proxy's password may happen to be part of a code.
+        """
+        if envelope := _envelope_of(self.content):
+            return envelope.codes
+        codes = _codes(self.content, "code", "type", "error")
+        return tuple(code for code in codes if code.isdecimal() or words.code_word(code) in words.LISTED)
 
     @property
     def code(self) -> str | None:
         """The envelope's ``code``, or else its ``type``."""
         return excerpt(self.codes[0], self.secrets) if self.codes else None
 
-    @property
-    def is_out_of_money(self) -> bool:
-        """Whether a code means that the account is out of money or quota."""
-        return any(_word(code) in _OUT_OF_MONEY for code in self.codes)
+    def has_code(self, meaning: Collection[str]) -> bool:
+        """Whether a code is one of a set of :mod:`~airflow_provider_veo.protocol.words`."""
+        return any(words.code_word(code) in meaning for code in self.codes)
 
     @property
-    def is_overloaded(self) -> bool:
-        """Whether a code means that no channel is free."""
-        return any(_word(code) in _OVERLOADED for code in self.codes)
+    def request_id(self) -> str | None:
+        """The relay's id of the request, for its support."""
+        found = _REQUEST_ID.search(self._envelope.message) if self._envelope else None
+        header = next((self.headers[name] for name in _REQUEST_ID_HEADERS if self.headers.get(name)), None)
+        request_id = found.group(1) if found else header
+        return without_keys(storable(request_id), self.secrets)[:100] if request_id else None
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the relay asks to wait before the next request."""
+        return _retry_after(self.headers, self.now)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it is a 2xx with a JSON object."""
+        return 200 <= self.status < 300 and self.problem is None
 
     @property
     def effective_status(self) -> int:
@@ -116,9 +144,37 @@ class Answer:
             return self.status
         return next((int(code) for code in self.codes if re.fullmatch(r"[45]\d\d", code)), 400)
 
+    @property
+    def message(self) -> str:
+        """The message of the envelope; not redacted."""
+        return self._envelope.message if self._envelope else ""
+
+    @property
+    def excerpt(self) -> str:
+        """The beginning of what the answer says, redacted."""
+        return excerpt(self._text, self.secrets)
+
+    @property
+    def _text(self) -> str:
+        if 300 <= self.status < 400:
+            # The target is what the user needs to see. It may contain the request's secrets.
+            return self.headers.get("location", "")
+        if self._envelope is not None:
+            return ": ".join(part for part in (" / ".join(self._envelope.codes), self._envelope.message) if part)
+        if not self.content:
+            return self.body.decode("utf-8", "replace")
+        try:
+            # Reserialized, so that an escaped key is found and redacted.
+            return json.dumps(self.content, ensure_ascii=False)
+        except RecursionError:  # the encoder's limit is below the decoder's
+            return "JSON that is nested too deeply"
+
     def describe(self) -> str:
         """Describe the answer in one line."""
-        problem = "" if self.is_error else f"{self.problem or 'JSON that is neither an error nor a video'}: "
+        problem = self.problem
+        if 300 <= self.status < 400:
+            problem = "a redirect, which is never followed, to"
+        problem = "" if self.is_error else f"{problem or 'JSON that is neither an error nor a video'}: "
         text = f"HTTP {self.status}, {problem}“{self.excerpt}”"
         return f"{text}, request id {self.request_id}" if self.request_id else text
 
@@ -133,29 +189,26 @@ def read(
     max_bytes: int,
 ) -> Answer:
     """Parse an answer. See :func:`airflow_provider_veo.protocol.responses.parse_create` for the parameters."""
-    names = {str(name).lower(): str(value) for name, value in (headers or {}).items()}
-    body, undecoded = content_encoding.decode(names.get("content-encoding", ""), body, max_bytes)
+    undecoded = None
+    if body[:1] != b"{":  # nearly all begin with it, and are not compressed
+        body, undecoded = content_encoding.decode(_lower_case(headers).get("content-encoding", ""), body, max_bytes)
     content, problem = ({}, undecoded) if undecoded else _json_object(body, max_bytes)
-    message, codes, is_object = _error_of(content)
-    if 300 <= status < 400:
-        # The target is what the user needs to see. It may contain the request's secrets.
-        text, problem = names.get("location", ""), "a redirect, which is never followed, to"
-    elif message is not None:
-        text = ": ".join(part for part in (" / ".join(codes), message) if part)
-    else:
-        text = "" if content else body[:max_bytes].decode("utf-8", "replace")
+    status_word = paths.status_of(content)
     return Answer(
-        status=status,
-        content=content,
-        problem=problem,
-        is_error=message is not None,
-        is_from_relay=message is not None and _is_from_relay(status, codes, is_object=is_object),
-        codes=codes,
-        request_id=_request_id(names, message, secrets),
-        retry_after=_retry_after(names, now),
-        text=text,
-        secrets=secrets,
+        status,
+        content,
+        problem,
+        status_word,
+        words.normal(status_word),
+        body[:max_bytes] if problem else b"",
+        secrets,
+        headers,
+        now,
     )
+
+
+def _lower_case(headers: Mapping[str, str] | None) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in (headers or {}).items()}
 
 
 def excerpt(text: str, secrets: Collection[str]) -> str:
@@ -183,69 +236,43 @@ def _json_object(body: bytes, max_bytes: int) -> tuple[dict[str, Any], str | Non
     return (content, None) if isinstance(content, dict) else ({}, "JSON that is not an object")
 
 
-def _word(code: str) -> str:
-    """Return a code without the prefix that names its origin in the relay (``local:quota_not_enough``)."""
-    return code.rpartition(":")[2].strip().lower()
-
-
-def _is_from_relay(status: int, codes: tuple[str, ...], *, is_object: bool) -> bool:
-    words = [code for code in codes if not code.isdecimal()]
-    if words or not is_object:
-        return bool(words)
-    return not (codes and status in _GATEWAY_STATUSES and set(codes) == {str(status)})
-
-
-def _error_of(content: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], bool]:
+def _envelope_of(content: Mapping[str, Any]) -> Envelope | None:
     """
-    Find the error envelope (family): its message, its codes, and whether it is an ``error`` object.
+    Find the error envelope (family).
 
     Only ``{"error": {"message", "type", "code"}}`` and ``{"code", "message", "data": null}`` count. Gateways write
     ``{"message": "Internal server error"}`` or ``{"error": "Bad Gateway"}``, and they don't know whether the relay
     behind them accepted the request.
     """
-    envelope: Mapping[str, Any]
     inner = content.get("error")
-    if isinstance(inner, dict) and (_own_codes(inner) or scalar(inner.get("message"))):
-        envelope = inner
-    elif "code" in content and "message" in content and not content.get("data") and _own_codes(content):
-        envelope = content
-    else:
-        return None, (), False
-    message, codes = scalar(envelope.get("message")), _own_codes(envelope)
-    codes += [code for code in _inner_codes(message) if code not in codes]
-    return message, tuple(codes), envelope is inner
+    if isinstance(inner, dict):
+        codes, message = _codes(inner), scalar(inner.get("message"))
+        if codes or message:
+            return Envelope(message, _with_inner(codes, message), True)
+    if "code" in content and "message" in content and not content.get("data") and (codes := _codes(content)):
+        message = scalar(content["message"])
+        return Envelope(message, _with_inner(codes, message), False)
+    return None
 
 
-def _own_codes(envelope: Mapping[str, Any]) -> list[str]:
-    codes = dict.fromkeys(scalar(envelope.get(name)) for name in ("code", "type"))
-    return [code for code in codes if code.lower() not in _NO_ERROR]
+def _codes(envelope: Mapping[str, Any], *names: str) -> list[str]:
+    codes = dict.fromkeys(scalar(envelope.get(name)) for name in names or ("code", "type"))
+    return [code for code in codes if code.lower() not in words.NO_ERROR]
 
 
-def _inner_codes(message: str) -> list[str]:
-    """Return the codes of an envelope inside a message: the answer of an upstream relay."""
-    codes: list[str] = []
+def _with_inner(codes: list[str], message: str) -> tuple[str, ...]:
+    """Add the codes of an envelope inside a message: the answer of an upstream relay."""
+    found = dict.fromkeys(codes)
     for _ in range(_MAX_INNER_ENVELOPES):
         begin, end = message.find("{"), message.rfind("}")
+        if begin < 0:
+            break
         content, _problem = _json_object(message[begin : end + 1].encode("utf-8", "replace"), _MAX_INNER_BYTES)
         nested = content.get("error")
         inner = nested if isinstance(nested, dict) else content
-        codes += [code for name in ("code", "type") if (code := scalar(inner.get(name))) and not code.isdecimal()]
+        found |= dict.fromkeys(code for code in _codes(inner) if not code.isdecimal())
         message = scalar(inner.get("message"))
-    return codes
-
-
-def scalar(value: Any) -> str:
-    """Return a string or a number as a string, and the empty string for everything else."""
-    if isinstance(value, str):
-        return value.strip()
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
-
-
-def _request_id(headers: Mapping[str, str], message: str | None, secrets: Collection[str]) -> str | None:
-    found = _REQUEST_ID.search(message or "")
-    header = next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
-    request_id = found.group(1) if found else header
-    return without_keys(storable(request_id), secrets)[:100] if request_id else None
+    return tuple(found)
 
 
 def _retry_after(headers: Mapping[str, str], now: float | None) -> float | None:

@@ -154,6 +154,14 @@ class VeoGenerationFailedError(VeoError):
     final = False
 
 
+class VeoContentBlockedError(VeoGenerationFailedError):
+    """
+    The safety filter blocked the video.
+
+    This is often a false positive: the same prompt may pass the next time. Several relays refund such videos.
+    """
+
+
 class VeoJournalError(VeoError):
     """The journal can't be read or written, or another process is submitting. Nothing was sent."""
 

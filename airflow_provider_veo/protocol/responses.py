@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from airflow_provider_veo.protocol import envelope
+from airflow_provider_veo.protocol import envelope, paths, words
 from airflow_provider_veo.protocol.errors import (
     VeoAmbiguousSubmitError,
     VeoAuthenticationError,
@@ -59,6 +59,21 @@ _NEXT_AFTER_A_REDIRECT = (
 )
 
 _REFUSED_FOR_GOOD = frozenset({400, 404, 405, 413, 415, 422})
+_KIND_BY_CODE: tuple[tuple[frozenset[str], type[VeoError]], ...] = (
+    (words.OUT_OF_MONEY, VeoQuotaError),
+    (words.OVERLOADED, VeoUnavailableError),
+    (words.BAD_KEY, VeoAuthenticationError),
+)
+"""Codes that mean the same under every status."""
+_KIND_BY_CODE_OF_CREATE: tuple[tuple[frozenset[str], type[VeoError]], ...] = (
+    *_KIND_BY_CODE,
+    (words.OUTCOME_LOST, VeoAmbiguousSubmitError),
+)
+_KIND_BY_CODE_OF_QUERY: tuple[tuple[frozenset[str], type[VeoError]], ...] = (
+    *_KIND_BY_CODE,
+    (words.NOT_FOUND, VeoNotFoundError),
+    (words.NOT_FETCHED, VeoUnavailableError),
+)
 _KIND_BY_STATUS: Mapping[int, type[VeoError]] = {
     401: VeoAuthenticationError,
     402: VeoQuotaError,
@@ -88,13 +103,12 @@ def parse_create(
     :raises VeoError: of another kind: it was not accepted.
     """
     answer = envelope.read(status, headers, body, secrets=secrets, now=now, max_bytes=MAX_BODY_BYTES)
-    if answer.succeeded:
-        video = read_video(answer.content, secrets=secrets)
-        if video is not None and video.id:
-            if mistake := id_mistake(video.id, secrets):
-                raise _error("create a video", answer, VeoAmbiguousSubmitError, unusable_id=mistake)
-            return video
-    raise _error("create a video", answer, _create_error(answer))
+    video = read_video(answer) if answer.succeeded else None
+    if video is None or not video.id:
+        raise _error("create a video", answer, _create_error(answer))
+    if mistake := id_mistake(video.id, secrets):
+        raise _error("create a video", answer, VeoAmbiguousSubmitError, unusable_id=mistake)
+    return video
 
 
 def parse_query(
@@ -117,10 +131,12 @@ def parse_query(
     """
     answer = envelope.read(status, headers, body, secrets=secrets, now=now, max_bytes=MAX_BODY_BYTES)
     if answer.succeeded:
-        video = read_video(answer.content, veo_task_id=veo_task_id, secrets=secrets)
+        video = read_video(answer, veo_task_id=veo_task_id)
         if video is not None and not veo_task_id and id_mistake(video.id, secrets):
             video = replace(video, id="")
-        if video is not None and video.status is not None:
+        # With this word it is the answer that is an error; of the video, it says nothing.
+        is_error = answer.word == words.ERROR and video is not None and video.state != "failed"
+        if video is not None and video.status is not None and not is_error:
             return video
     raise _error(f"poll video {veo_task_id}", answer, _query_error(answer), veo_task_id)
 
@@ -150,24 +166,37 @@ def parse_models(
 
 
 def _create_error(answer: Answer) -> type[VeoError]:
-    """Classify a failed create, first match wins. Anything unlisted is unknown, never refused."""
-    if answer.is_out_of_money:
-        return VeoQuotaError
+    """
+    Classify a failed create. Anything unlisted is unknown, never refused.
+
+    So is an answer that has an id after all, if it would otherwise be safe to send the request again.
+    """
+    kind = _kind_by(answer, _KIND_BY_CODE_OF_CREATE) or _refusal(answer)
+    is_sent_again = kind is not None and not kind.final
+    if kind is None or (is_sent_again and paths.id_of(answer.content) is not None):
+        return VeoAmbiguousSubmitError
+    return kind
+
+
+def _refusal(answer: Answer) -> type[VeoError] | None:
+    """Return what an answer without a telling code says about a create; ``None`` if the outcome is unknown."""
     status = answer.effective_status
-    if answer.is_overloaded:
-        return VeoUnavailableError
     if _is_of_another_host(answer):
         return VeoWrongHostError
     if status in _KIND_BY_STATUS:
         return _KIND_BY_STATUS[status]
     if status == 408 or not (answer.is_error if status < 500 else _knows_outcome(answer)):
-        return VeoAmbiguousSubmitError
+        return None
     return VeoUnavailableError if status >= 500 else VeoRequestRejectedError
+
+
+def _kind_by(answer: Answer, table: tuple[tuple[frozenset[str], type[VeoError]], ...]) -> type[VeoError] | None:
+    return next((kind for codes, kind in table if answer.has_code(codes)), None)
 
 
 def _is_of_another_host(answer: Answer) -> bool:
     """Whether something other than the relay answered: a status page, a wrong host or a proxy."""
-    return 300 <= answer.status < 400 or (answer.status in (404, 405) and not answer.is_error)
+    return 300 <= answer.status < 400 or (answer.status in (404, 405) and not answer.is_from_relay)
 
 
 def _knows_outcome(answer: Answer) -> bool:
@@ -176,9 +205,11 @@ def _knows_outcome(answer: Answer) -> bool:
 
 
 def _query_error(answer: Answer) -> type[VeoError]:
-    if answer.is_out_of_money:
-        return VeoQuotaError
+    if kind := _kind_by(answer, _KIND_BY_CODE_OF_QUERY):
+        return kind
     status = answer.effective_status
+    if answer.succeeded and answer.word == words.ERROR:
+        return VeoNotFoundError if status == 404 or words.is_not_found(answer.message) else VeoUnavailableError
     if status == 404:
         return VeoNotFoundError
     if _is_of_another_host(answer):
@@ -199,7 +230,8 @@ def _error(
     unusable_id: str | None = None,
 ) -> VeoError:
     happened = f"Tried to {attempt}, and the relay answered {answer.describe()}."
-    next_step = _NEXT_AFTER_A_REDIRECT if 300 <= answer.status < 400 else _NEXT[kind]
+    is_redirect = 300 <= answer.status < 400 and kind is VeoWrongHostError
+    next_step = _NEXT_AFTER_A_REDIRECT if is_redirect else _NEXT[kind]
     if unusable_id:
         happened = (
             f"Tried to {attempt}, and the relay answered HTTP {answer.status} with an id that can't be used: it "

@@ -1,4 +1,4 @@
-"""A video as the relay reports it: :class:`VideoTask`, and the status words.
+"""A video as the relay reports it: :class:`VideoTask`.
 
 Only ``status`` decides the state of a video. The fields for failure reasons may also be set on videos that succeeded,
 left over from the relay's own retries (family).
@@ -7,49 +7,23 @@ left over from the relay's own retries (family).
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_veo.protocol import coerce
-from airflow_provider_veo.protocol.envelope import scalar, without_keys
+from airflow_provider_veo.protocol import coerce, paths, words
+from airflow_provider_veo.protocol.envelope import without_keys
 from airflow_provider_veo.protocol.errors import VeoValidationError
+from airflow_provider_veo.protocol.paths import scalar
 from airflow_provider_veo.protocol.text import cleaned, reveals, shortened, storable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-VideoState = Literal["running", "succeeded", "failed"]
+    from airflow_provider_veo.protocol.envelope import Answer
+    from airflow_provider_veo.protocol.words import VideoState
 
-STATES: Mapping[str, VideoState] = {
-    **dict.fromkeys(
-        (
-            "pending",
-            "queued",
-            "not_start",
-            "submitted",
-            "processing",
-            "in_progress",
-            "running",
-            "generating",
-            "image_uploading",
-            "image_processing",
-            "image_downloading",
-            "video_generating",
-            "video_generation_completed",
-            "video_upsampling",
-        ),
-        "running",
-    ),
-    **dict.fromkeys(("completed", "success", "succeeded", "video_upsampling_completed"), "succeeded"),
-    **dict.fromkeys(
-        ("failed", "failure", "error", "cancelled", "video_generation_failed", "video_upsampling_failed"),
-        "failed",
-    ),
-}
-"""State by status word (family), in lower case."""
-
-_UPSAMPLING_FAILED = "video_upsampling_failed"
 _MILLISECONDS_FROM = 1e11
 """Epoch seconds reach this in the year 5138; epoch milliseconds reached it in 1973."""
 
@@ -58,6 +32,9 @@ MAX_ID_CHARACTERS = 1_024
 """LiteLLM's ids have several hundred."""
 _WORD_CHARACTERS = 200
 _URL_CHARACTERS = 8_192
+_ABSOLUTE_URL = re.compile(r"https?://[^\s/]", re.IGNORECASE)
+_AROUND_URLS = "` \t\r\n"
+"""Some relays wrap URLs in backticks, as in Markdown (family)."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +57,16 @@ class VideoTask:
     """Why it failed. ``None`` unless ``state`` is ``failed``."""
     updated_at: datetime | None = None
     """When the status last changed, in UTC."""
-    left_out: str | None = field(default=None, repr=False, compare=False)
-    """What was ignored in the answer, and why. For logs only: not in :meth:`to_dict`."""
+    may_be_ready: bool = field(default=False, repr=False, compare=False)
+    """It has a URL, and a status that may mean so: taken as succeeded if the next poll returns the same. Not stored."""
+    warning: str | None = field(default=None, repr=False, compare=False)
+    """What a user should know about how the answer was read, if anything. Not stored."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON object; ``updated_at`` as ISO 8601."""
         fields = dict(vars(self))
         fields["updated_at"] = self.updated_at.isoformat() if self.updated_at else None
-        del fields["left_out"]
+        del fields["may_be_ready"], fields["warning"]
         return fields
 
     @classmethod
@@ -95,18 +74,6 @@ class VideoTask:
         """Restore a video from :meth:`to_dict`."""
         updated_at = fields.get("updated_at")
         return cls(**{**fields, "updated_at": datetime.fromisoformat(updated_at) if updated_at else None})
-
-    @property
-    def warning(self) -> str | None:
-        """A warning for the user about this status, if any."""
-        word = _normal(self.status or "")
-        if self.left_out:
-            return self.left_out
-        if word == _UPSAMPLING_FAILED and self.state == "succeeded":
-            return "upsampling failed; the plain video was generated and is delivered"
-        if self.status and word not in STATES:
-            return f"the status {self.status!r} is unknown; assuming that the video is still being generated"
-        return None
 
 
 def id_mistake(veo_task_id: str, secrets: Collection[str]) -> str | None:
@@ -120,108 +87,93 @@ def id_mistake(veo_task_id: str, secrets: Collection[str]) -> str | None:
     return None
 
 
-def read_video(content: Mapping[str, Any], *, veo_task_id: str = "", secrets: Collection[str] = ()) -> VideoTask | None:
+def read_video(answer: Answer, *, veo_task_id: str = "") -> VideoTask | None:
     """
     Read the video from an answer. All its texts are bounded, redacted and storable.
 
     Without ``veo_task_id``, its id is exactly as the relay wrote it: check it with :func:`id_mistake`.
 
-    :param content: the JSON object of the answer.
+    :param answer: the answer.
     :param veo_task_id: the requested id. Default: the answer's own.
-    :param secrets: strings that no text may contain.
     :return: the video, or ``None`` if the answer has none.
     """
-    record = _unwrapped(content)
-    own_id = _id(record)
-    given = _string(record.get("status"))
-    word = _normal(given)
-    # The state comes from the unredacted word: a secret may be part of it by chance.
-    status = cleaned(given, secrets, _WORD_CHARACTERS) if word else None
-    if own_id is None and status is None:
+    content, secrets = answer.content, answer.secrets
+    video_id = veo_task_id or paths.accepted_id_of(content) or ""
+    if not (video_id or answer.word):
         return None
-    # A billed, plain video may exist though its upsampling failed.
-    detail = _mapping(record.get("detail"))
-    url, left_out = _url_of(record, detail if word == _UPSAMPLING_FAILED else {}, secrets=secrets)
-    state = STATES.get(word, "running")
-    if word == _UPSAMPLING_FAILED and url:
-        state = "succeeded"
-    video_id = veo_task_id or own_id or ""
+    # The state comes from the unredacted word: a secret may be part of it by chance.
+    is_listed = not answer.word or answer.word in words.STATES
+    status = cleaned(answer.status_word, secrets, _WORD_CHARACTERS) if answer.word else None
+    state, url, warning = _state_and_url(answer)
+    if not (is_listed or warning):
+        warning = f"the status {status!r} is unknown; assuming that the video is still being generated"
     return VideoTask(
         id=video_id,
-        model=_model(record, video_id, secrets),
+        model=_model(content, video_id, secrets),
         state=state,
         status=status,
         video_url=url,
-        enhanced_prompt=_enhanced_prompt(record, detail, secrets),
-        error=_failure_reason(record, secrets) if state == "failed" else None,
-        updated_at=_moment(record.get("status_update_time")) or _moment(record.get("created")),
-        left_out=left_out,
+        enhanced_prompt=_first(content, paths.ENHANCED_PROMPT, secrets, MAX_TEXT_CHARACTERS),
+        error=_failure_reason(content, secrets) if state == "failed" else None,
+        updated_at=next(filter(None, map(_moment, paths.values(content, paths.UPDATED_AT))), None),
+        may_be_ready=url is not None and (answer.word == words.UPSAMPLED or not is_listed),
+        warning=warning,
     )
 
 
-def _model(record: Mapping[str, Any], video_id: str, secrets: Collection[str]) -> str | None:
+def _state_and_url(answer: Answer) -> tuple[VideoState, str | None, str | None]:
+    """Return the state of the video, its URL, and a warning."""
+    word = answer.word
+    state = words.STATES.get(word, "running")
+    url, warning = _url_of(answer.content, answer.secrets, is_success=state == "succeeded")
+    if word == words.ERROR and paths.reason_of(answer.content, paths.GENERATION_ERROR):
+        return "failed", url, warning
+    if word == words.UPSAMPLING_FAILED and url:
+        return "succeeded", url, "upsampling failed; the plain video was generated and is delivered"
+    return state, url, warning
+
+
+def _model(content: Mapping[str, Any], video_id: str, secrets: Collection[str]) -> str | None:
+    if model := _first(content, paths.MODEL, secrets, _WORD_CHARACTERS):
+        return model
     prefix, colon, _ = video_id.partition(":")
-    model = scalar(record.get("model")) or (prefix if colon else "")
-    return cleaned(model, secrets, _WORD_CHARACTERS) or None
+    return cleaned(prefix, secrets, _WORD_CHARACTERS) or None if colon else None
 
 
-def _enhanced_prompt(record: Mapping[str, Any], detail: Mapping[str, Any], secrets: Collection[str]) -> str | None:
-    prompt = scalar(record.get("enhanced_prompt")) or scalar(detail.get("enhanced_prompt"))
-    return cleaned(prompt, secrets, MAX_TEXT_CHARACTERS) or None
+def _first(
+    content: Mapping[str, Any], places: tuple[paths.Paths, ...], secrets: Collection[str], characters: int
+) -> str | None:
+    text = next(filter(None, map(scalar, paths.values(content, places))), "")
+    return cleaned(text, secrets, characters) or None
 
 
-def _failure_reason(record: Mapping[str, Any], secrets: Collection[str]) -> str:
-    reason = next(_reasons(record), "the relay gave no reason")
+def _failure_reason(content: Mapping[str, Any], secrets: Collection[str]) -> str:
+    reason = paths.reason_of(content) or "the relay gave no reason"
     return shortened(without_keys(storable(reason), secrets), MAX_TEXT_CHARACTERS)
 
 
-def _normal(status: str) -> str:
-    return status.strip().lower().replace("-", "_").replace(" ", "_")
-
-
-def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _unwrapped(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Some relays wrap the answer: ``{"status": "SUCCESS", "data": {"id", "status", …}}`` (family)."""
-    inner = _mapping(content.get("data"))
-    is_wrapper = _id(content) is None and not any(_urls(content)) and (_id(inner) or "status" in inner)
-    return inner if is_wrapper else content
-
-
-def _id(record: Mapping[str, Any]) -> str | None:
-    """``id``, or ``task_id`` at some relays: a string, kept exactly, or a number at some (family)."""
-    for name in ("id", "task_id"):
-        value = record.get(name)
-        if isinstance(value, str) and value.strip():
-            return value
-        if isinstance(value, int) and not isinstance(value, bool):
-            return scalar(value)
-    return None
-
-
-def _urls(record: Mapping[str, Any]) -> Iterator[str]:
-    for name in ("video_url", "url", "output_url"):
-        value = record.get(name)
-        if isinstance(value, str) and value.strip().lower().startswith(("http://", "https://")):
-            yield value.strip()
-
-
-def _url_of(*records: Mapping[str, Any], secrets: Collection[str]) -> tuple[str | None, str | None]:
+def _url_of(content: Mapping[str, Any], secrets: Collection[str], *, is_success: bool) -> tuple[str | None, str | None]:
     """Return the first usable URL, or else why the first one was ignored."""
     left_out = None
-    for record in records:
-        for url in _urls(record):
-            mistake = _url_mistake(url, secrets)
-            if mistake is None:
-                return url, None
-            left_out = left_out or f"the video's URL was ignored: it {mistake}"
+    for url in _urls(content, is_success=is_success):
+        mistake = _url_mistake(url, secrets)
+        if mistake is None:
+            return url, None
+        left_out = left_out or f"the video's URL was ignored: it {mistake}"
     return None, left_out
+
+
+def _urls(content: Mapping[str, Any], *, is_success: bool) -> Iterator[str]:
+    for record in paths.wrapped(content):
+        yield from _absolute(paths.values(record, paths.URL))
+    if is_success:
+        yield from _absolute(paths.values(content, paths.URL_OF_SUCCESS))
+
+
+def _absolute(found: Iterator[Any]) -> Iterator[str]:
+    for value in found:
+        if isinstance(value, str) and _ABSOLUTE_URL.match(url := value.strip(_AROUND_URLS)):
+            yield url
 
 
 def _url_mistake(url: str, secrets: Collection[str]) -> str | None:
@@ -233,20 +185,6 @@ def _url_mistake(url: str, secrets: Collection[str]) -> str | None:
     if not url.isprintable():
         return "contains control characters or lone surrogates"
     return None
-
-
-def _reasons(record: Mapping[str, Any]) -> Iterator[str]:
-    detail = _mapping(record.get("detail"))
-    places = (
-        record.get("error"),
-        record.get("fail_reason"),
-        *(detail.get(name) for name in ("error", "error_message", "video_generation_error")),
-    )
-    for place in places:
-        inner = _mapping(place)
-        texts = [text for text in (scalar(inner.get("message")), scalar(inner.get("code"))) if text] or [scalar(place)]
-        if texts[0]:
-            yield texts[0] if len(texts) == 1 else f"{texts[0]} ({texts[1]})"
 
 
 def _moment(value: Any) -> datetime | None:

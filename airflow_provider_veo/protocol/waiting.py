@@ -5,10 +5,12 @@ Synchronous and deferred waits share these rules. A wait only polls: it can't co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from airflow_provider_veo.protocol import words
 from airflow_provider_veo.protocol.errors import (
+    VeoContentBlockedError,
     VeoError,
     VeoGenerationFailedError,
     VeoNotFoundError,
@@ -36,23 +38,35 @@ NOT_FOUND_SECONDS = 60.0
 """Seconds of nothing but 404 that end a wait. family: right after a create, 404 can mean "not visible yet"."""
 ANSWERS_WITHOUT_URL = 3
 """family: some relays set ``video_url`` a poll or two after the status that says that the video is ready."""
+ANSWERS_THAT_MAKE_SURE = 2
+"""Number of answers with a URL after which a video with an unclear status is taken as ready."""
 
 
 def raise_if_failed(video: VideoTask) -> None:
     """
     Raise if the generation failed.
 
+    :raises VeoContentBlockedError: the safety filter blocked it.
     :raises VeoGenerationFailedError: with the relay's reason.
     """
-    if video.state == "failed":
-        raise VeoGenerationFailedError(
-            f"Video {video.id} could not be generated: the relay's status is {video.status!r}, its reason: "
-            f"{video.error}\nIf the reason names the prompt or the images, change them. Otherwise submit it again.",
+    if video.state != "failed":
+        return
+    reported = f"the relay's status is {video.status!r}, its reason: {video.error}"
+    if words.is_blocked(video.error or ""):
+        raise VeoContentBlockedError(
+            f"Video {video.id} was blocked by the safety filter: {reported}\nSeveral relays refund it: check at the "
+            "relay whether it was billed. It is often a false positive, and the same prompt may pass the next time: "
+            "submit it again. If it is blocked again, change the prompt or the images.",
             veo_task_id=video.id,
         )
+    raise VeoGenerationFailedError(
+        f"Video {video.id} could not be generated: {reported}\n"
+        "If the reason names the prompt or the images, change them. Otherwise submit it again.",
+        veo_task_id=video.id,
+    )
 
 
-def log_answer(log: Log, before: VideoTask | None, video: VideoTask) -> None:
+def _log_answer(log: Log, before: VideoTask | None, video: VideoTask) -> None:
     """Log a new status and its warning."""
     if before is None or before.status != video.status:
         log.info("Video %s: %s", video.id, video.status)
@@ -90,29 +104,54 @@ class Wait:
     not_found_since: float | None = None
     """Time of the first 404 since the last answer."""
     _without_url: int = field(default=0, repr=False)
+    _with_url: int = field(default=0, repr=False)
+    """Number of successive answers with a URL and an unclear status."""
     _failing_since: float = field(default=0.0, repr=False)
 
-    def answered(self, video: VideoTask) -> bool:
+    def answered(self, video: VideoTask, log: Log | None = None) -> VideoTask | None:
         """
-        Process an answer, and return whether the video is ready.
+        Process an answer, and return the video if it is ready.
 
+        A video whose status doesn't say whether it is ready is taken as ready, with a warning, if two answers in
+        succession have its URL.
+
+        :param log: receives a new status and warnings; ``None`` for thousands of videos.
         :raises VeoGenerationFailedError: the relay could not generate it.
         :raises VeoResponseError: the relay reports it as done but never returns its URL.
         """
+        if log:
+            _log_answer(log, self.last, video)
         self.last, self.last_error, self.not_found_since = video, None, None
         raise_if_failed(video)
-        if video.state == "running" or video.video_url:
-            return video.state == "succeeded"
+        self._with_url = self._with_url + 1 if video.may_be_ready else 0
+        if video.state == "succeeded":
+            if not video.video_url:
+                self._count_without_url(video)
+                return None
+            return video
+        if self._with_url < ANSWERS_THAT_MAKE_SURE:
+            return None
+        warning = f"taken as ready: {self._with_url} answers in succession have its URL, with status {video.status!r}"
+        if log:
+            log.warning("Video %s: %s", video.id, warning)
+        return replace(video, state="succeeded", may_be_ready=False, warning=warning)
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the video may be ready, but more answers must make sure of it. They are counted only here."""
+        last = self.last if self.last_error is None else None
+        return last is not None and (last.may_be_ready or last.state == "succeeded")
+
+    def _count_without_url(self, video: VideoTask) -> None:
         self._without_url += 1
         if self._without_url > ANSWERS_WITHOUT_URL:
-            left_out = f" ({video.left_out})" if video.left_out else ""
+            warning = f" ({video.warning})" if video.warning else ""
             raise VeoResponseError(
                 f"The relay reports video {self.veo_task_id} as done (status {video.status!r}), but returned no "
-                f"video_url in {self._without_url} answers{left_out}.\nIt is billed. Look for it at the relay, or "
+                f"video_url in {self._without_url} answers{warning}.\nIt is billed. Look for it at the relay, or "
                 f"attach to it later with existing_veo_task_id={self.veo_task_id!r}.",
                 veo_task_id=self.veo_task_id,
             )
-        return False
 
     def got_no_answer(self, error: VeoError, now: float) -> None:
         """

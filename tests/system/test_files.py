@@ -195,7 +195,7 @@ def test_another_video_at_the_same_place_fails_for_good_and_leaves_it_as_it_was(
 @pytest.mark.parametrize(
     ("task_id", "tries", "part"),
     [
-        ("not_ready", 2, "the relay has no URL for it yet: its status is 'rendering'"),
+        ("not_ready", 2, "which is not ready: the relay's status is 'rendering'"),
         ("failed", 1, "blocked by policy"),
         ("unknown", 1, "veo3:1-unknown"),
         ("gone", 2, "Give the video's veo_task_id instead of its URL"),

@@ -196,6 +196,12 @@ def test_a_failed_generation_is_a_video_that_has_ended(relay):
     assert [found[veo_task_id]["video"]["state"] for veo_task_id in good] == ["succeeded"]
 
 
+def test_unclear_status_with_a_url_is_a_video_that_is_ready(relay):
+    relay.set_faults("query:status-word=pondering")
+    (found,) = outcomes(accepted("cow")).values()
+    assert (found["video"]["state"], found["video"]["status"]) == ("succeeded", "pondering")
+
+
 def test_one_ended_wait_does_not_end_the_others(relay, monkeypatch):
     monkeypatch.setattr(waiting, "NOT_FOUND_SECONDS", 0.3)
     relay.set_faults("no-url@prompt=lost", FOR_EVER)

@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_veo.protocol import (
     VeoAuthenticationError,
+    VeoContentBlockedError,
     VeoGenerationFailedError,
     VeoResponseError,
     VeoTimeoutError,
@@ -152,6 +153,36 @@ def test_deadline_of_rescheduled_pokes_counts_from_the_first(relay, slow, minute
         waiting.poke(ti.context)
 
 
+UNCLEAR = ["query:status-word=pondering", "query:status-word=video_upsampling_completed"]
+
+
+@pytest.mark.parametrize("fault", UNCLEAR)
+def test_unclear_status_with_a_url_is_taken_as_ready_in_the_second_poke(relay, ti, video, fault):
+    relay.set_faults(fault)
+    waiting = sensor(video, mode="poke")
+    assert not waiting.poke(ti.context)
+    assert waiting.poke(ti.context).xcom_value["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("fault", UNCLEAR)
+def test_rescheduled_poke_polls_twice_if_the_status_is_unclear(relay, ti, video, fault):
+    relay.set_faults(fault)
+    assert sensor(video, mode="reschedule").poke(ti.context).xcom_value["state"] == "succeeded"
+    assert queries(relay) == 2
+
+
+def test_rescheduled_poke_ends_when_the_url_never_comes(relay, ti, submit):
+    relay.set_faults("no-url")
+    with pytest.raises(AirflowException, match="no video_url in 4 answers"):
+        sensor(submit(), mode="reschedule").poke(ti.context)
+
+
+def test_deferred_wait_takes_an_unclear_status_with_a_url_as_ready(relay, ti, video):
+    relay.set_faults(UNCLEAR[0])
+    found = run(ti, lambda: sensor(video, deferrable=True))
+    assert (found["id"], found["state"], found["status"]) == (video, "succeeded", "pondering")
+
+
 # --- execute ---------------------------------------------------------------------------------------------------------
 
 
@@ -220,6 +251,7 @@ def test_it_resumes_with_the_video(relay, ti, slow):
     ("kind", "raised", "state"),
     [
         (VeoGenerationFailedError, AirflowFailException, "failed"),
+        (VeoContentBlockedError, AirflowFailException, "failed"),
         (VeoTimeoutError, AirflowSensorTimeout, "running"),
         (VeoAuthenticationError, AirflowFailException, None),
         (VeoUnavailableError, AirflowException, None),

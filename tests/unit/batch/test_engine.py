@@ -134,6 +134,13 @@ def test_what_the_relay_refuses_is_sent_again_by_the_next_try_only(relay, a_try)
     assert (creates(relay), relay.stats()["accepted"]) == (8, 6)
 
 
+def test_unclear_status_with_a_url_ends_a_job_with_a_warning(relay, a_try, caplog):
+    relay.set_faults("query:status-word=pondering@prompt=k001")
+    assert a_try(jobs(3)).counts == {"succeeded": 3}
+    assert "taken as ready" in caplog.text
+    assert "k001" in caplog.text
+
+
 def test_a_generation_that_fails_is_reported_and_not_paid_for_again(relay, a_try):
     relay.set_faults("failed=blocked@prompt=k001")
     for _ in range(2):

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_veo.protocol import (
     VeoAuthenticationError,
+    VeoContentBlockedError,
     VeoGenerationFailedError,
     VeoNotFoundError,
     VeoResponseError,
@@ -109,11 +110,29 @@ def test_a_wait_ends_with_the_video_and_logs_each_status_once(relay, hook, logge
         "query:unknown-status@1-3",
         "query:upper-case",
         "upsampling-failed",
+        "query:status-word=pondering",
+        "query:status-word=video_upsampling_completed",
+        "query:status-word=error@1-3",
     ],
 )
 def test_a_wait_outlasts(relay, hook, fault):
     relay.set_faults(fault)
-    assert wait(hook, hook.create_video(BODY)).video_url
+    video = wait(hook, hook.create_video(BODY))
+    assert video.video_url
+    assert video.state == "succeeded"
+
+
+def test_unclear_status_is_taken_as_ready_with_a_warning(relay, hook, logged):
+    relay.set_faults("query:status-word=pondering")
+    wait(hook, hook.create_video(BODY))
+    assert "taken as ready: 2 answers in succession have its URL, with status 'pondering'" in logged()
+
+
+def test_blocked_video_says_that_it_may_pass_the_next_time(relay, hook):
+    relay.set_faults("failed=unsafe prompt, rejected by google:detail.video_generation_error")
+    with pytest.raises(VeoContentBlockedError, match="may pass the next time") as caught:
+        wait(hook, hook.create_video(BODY))
+    assert not caught.value.final
 
 
 def test_an_unknown_status_is_warned_of(relay, hook, logged):

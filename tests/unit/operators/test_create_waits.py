@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_veo.protocol import (
     VeoAuthenticationError,
+    VeoContentBlockedError,
     VeoGenerationFailedError,
     VeoNotFoundError,
     VeoResponseError,
@@ -81,6 +82,14 @@ def test_it_resumes_with_the_failed_generation(relay, ti):
         resume(ti, waiting(), deferred, event)
     assert ti.xcoms["veo_video"]["state"] == "failed"
     assert "blocked" in ti.xcoms["veo_video"]["error"]
+
+
+def test_it_resumes_with_the_blocked_generation(relay, ti):
+    relay.set_faults("failed=rejected by google")
+    deferred = deferral(waiting().execute, ti.context)
+    with pytest.raises(VeoContentBlockedError, match="false positive"):  # Airflow retries it
+        resume(ti, waiting(), deferred, fired(deferred))
+    assert ti.xcoms["veo_video"]["state"] == "failed"
 
 
 def test_file_is_stored_when_it_resumes(relay, ti, tmp_path):

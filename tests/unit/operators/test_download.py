@@ -250,6 +250,13 @@ def test_video_that_is_not_ready_may_be_retried(relay, ti, submit, store, target
     assert not target.parent.exists()
 
 
+def test_url_of_a_video_that_is_still_being_generated_is_not_stored(relay, ti, submit, store, target):
+    relay.set_faults("query:status-word=video_upsampling")
+    with pytest.raises(VeoDownloadError, match="is not ready: the relay's status is 'video_upsampling'"):
+        store(veo_task_id=submit()).execute(ti.context)
+    assert not target.parent.exists()
+
+
 def test_failed_generation_fails_for_good(relay, ti, submit, store, target):
     relay.set_faults("failed=blocked")
     with pytest.raises(AirflowFailException, match="blocked"):

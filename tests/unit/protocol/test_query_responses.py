@@ -25,18 +25,51 @@ from tests.unit.protocol.answers import envelope, flat, query, query_error
 
 STATUS_WORDS = {
     "running": "pending queued not_start submitted processing in_progress running generating image_uploading "
-    "image_processing image_downloading video_generating video_generation_completed video_upsampling",
-    "succeeded": "completed success succeeded video_upsampling_completed",
-    "failed": "failed failure error cancelled video_generation_failed video_upsampling_failed",
+    "image_processing image_downloading video_generating video_generation_completed video_upsampling unknown "
+    "video_upsampling_completed",
+    "succeeded": "completed complete success succeeded succeed done finished",
+    "failed": "failed failure fail cancelled canceled expired rejected video_generation_failed video_upsampling_failed",
 }
 WORDS = [(word, state) for state, words in STATUS_WORDS.items() for word in words.split()]
+PLACES_OF_A_STATUS = ["", "data.", "detail.", "data.detail."]
+
+
+def nested(path, value):
+    """Return an object with a value at a path, such as ``data.videos[0].url``."""
+    first, _, rest = path.partition(".")
+    name, is_list, _ = first.partition("[0]")
+    value = nested(rest, value) if rest else value
+    return {name: [value] if is_list else value}
 
 
 @pytest.mark.parametrize(("word", "state"), WORDS)
 @pytest.mark.parametrize("case", [str.lower, str.upper, str.title, "  {}\n".format])
-def test_every_status_word_in_any_letter_case(word, state, case):
+def test_status_word_is_read_in_any_letter_case(word, state, case):
     video = query({"id": "x", "status": case(word)})
     assert (video.state, video.status, video.warning) == (state, case(word), None)
+
+
+@pytest.mark.parametrize("place", PLACES_OF_A_STATUS)
+@pytest.mark.parametrize("name", ["status", "state", "task_status"])
+def test_status_is_read_under_each_name_in_each_place(name, place):
+    assert query(nested(place + name, "completed")).state == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        ({"status": "SUCCESS", "data": {"status": "queued"}}, "queued"),
+        ({"status": "SUCCESS", "data": {"task_status": "queued"}}, "queued"),
+        ({"status": "SUCCESS", "data": {"detail": {"status": "queued"}}}, "queued"),
+        ({"status": "SUCCESS", "data": {"id": "x"}}, "SUCCESS"),
+        ({"status": "SUCCESS", "data": {"status": ""}}, "SUCCESS"),
+        ({"status": "SUCCESS", "data": {"status": 200}}, "SUCCESS"),
+        ({"status": "completed", "detail": {"status": "video_upsampling"}}, "completed"),
+        ({"status": "queued", "state": "completed", "task_status": "failed"}, "queued"),
+    ],
+)
+def test_wrapper_status_counts_only_if_the_inner_object_has_none(content, status):
+    assert query(content).status == status
 
 
 def test_a_status_no_one_listed_means_running_with_a_warning():
@@ -49,12 +82,37 @@ def test_the_id_that_was_asked_for_is_the_id():
     assert query({"id": "another", "status": "completed", "video_url": "https://x/y.mp4"}).id == "asked:1"
 
 
-@pytest.mark.parametrize("name", ["video_url", "url", "output_url"])
-def test_each_name_of_the_url(name):
-    assert query({"status": "completed", name: "https://x/y.mp4"}).video_url == "https://x/y.mp4"
+PATHS_OF_A_URL = [
+    *("video_url", "url", "result_url", "output_url", "output", "output.video_url", "output.url", "result.video_url"),
+    *("result.url", "metadata.url", "videos[0]", "videos[0].url", "video_urls[0]", "task_result.videos[0].url"),
+    *("detail.upsample_video_url", "detail.video_url", "detail.url"),
+]
 
 
-@pytest.mark.parametrize("url", [None, "", 7, "ftp://x/y", "x.mp4", []])
+@pytest.mark.parametrize("path", PATHS_OF_A_URL)
+@pytest.mark.parametrize("wrapper", ["", "data.", "data.data."])
+@pytest.mark.parametrize("form", ["{}", "`{}`", " {}\n", "` {} `"])
+def test_url_is_found_at_each_path(path, wrapper, form):
+    content = {"id": "x", "status": "completed"} | nested(wrapper + path, form.format("https://x/y.mp4"))
+    assert query(content).video_url == "https://x/y.mp4"
+
+
+@pytest.mark.parametrize("wrapper", ["", "data.", "data.data."])
+def test_url_is_read_from_the_fail_reason_of_a_success_only(wrapper):
+    place = nested(f"{wrapper}fail_reason", "https://x/y.mp4")
+    assert query({"status": "SUCCESS"} | place).video_url == "https://x/y.mp4"
+    assert query({"status": "IN_PROGRESS"} | place).video_url is None
+    assert query({"status": "SUCCESS", "video_url": "https://x/z.mp4"} | place).video_url == "https://x/z.mp4"
+
+
+def test_first_usable_url_is_taken():
+    content = {"video_url": "", "url": "v.mp4", "output": {"url": "https://x/1"}, "videos": ["https://x/2"]}
+    assert query({"status": "completed"} | content).video_url == "https://x/1"
+
+
+@pytest.mark.parametrize(
+    "url", [None, "", 7, "ftp://x/y", "x.mp4", [], "https://", "https:///y", "see https://x/y", {}]
+)
 def test_what_is_no_url(url):
     assert query({"status": "completed", "video_url": url}).video_url is None
 
@@ -64,10 +122,33 @@ def test_a_wrapped_answer():
     assert (video.state, video.status, video.error) == ("failed", "failed", "no")
 
 
+def test_generation_error_beside_the_status_error_is_a_failed_video():
+    video = query({"status": "error", "detail": {"video_generation_error": "rejected by google"}})
+    assert (video.state, video.error) == ("failed", "rejected by google")
+
+
+@pytest.mark.parametrize("word", ["video_upsampling_completed", "pondering"])
+def test_unclear_status_with_a_url_may_mean_ready(word):
+    assert query({"status": word, "video_url": "https://x/y"}).may_be_ready
+    assert not query({"status": word}).may_be_ready
+
+
+@pytest.mark.parametrize("word", ["pending", "video_upsampling", "unknown", "completed", "failed"])
+def test_any_other_status_is_clear(word):
+    video = query({"status": word, "video_url": "https://x/y"})
+    assert not video.may_be_ready
+    assert video.state == dict(WORDS)[word]
+
+
+def test_secret_that_is_part_of_a_status_leaves_it_clear():
+    video = query({"status": "video_generating", "video_url": "https://x/y"}, secrets=("video_gen",))
+    assert (video.status, video.state, video.may_be_ready, video.warning) == ("***erating", "running", False, None)
+
+
 def test_the_upsampled_file_is_the_top_level_one():
     video = query(
         {
-            "status": "video_upsampling_completed",
+            "status": "completed",
             "video_url": "https://x/up",
             "detail": {"video_url": "https://x/plain"},
         }
@@ -94,6 +175,16 @@ REASONS = [
     ({"detail": {"error_message": "policy"}}, "policy"),
     ({"detail": {"video_generation_error": {"message": "policy"}}}, "policy"),
     ({"error": "", "fail_reason": None, "detail": {"error": "policy"}}, "policy"),
+    ({"failReason": "policy"}, "policy"),
+    ({"error_message": "policy"}, "policy"),
+    ({"message": "policy"}, "policy"),
+    ({"data": {"fail_reason": "policy"}, "message": "success"}, "policy"),
+    ({"data": {"detail": {"message": "policy"}}}, "policy"),
+    ({"code": "success", "message": "success"}, "the relay gave no reason"),
+    (
+        {"error": "failed", "detail": {"error": "busy", "video_generation_error": "unsafe prompt"}},
+        "failed; unsafe prompt",
+    ),
     ({}, "the relay gave no reason"),
     ({"detail": "text"}, "the relay gave no reason"),
 ]
@@ -166,6 +257,24 @@ def test_the_dict_is_json():
         (200, b'{"status": "comp', VeoResponseError, True),
         (200, {"id": "x"}, VeoResponseError, True),
         (200, {"status": 7}, VeoResponseError, True),
+        (400, envelope("task_not_exist"), VeoNotFoundError, False),
+        (400, flat("task_not_exist"), VeoNotFoundError, False),
+        (200, flat("task_not_exist"), VeoNotFoundError, False),
+        (200, {"status": "error", "message": "Task not found"}, VeoNotFoundError, False),
+        (200, {"status": "error", "error": {"code": "task_not_exist"}}, VeoNotFoundError, False),
+        (200, {"status": "error", "code": 404, "message": "unknown id"}, VeoNotFoundError, False),
+        (200, {"status": "error", "message": "任务不存在"}, VeoNotFoundError, False),
+        (200, {"data": {"status": "ERROR", "error": "not found"}}, VeoNotFoundError, False),
+        (200, {"status": "error", "message": "channel not found"}, VeoUnavailableError, True),
+        (200, {"status": "error", "message": "wrong account", "code": "x"}, VeoUnavailableError, True),
+        (200, {"status": "error", "code": "quota_not_enough"}, VeoQuotaError, True),
+        (200, {"status": "error"}, VeoUnavailableError, True),
+        (200, {"status": "error", "error": {"message": "busy"}}, VeoUnavailableError, True),
+        (200, {"status": "error", "detail": {"error_message": "[403] left over"}}, VeoUnavailableError, True),
+        # The relay has not reached its own relay. A channel that is missing is not a missing video, either.
+        (400, flat("fail_to_fetch_task"), VeoUnavailableError, True),
+        (404, flat("fail_to_fetch_task"), VeoUnavailableError, True),
+        (404, envelope("model_not_found"), VeoUnavailableError, True),
         (200, envelope(), VeoRequestRejectedError, False),
         (200, flat(404), VeoNotFoundError, False),
         (200, flat(500), VeoUnavailableError, True),

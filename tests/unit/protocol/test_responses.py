@@ -59,6 +59,19 @@ def test_the_seeds_table():
         ({"id": " kept to the letter "}, " kept to the letter "),
         ({"status": "SUCCESS", "data": {"id": "t-3", "status": "pending"}}, "t-3"),
         ({"code": "success", "message": "", "data": {"task_id": "t-4"}}, "t-4"),
+        ({"code": "success", "message": "", "data": {"id": 4711, "task_id": "t-6"}}, "t-6"),
+        ({"id": "t-7", "task_id": "t-8"}, "t-7"),
+        ({"taskId": "t-9"}, "t-9"),
+        ({"request_id": "t-10"}, "t-10"),
+        ({"request_id": "of the request", "data": {"task_id": "t-11"}}, "t-11"),
+        ({"code": 0, "request_id": "of the request", "data": {"id": 12}}, "12"),
+        ({"success": True, "data": {"taskId": "t-13", "status": "processing"}}, "t-13"),
+        ({"data": {"request_id": "t-14"}}, "t-14"),
+        ({"code": "success", "message": "", "data": "t-15"}, "t-15"),
+        ({"code": "success", "message": "", "data": 4711}, "4711"),
+        ({"code": 200, "message": "success", "data": {"id": "t-16"}}, "t-16"),
+        ({"id": "t-17", "status": "error", "error": {"message": "busy", "code": "model_not_found"}}, "t-17"),
+        ({"code": "model_not_found", "message": "x", "data": {"task_id": "t-18"}}, "t-18"),
         ({"id": "t-5", "error": {"message": "left over", "code": "insufficient_user_quota"}}, "t-5"),
     ],
 )
@@ -126,6 +139,14 @@ def test_out_of_money_under_any_status(status, code):
             {"code": status, "message": "Gateway Timeout"}, {"code": str(status), "message": "x", "data": None},
             {"error": {"code": status, "message": "The request timed out"}}, {"error": {"code": str(status)}})],
         *[(500, content, VeoAmbiguousSubmitError) for content in (flat(500), flat(14))],
+        *[(status, {"error": {"message": "x", "type": missing, "param": missing, "code": str(status)}},
+           VeoAmbiguousSubmitError) for status in (502, 503, 504) for missing in ("None", None, "")],
+        *[(status, content, VeoAmbiguousSubmitError) for status, word in (
+            (502, "BAD_GATEWAY"), (503, "ServiceUnavailable"), (504, "GatewayTimeout"),
+            (504, "FST_REPLY_FROM_GATEWAY_TIMEOUT")) for content in (flat(word), {"error": {"code": word}})],
+        (504, {"error": {"message": "x", "type": "new_api_error", "code": "504"}}, VeoUnavailableError),
+        (404, {"status": "error", "code": 404, "message": "Application not found"}, VeoWrongHostError),
+        (502, {"status": "error", "code": 502, "message": "Application failed to respond"}, VeoAmbiguousSubmitError),
         *[(status, content, VeoUnavailableError) for status in (200, 400, 403, 404, 429, 500) for content in (
             envelope("upstream_load_saturated"), envelope("get_channel_failed"), flat("local:no_available_channel"))],
         *[(status, content, VeoAmbiguousSubmitError) for status in (500, 502, 503, 504, 524, 408) for content in (
@@ -145,6 +166,30 @@ def test_out_of_money_under_any_status(status, code):
         (200, {"code": "success", "message": "", "data": None}, VeoAmbiguousSubmitError),
         (200, {"error": None}, VeoAmbiguousSubmitError),
         (200, {"error": {}}, VeoAmbiguousSubmitError),
+        (200, {"status": "error"}, VeoAmbiguousSubmitError),
+        (200, {"status": "error", "error": "bad model"}, VeoRequestRejectedError),
+        (200, {"status": "error", "message": "bad model"}, VeoRequestRejectedError),
+        (200, {"status": "ERROR", "data": {"error": "bad model"}}, VeoRequestRejectedError),
+        (200, {"status": "error", "error": "x", "code": "insufficient_balance"}, VeoQuotaError),
+        (200, {"status": "failed", "error": "bad model"}, VeoAmbiguousSubmitError),
+        # What is an id elsewhere is not one in an error.
+        (200, {"request_id": "r", **flat()}, VeoRequestRejectedError),
+        (200, {"request_id": "r", **envelope("quota_not_enough")}, VeoQuotaError),
+        (200, {"request_id": "r", "status": "error", "message": "no"}, VeoRequestRejectedError),
+        (200, {"request_id": "r", "success": False}, VeoAmbiguousSubmitError),
+        (200, {"request_id": "r", "error": "no"}, VeoAmbiguousSubmitError),
+        (200, {"code": "invalid", "message": "no", "data": "prompt"}, VeoAmbiguousSubmitError),
+        *[(200, {"code": "success", "data": data}, VeoAmbiguousSubmitError) for data in (
+            "", "success", "two words", "https://x/y.mp4", True, [], ["t-1"])],
+        # The code counts outside of an envelope, too.
+        *[(status, {"error": "quota_not_enough", "message": "x"}, VeoQuotaError) for status in (200, 403, 429, 500)],
+        (400, {"code": "local:insufficient_user_quota"}, VeoQuotaError),
+        (429, {"error": {"message": "saturated, try later", "type": "insufficient_quota", "code": "x"}}, VeoQuotaError),
+        # An id after all: it may have been accepted, so it is not sent again.
+        *[(status, {"id": "t-1", **envelope()}, VeoAmbiguousSubmitError) for status in (429, 500, 503)],
+        *[(status, {"data": {"task_id": "t-1"}}, VeoAmbiguousSubmitError) for status in (303, 404, 429, 503)],
+        (400, {"id": "t-1", **envelope()}, VeoRequestRejectedError),
+        (503, {"id": "t-1", **envelope("model_not_found")}, VeoAmbiguousSubmitError),
         (200, b'{"id": "x", "pad": "' + b"x" * 1024 * 1024 + b'"}', VeoAmbiguousSubmitError),
         *[(status, b"", VeoWrongHostError) for status in (301, 302, 303, 307, 308)],
         (409, envelope(), VeoRequestRejectedError),
@@ -308,3 +353,53 @@ def test_no_bytes_make_a_parser_raise_anything_but_a_veo_error(status, header, b
                 json.dumps(result.to_dict())
             if parse is responses.parse_create:
                 assert result.id
+
+
+LOST = (
+    "do_request_failed",
+    "read_response_body_failed",
+    "unmarshal_response_body_failed",
+    "copy_response_body_failed",
+    "bad_response_body",
+    "insert_task_failed",
+)
+
+
+@pytest.mark.parametrize("status", [200, 400, 500, 502, 503])
+@pytest.mark.parametrize("code", LOST)
+def test_a_relay_that_lost_the_answer_of_its_own_relay_leaves_the_outcome_unknown(status, code):
+    for content in _saying(code):
+        assert type(create_error(content, status)) is VeoAmbiguousSubmitError
+
+
+def litellm(status, message, kind="internal_server_error"):
+    """What LiteLLM's proxy wrote (recorded with 1.108) when its relay answered with an error, or not at all."""
+    return {"error": {"message": f"litellm.X: OpenAIException - {message}", "type": kind, "code": str(status)}}
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "kind"),
+    [
+        (500, litellm(500, "Internal Server Error"), VeoAmbiguousSubmitError),  # the connection was closed
+        (502, litellm(502, "<html>bad gateway</html>"), VeoAmbiguousSubmitError),
+        (504, litellm(504, ""), VeoAmbiguousSubmitError),
+        (408, litellm(408, "Connection timed out", "invalid_request_error"), VeoAmbiguousSubmitError),
+        (503, litellm(503, json.dumps(envelope("model_not_found"))), VeoUnavailableError),
+        (429, litellm(429, json.dumps(envelope("rate_limit_exceeded")), "throttling_error"), VeoRateLimitError),
+        (401, litellm(401, json.dumps(envelope("invalid_api_key")), "authentication_error"), VeoAuthenticationError),
+        (
+            400,
+            {"error": {"message": "No connected db.", "type": "no_db_connection", "code": "400"}},
+            VeoAuthenticationError,
+        ),
+        (400, litellm(400, "Invalid model name", "invalid_request_error"), VeoRequestRejectedError),
+        (500, envelope("internal_server_error"), VeoUnavailableError),  # not LiteLLM's: the code is a word
+    ],
+)
+def test_the_errors_of_litellm(status, content, kind):
+    assert type(create_error(content, status)) is kind
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_gateways_answer_that_a_relay_passed_on_leaves_the_outcome_unknown(status):
+    assert type(create_error(flat("fail_to_fetch_task"), status)) is VeoAmbiguousSubmitError

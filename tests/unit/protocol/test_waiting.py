@@ -1,9 +1,12 @@
 """What an answer means for a wait."""
 
+import logging
+
 import pytest
 
 from airflow_provider_veo.protocol import (
     VeoAuthenticationError,
+    VeoContentBlockedError,
     VeoGenerationFailedError,
     VeoNotFoundError,
     VeoRateLimitError,
@@ -25,14 +28,114 @@ def video(state, status=None, url=None, error=None):
     return VideoTask(id=ID, state=state, status=status or state, video_url=url, error=error)
 
 
-def test_running_goes_on_and_a_video_ends_it():
+UNCLEAR = VideoTask(ID, status="pondering", video_url="https://x/y.mp4", may_be_ready=True, warning="unknown")
+
+
+class Lines(logging.Logger):
+    def __init__(self):
+        super().__init__("test", logging.INFO)
+        self.lines = []
+
+    def handle(self, record):
+        self.lines.append((record.levelname, record.getMessage()))
+
+
+def test_running_continues_and_a_video_ends_it():
+    waiting, ready = wait(), video("succeeded", url="https://x/y.mp4")
+    assert waiting.answered(video("running")) is None
+    assert waiting.answered(ready) is ready
+
+
+def test_a_running_video_with_a_url_is_not_ready():
     waiting = wait()
-    assert waiting.answered(video("running")) is False
-    assert waiting.answered(video("succeeded", url="https://x/y.mp4")) is True
+    assert [waiting.answered(video("running", url="https://x/y.mp4")) for _ in range(5)] == [None] * 5
 
 
-def test_a_running_video_with_a_url_is_not_done():
-    assert wait().answered(video("running", url="https://x/y.mp4")) is False
+def test_unclear_status_with_a_url_in_two_answers_is_taken_as_ready_with_a_warning():
+    waiting, log = wait(), Lines()
+    assert waiting.answered(UNCLEAR, log) is None
+    ready = waiting.answered(UNCLEAR, log)
+    assert (ready.state, ready.video_url, ready.status) == ("succeeded", UNCLEAR.video_url, "pondering")
+    assert log.lines == [
+        ("INFO", f"Video {ID}: pondering"),
+        ("WARNING", f"Video {ID}: unknown"),
+        ("WARNING", f"Video {ID}: {ready.warning}"),
+    ]
+    assert "2 answers in succession have its URL" in ready.warning
+
+
+def test_failed_poll_between_two_answers_does_not_matter():
+    waiting = wait()
+    waiting.answered(UNCLEAR)
+    waiting.got_no_answer(VeoUnavailableError("down"), now=1000.0)
+    assert waiting.answered(UNCLEAR).state == "succeeded"
+
+
+@pytest.mark.parametrize("between", ["running", "succeeded"])
+def test_two_answers_must_be_in_succession(between):
+    waiting = wait()
+    waiting.answered(UNCLEAR)
+    waiting.answered(video(between))
+    assert waiting.answered(UNCLEAR) is None
+
+
+@pytest.mark.parametrize("unclear", [VideoTask(ID, status="pondering"), video("running", "video_upsampling_completed")])
+def test_unclear_status_without_a_url_is_never_taken_as_ready(unclear):
+    waiting = wait()
+    assert [waiting.answered(unclear) for _ in range(9)] == [None] * 9
+
+
+def test_status_is_logged_once():
+    waiting, log = wait(), Lines()
+    for _ in range(3):
+        waiting.answered(video("running"), log)
+    assert log.lines == [("INFO", f"Video {ID}: running")]
+
+
+def test_wait_is_undecided_only_while_more_answers_can_decide():
+    waiting = wait()
+    assert not waiting.is_undecided
+    waiting.answered(UNCLEAR)
+    assert waiting.is_undecided
+    waiting.got_no_answer(VeoUnavailableError("down"), now=1000.0)
+    assert not waiting.is_undecided
+    waiting.answered(video("succeeded"))
+    assert waiting.is_undecided
+    waiting.answered(video("running"))
+    assert not waiting.is_undecided
+
+
+BLOCKED = [
+    "your request contains unsafe prompt or images",
+    "has been REJECTED BY GOOGLE",
+    "no (content_policy_violation)",
+    "PUBLIC_ERROR_UNSAFE_GENERATION",
+    "raiMediaFilteredReasons: 1",
+    "PUBLIC_ERROR_PROMINENT_PEOPLE_FILTER_FAILED",
+    "blocked by the safety filter",
+    "it may violate our terms",
+    "failed; prompt violating content policies",
+    "内容违规",
+    "包含敏感词",
+]
+
+
+@pytest.mark.parametrize("reason", BLOCKED)
+def test_blocked_video_is_a_failure_that_may_pass_the_next_time(reason):
+    with pytest.raises(VeoContentBlockedError) as caught:
+        wait().answered(video("failed", error=reason))
+    text = str(caught.value)
+    for part in (ID, reason, "false positive", "may pass the next time", "refund"):
+        assert part in text
+    assert isinstance(caught.value, VeoGenerationFailedError)
+    assert (caught.value.veo_task_id, caught.value.final, caught.value.transient) == (ID, False, False)
+
+
+@pytest.mark.parametrize("reason", ["policy", "out of memory", "", None, "[403] reCAPTCHA evaluation failed"])
+def test_other_failures_are_not_called_blocked(reason):
+    with pytest.raises(VeoGenerationFailedError) as caught:
+        wait().answered(video("failed", error=reason))
+    assert type(caught.value) is VeoGenerationFailedError
 
 
 def test_a_failed_generation_ends_it_with_the_relays_reason():
@@ -44,7 +147,7 @@ def test_a_failed_generation_ends_it_with_the_relays_reason():
 
 def test_a_success_without_a_url_is_asked_a_few_more_times():
     waiting = wait()
-    assert [waiting.answered(video("succeeded")) for _ in range(3)] == [False] * 3
+    assert [waiting.answered(video("succeeded")) for _ in range(3)] == [None] * 3
     with pytest.raises(VeoResponseError, match="existing_veo_task_id='veo3:1-x'"):
         waiting.answered(video("succeeded"))
 
