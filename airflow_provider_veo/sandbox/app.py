@@ -153,19 +153,21 @@ async def _answer(exchange: Exchange, handler: Handler) -> Answer:
 async def _create(exchange: Exchange) -> Answer:
     relay, request = exchange.relay, exchange.request
     relay.require_key(request)
-    _require_json_accepted(request)
+    if relay.settings.strict:
+        _require_json(request, 400, "accept")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refusal(415, "Content-Type must be application/json")
     if len(exchange.body) > LARGEST_BODY:
         raise Refusal(413, "the body is too large", headers={"connection": "close"})
-    order = read_order(exchange.body, relay.models)
+    order = read_order(exchange.body, relay.models, relay.settings.strict)
     return json_answer(created(relay.accept(order), relay.settings))
 
 
 async def _query(exchange: Exchange) -> Answer:
     relay, request = exchange.relay, exchange.request
     relay.require_key(request)
-    _require_json_accepted(request)
+    if relay.settings.strict:
+        _require_json(request, 422, "accept", "content-type")
     video = relay.find(request.query_params.get("id", ""))
     video.queries += 1
     hidden = exchange.faults.peek("not-found-first")
@@ -200,10 +202,10 @@ async def _file(exchange: Exchange) -> Answer:
     return file_answer(data, request.method, request.headers, exchange.faults)
 
 
-def _require_json_accepted(request: Request) -> None:
-    # The API document requires the header with this value.
-    if "application/json" not in request.headers.get("accept", "").lower():
-        raise Refusal(400, "Accept must be application/json")
+def _require_json(request: Request, status: int, *names: str) -> None:
+    for name in names:
+        if "application/json" not in request.headers.get(name, "").lower():
+            raise Refusal(status, f"{name.title()} must be application/json")
 
 
 async def _read(request: Request) -> bytes:

@@ -122,6 +122,7 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         "generation_seconds": "how long a generation takes; 0 makes videos ready at once",
         "video_seconds": "duration of the generated videos",
         "api_key": "the API key to accept",
+        "strict": "insist on the fields, types and headers that the relays' documents require",
         "response_shape": "answers to create: short, or like a chat completion",
         "id_field": "name of the id in answers to create",
         "numeric_ids": "return ids as JSON numbers",

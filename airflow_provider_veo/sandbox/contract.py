@@ -1,8 +1,9 @@
 """
 What a relay accepts: its models and the rules for a request body, taken from the API document alone.
 
-This is deliberately a second, independent implementation. It shares nothing with the project's own payload code, and
-is strict where a real relay may be lenient, so that a test fails where a customer's money would be at risk.
+This is deliberately a second, independent implementation. It shares nothing with the project's own payload code. It
+accepts what real relays accept from real clients, and is strict about everything else, so that a test fails where a
+customer's money would be at risk.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ FIELD_TYPES: dict[str, type] = {
     "aspect_ratio": str,
 }
 """The required fields of a create request (API document)."""
+DEFAULTS: dict[str, Any] = {"enhance_prompt": False, "enable_upsample": False, "aspect_ratio": "16:9"}
+"""Fields that relays don't insist on, and what they take instead (family)."""
+_BOOLEANS = {"true": True, "false": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +55,19 @@ MODELS: Mapping[str, Model] = {
     "veo3-fast": Model(portrait=True),
     "veo3-pro": Model(portrait=True),
     "veo3-pro-frames": Model(max_images=1, portrait=True),
-    "veo3-frames": Model(max_images=1, portrait=True),
-    "veo3-fast-frames": Model(max_images=1, portrait=True),
     "veo3.1-components": Model(max_images=3, portrait=True),
+    # API document, which states no limit; family
+    "veo3-frames": Model(max_images=2, portrait=True),
+    "veo3-fast-frames": Model(max_images=2, portrait=True),
     # family
     "veo2-pro-components": Model(max_images=3),
-    "veo3.1": Model(max_images=1, portrait=True),
-    "veo3.1-fast": Model(max_images=1, portrait=True),
-    "veo3.1-pro": Model(max_images=1, portrait=True),
+    "veo3.1": Model(max_images=2, portrait=True),
+    "veo3.1-fast": Model(max_images=2, portrait=True),
+    "veo3.1-pro": Model(max_images=2, portrait=True),
+    "veo3.1-4k": Model(max_images=2, portrait=True),
+    "veo3.1-pro-4k": Model(max_images=2, portrait=True),
+    "veo3.1-fast-components": Model(max_images=3, portrait=True),
+    "veo3.1-components-4k": Model(max_images=3, portrait=True),
 }
 
 
@@ -90,18 +99,19 @@ def catalog(extra_models: Iterable[str] = ()) -> dict[str, Model]:
     return models
 
 
-def read_order(body: bytes, models: Mapping[str, Model]) -> Order:
+def read_order(body: bytes, models: Mapping[str, Model], strict: bool = False) -> Order:
     """
     Parse and validate a create request.
 
     :param body: The raw request body.
+    :param strict: Insist on the fields and types of the API document, as most relays don't.
     :raises Refusal: It is invalid. A 400 lists every mistake.
     """
-    document = _read_json(body)
+    document = read_json(body)
+    if not strict:
+        document = _completed(document)
     name = str(document.get("model", ""))
-    if isinstance(document.get("model"), str) and name and name not in models:
-        # Relays choose a channel by the model before they validate the rest.
-        raise Refusal(503, f"分组 default 下模型 {name} 无可用渠道", "model_not_found")
+    require_channel(document.get("model"), models)
     mistakes = [*_field_mistakes(document)]
     if not mistakes:
         mistakes = [*_model_mistakes(document, name, models[name])]
@@ -111,7 +121,34 @@ def read_order(body: bytes, models: Mapping[str, Model]) -> Order:
     return Order(images=images, **{field: document[field] for field in FIELD_TYPES})
 
 
-def _read_json(body: bytes) -> dict[str, Any]:
+def require_channel(name: Any, models: Mapping[str, Model]) -> None:
+    """
+    Require a model, if it is a name, to be known. Relays choose a channel by it before they validate the rest.
+
+    :raises Refusal: It is unknown.
+    """
+    if isinstance(name, str) and name and name not in models:
+        raise Refusal(503, f"分组 default 下模型 {name} 无可用渠道", "model_not_found")
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what relays make of a body, before they validate it: null is missing, and "true" is true (family)."""
+    given = {name: value for name, value in document.items() if value is not None}
+    if given.get("images") == []:
+        del given["images"]
+    for name, kind in FIELD_TYPES.items():
+        if kind is bool and isinstance(given.get(name), str):
+            given[name] = _BOOLEANS.get(given[name].lower(), given[name])
+    return DEFAULTS | given
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """
+    Return a body that is a JSON object.
+
+    :raises Refusal: It is something else.
+    """
+
     def not_json(word: str) -> NoReturn:
         raise ValueError(f"{word} is not JSON")
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from airflow_provider_veo.sandbox.fault_kinds import REASON_FORMS
 
 if TYPE_CHECKING:
+    from airflow_provider_veo.sandbox.contract import Order
     from airflow_provider_veo.sandbox.faults import MatchedFaults
     from airflow_provider_veo.sandbox.settings import Settings
     from airflow_provider_veo.sandbox.video import Progress, Video
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 UPSAMPLED = ".upsampled"
 """What an upsampled file's name has before its extension."""
 LEFTOVER = "Video generation failed on upstream account, retrying (sandbox leftover)"
+LEFTOVERS = {
+    "error_message": "[403] upstream account refused the request, retrying (sandbox leftover)",
+    "video_generation_error": "your request contains unsafe prompt, retrying (sandbox leftover)",
+}
+"""What is left in the `detail` of a succeeded video from the relay's own retries (recorded answer)."""
 MAX_RETRIES = 3
 
 
@@ -80,7 +86,7 @@ def _set_urls(outcome: Outcome, video: Video, faults: MatchedFaults, base_url: s
         return
     name = f"{base_url}files/{quote(video.id, safe='')}"
     outcome.plain_url = outcome.video_url = f"{name}.mp4"
-    if outcome.status == "video_upsampling_completed":
+    if video.order.enable_upsample and outcome.status == "completed":
         outcome.video_url = f"{name}{UPSAMPLED}.mp4"
 
 
@@ -94,28 +100,43 @@ def _change_status(outcome: Outcome, faults: MatchedFaults) -> None:
 
 
 def _document(video: Video, outcome: Outcome, settings: Settings) -> dict[str, Any]:
-    order = video.order
     document: dict[str, Any] = {
         "id": video.other_id if settings.other_id else _formatted_id(video.id, settings),
         "status": outcome.status,
         settings.url_field: outcome.video_url,
-        "enhanced_prompt": enhanced(order.prompt) if order.enhance_prompt else None,
         "status_update_time": timestamp(outcome.since, settings),
-        "detail": {
-            "model": order.model,
-            "status": outcome.status,
-            "running": not outcome.finished,
-            "aspect_ratio": order.aspect_ratio,
-            "created_at": timestamp(video.accepted_at, settings),
-            "completed_at": timestamp(outcome.since, settings) if outcome.finished else None,
-            "retry_count": 0,
-            "max_retries": MAX_RETRIES,
-            "video_url": outcome.plain_url,
-        },
+        "detail": _detail(video, outcome, settings),
     }
-    if not order.enhance_prompt:
-        del document["enhanced_prompt"]
+    if video.order.enhance_prompt:
+        document["enhanced_prompt"] = enhanced(video.order.prompt)
     return document
+
+
+def _detail(video: Video, outcome: Outcome, settings: Settings) -> dict[str, Any]:
+    """Return the relay's notes on a video, as in a recorded answer."""
+    detail: dict[str, Any] = {
+        "id": _formatted_id(video.id, settings),
+        "req": _request(video.order),
+        "status": outcome.status,
+        "running": not outcome.finished,
+        "created_at": timestamp(video.accepted_at, settings),
+        "completed_at": timestamp(outcome.since, settings) if outcome.finished else None,
+        "retry_count": MAX_RETRIES if outcome.succeeded else 0,
+        "max_retries": MAX_RETRIES,
+        "video_url": outcome.plain_url,
+    }
+    if video.order.enable_upsample:
+        upsampled = outcome.video_url if outcome.video_url != outcome.plain_url else None
+        state = "SUCCESSFUL" if upsampled else "FAILED" if outcome.finished else "PENDING"
+        detail["upsample_video_url"] = upsampled
+        detail["upsample_status"] = f"MEDIA_GENERATION_STATUS_{state}"
+    return detail | LEFTOVERS if outcome.succeeded else detail
+
+
+def _request(order: Order) -> dict[str, Any]:
+    """Return the request, as relays repeat it. Images in it are cut down to their type, since each poll repeats it."""
+    images = [image.partition(",")[0] if image.startswith("data:") else image for image in order.images]
+    return {**dataclasses.asdict(order), "images": images}
 
 
 def _set_reason(document: dict[str, Any], reason: str, form: str) -> None:

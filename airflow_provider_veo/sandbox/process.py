@@ -137,6 +137,7 @@ def running(
     api_key: str = "sandbox-key",
     faults: Sequence[str] = (),
     seed: int = 0,
+    strict: bool = False,
     response_shape: str = "status",
     id_field: str = "id",
     numeric_ids: bool = False,
@@ -156,6 +157,7 @@ def running(
     :param api_key: The API key to accept.
     :param faults: Faults to inject, in the grammar that `airflow-veo-sandbox --help` explains.
     :param seed: Chooses the requests that a fault with a share affects.
+    :param strict: Insist on the fields, types and headers that the relays' own documents require. Most relays don't.
     :param response_shape: Answers to create: `status` (short) or `chat` (like a chat completion).
     :param id_field: Name of the id in answers to create: `id` or `task_id`.
     :param numeric_ids: Return ids as JSON numbers.
@@ -183,7 +185,7 @@ def running(
     arguments = [f"--{name}={value}" for name, value in relay.items()]
     arguments += [f"--fault={spec}" for spec in faults]
     arguments += [f"--extra-model={model}" for model in extra_models]
-    switches = {"numeric-ids": numeric_ids, "wrapped": wrapped, "other-id": other_id}
+    switches = {"strict": strict, "numeric-ids": numeric_ids, "wrapped": wrapped, "other-id": other_id}
     arguments += [f"--{name}" for name, on in switches.items() if on]
 
     with tempfile.TemporaryFile() as log:

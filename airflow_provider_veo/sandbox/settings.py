@@ -35,6 +35,8 @@ class Settings:
     """How long a generation takes. 0 makes videos ready at once. A change also affects unfinished videos."""
     api_key: str = "sandbox-key"
     """The API key to accept."""
+    strict: bool = False
+    """Insist on the fields, types and headers that the relays' own documents require. Most relays don't."""
     response_shape: str = "status"
     """Answers to create: `status` (short) or `chat` (like a chat completion)."""
     id_field: str = "id"

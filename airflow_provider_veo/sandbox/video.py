@@ -23,8 +23,9 @@ STAGES = (
     ("video_generating", 0.2),
     ("video_generation_completed", 0.8),
     ("video_upsampling", 0.85),
+    ("video_upsampling_completed", 0.95),
 )
-"""The status words of a running video. `video_generation_completed` has no URL yet (family)."""
+"""The status words of a running video. It has no URL before it is `completed` (family)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,18 +66,17 @@ class Video:
         if self.finished_at is None and elapsed >= generation_seconds:
             self.finished_at = self.accepted_at + generation_seconds
         if self.finished_at is not None:
-            word = "video_upsampling_completed" if self.order.enable_upsample else "completed"
-            return Progress(word, self.finished_at, finished=True)
+            return Progress("completed", self.finished_at, finished=True)
         share = elapsed / generation_seconds
         word, begins = max((stage for stage in self._stages() if stage[1] <= share), key=lambda stage: stage[1])
         return Progress(word, self.accepted_at + begins * generation_seconds, finished=False)
 
     def _stages(self) -> list[tuple[str, float]]:
-        skipped = set()
+        skipped: set[str] = set()
         if not self.order.images:
             skipped.add("image_downloading")
         if not self.order.enable_upsample:
-            skipped.add("video_upsampling")
+            skipped |= {"video_upsampling", "video_upsampling_completed"}
         return [stage for stage in STAGES if stage[0] not in skipped]
 
 
