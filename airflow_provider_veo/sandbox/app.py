@@ -171,9 +171,9 @@ async def _query(exchange: Exchange) -> Answer:
     video = relay.find(request.query_params.get("id", ""))
     video.queries += 1
     hidden = exchange.faults.peek("not-found-first")
-    if hidden and video.queries <= hidden.value:
+    if hidden and video.queries <= hidden.value[0]:
         exchange.faults.take("not-found-first")
-        raise Refusal(404, "task not found", "task_not_exist")
+        raise Refusal(hidden.value[1], "task not found", "task_not_exist")
     return json_answer(describe(video, relay.settings, exchange.faults, str(request.base_url)))
 
 

@@ -171,6 +171,8 @@ def _field_mistakes(document: dict[str, Any]) -> Iterable[str]:
         yield "model is empty"
     if isinstance(document.get("prompt"), str) and not document["prompt"].strip():
         yield "prompt is empty"
+    if isinstance(document.get("prompt"), str) and not _is_unicode(document["prompt"]):
+        yield "prompt contains half a surrogate pair"
     ratio = document.get("aspect_ratio")
     if isinstance(ratio, str) and ratio not in ASPECT_RATIOS:
         yield f"aspect_ratio must be one of {', '.join(ASPECT_RATIOS)}"
@@ -207,6 +209,14 @@ def is_image(value: Any) -> bool:
         return address.scheme in ("http", "https") and bool(address.hostname) and " " not in value
     except ValueError:
         return False
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_base64(data: str) -> bool:

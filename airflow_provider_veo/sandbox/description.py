@@ -97,13 +97,15 @@ def _change_status(outcome: Outcome, faults: MatchedFaults) -> None:
         outcome.status = fault.value
     if faults.take("upper-case"):
         outcome.status = outcome.status.upper()
+    if outcome.video_url and faults.take("quoted-url"):
+        outcome.video_url = f" `{outcome.video_url}` "
 
 
 def _document(video: Video, outcome: Outcome, settings: Settings) -> dict[str, Any]:
     document: dict[str, Any] = {
         "id": video.other_id if settings.other_id else _formatted_id(video.id, settings),
-        "status": outcome.status,
-        settings.url_field: outcome.video_url,
+        settings.status_field: outcome.status,
+        **_nested(settings.url_field, outcome.video_url),
         "status_update_time": timestamp(outcome.since, settings),
         "detail": _detail(video, outcome, settings),
     }
@@ -148,6 +150,14 @@ def _set_reason(document: dict[str, Any], reason: str, form: str) -> None:
         document["code"] = "generation_failed"
 
 
+def _nested(path: str, value: Any) -> dict[str, Any]:
+    """Return a document with only the value at this path, such as `videos.0.url`."""
+    for part in reversed(path.split(".")):
+        value = [value] if part == "0" else {part: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
 def _wrapped(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
     if not settings.wrapped:
         return document
@@ -160,7 +170,9 @@ def _formatted_id(video_id: str, settings: Settings) -> str | int:
 
 def created(video: Video, settings: Settings) -> dict[str, Any]:
     """Return the answer to a create, in the configured shape."""
-    identity = {settings.id_field: _formatted_id(video.id, settings)}
+    identity = _nested(settings.id_field, _formatted_id(video.id, settings))
+    if settings.id_field == "data.task_id":
+        identity["data"]["id"] = video.number  # new-api: the number of its database row
     if settings.response_shape == "status":
         return identity | {"status": "pending", "status_update_time": timestamp(video.accepted_at, settings)}
     message = {"role": "assistant", "content": "The video is being generated."}

@@ -143,6 +143,7 @@ def running(
     numeric_ids: bool = False,
     wrapped: bool = False,
     other_id: bool = False,
+    status_field: str = "status",
     url_field: str = "video_url",
     time_unit: str = "ms",
     video_seconds: float = 3.0,
@@ -159,11 +160,12 @@ def running(
     :param seed: Chooses the requests that a fault with a share affects.
     :param strict: Insist on the fields, types and headers that the relays' own documents require. Most relays don't.
     :param response_shape: Answers to create: `status` (short) or `chat` (like a chat completion).
-    :param id_field: Name of the id in answers to create: `id` or `task_id`.
+    :param id_field: Path of the id in answers to create, such as `task_id` or `data.task_id`.
     :param numeric_ids: Return ids as JSON numbers.
     :param wrapped: Wrap answers to queries in `{"status": "SUCCESS", "data": ...}`.
     :param other_id: Return a different id in answers to queries.
-    :param url_field: Name of the URL in answers to queries: `video_url`, `url` or `output_url`.
+    :param status_field: Name of the status in answers to queries: `status`, `state` or `task_status`.
+    :param url_field: Path of the URL in answers to queries, such as `url` or `task_result.videos.0.url`.
     :param time_unit: Unit of `status_update_time`: `ms` or `s`.
     :param video_seconds: Duration of the generated videos.
     :param extra_models: Additional models, each `NAME[,images=N][,9:16]`.
@@ -177,6 +179,7 @@ def running(
         "api-key": api_key,
         "response-shape": response_shape,
         "id-field": id_field,
+        "status-field": status_field,
         "url-field": url_field,
         "time-unit": time_unit,
         "video-seconds": video_seconds,

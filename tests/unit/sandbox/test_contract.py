@@ -147,6 +147,12 @@ def test_models_can_be_added_at_runtime(client: Client, sandbox: Sandbox) -> Non
     assert client.create(model="veo4-fast", images=[PICTURE] * 3).status_code == 400
 
 
+def test_half_a_surrogate_pair_is_refused_or_replaced(client: Client) -> None:
+    for body, status in (('{"model": "veo3", "prompt": "\\ud800"}', 400), ('{"model": "\\ud800", "prompt": "x"}', 503)):
+        headers = {"Content-Type": "application/json"}
+        assert client.send("POST", "/v1/video/create", data=body, headers=headers).status_code == status
+
+
 def test_unknown_fields_are_accepted(client: Client) -> None:
     assert client.create(seed=7).status_code == 200
 

@@ -17,7 +17,11 @@ from .conftest import BODY
 if TYPE_CHECKING:
     from airflow_provider_veo.sandbox import Sandbox
 
-OFFER = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA"]
+OFFER = [
+    "Connection: Upgrade, HTTP2-Settings",
+    "Upgrade: h2c",
+    "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+]
 
 
 def read(connection: socket.socket, method: str) -> tuple[int, Any]:
