@@ -131,6 +131,8 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         "status_field": "name of the status in answers to queries",
         "url_field": "path of the URL in answers to queries",
         "time_unit": "unit of status_update_time",
+        "openai_url_field": "path of the URL in answers of the form openai",
+        "long_ids": "return ids of several hundred characters in the form openai",
     }
     for name, text in helps.items():
         flag, default = "--" + name.replace("_", "-"), FIELDS[name]

@@ -21,6 +21,8 @@ from airflow_provider_veo.sandbox.answers import Refusal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+UNIFIED, OPENAI = "unified", "openai"
+"""The two forms of the API, by their names in connections."""
 ASPECT_RATIOS = ("16:9", "9:16")
 FIELD_TYPES: dict[str, type] = {
     "model": str,
@@ -68,12 +70,19 @@ MODELS: Mapping[str, Model] = {
     "veo3.1-pro-4k": Model(max_images=2, portrait=True),
     "veo3.1-fast-components": Model(max_images=3, portrait=True),
     "veo3.1-components-4k": Model(max_images=3, portrait=True),
+    # family, in the form of OpenAI
+    "veo_3_1": Model(max_images=2, portrait=True),
+    "veo_3_1-fast": Model(max_images=2, portrait=True),
+    "veo_3_1-4K": Model(max_images=2, portrait=True),
+    "veo_3_1-fast-4K": Model(max_images=2, portrait=True),
+    "veo_3_1-components": Model(max_images=3, portrait=True),
 }
+"""All models. Relays choose a channel by the model, in whichever form it was sent."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """A valid create request."""
+    """A valid create request, in either form."""
 
     model: str
     prompt: str
@@ -81,6 +90,10 @@ class Order:
     enhance_prompt: bool
     enable_upsample: bool
     aspect_ratio: str
+    api: str = UNIFIED
+    """The form it was sent in. The fields below are those of `openai`."""
+    seconds: str = ""
+    size: str = ""
 
 
 def catalog(extra_models: Iterable[str] = ()) -> dict[str, Model]:
@@ -114,7 +127,8 @@ def read_order(body: bytes, models: Mapping[str, Model], strict: bool = False) -
     require_channel(document.get("model"), models)
     mistakes = [*_field_mistakes(document)]
     if not mistakes:
-        mistakes = [*_model_mistakes(document, name, models[name])]
+        count = len(document.get("images", ()))
+        mistakes = [*model_mistakes(name, models[name], count, document["aspect_ratio"])]
     if mistakes:
         raise Refusal(400, "; ".join(mistakes))
     images = tuple(document.get("images", ()))
@@ -169,10 +183,7 @@ def _field_mistakes(document: dict[str, Any]) -> Iterable[str]:
             yield f"{field} must be a {'boolean' if kind is bool else 'string'}"
     if isinstance(document.get("model"), str) and not document["model"]:
         yield "model is empty"
-    if isinstance(document.get("prompt"), str) and not document["prompt"].strip():
-        yield "prompt is empty"
-    if isinstance(document.get("prompt"), str) and not _is_unicode(document["prompt"]):
-        yield "prompt contains half a surrogate pair"
+    yield from prompt_mistakes(document.get("prompt"))
     ratio = document.get("aspect_ratio")
     if isinstance(ratio, str) and ratio not in ASPECT_RATIOS:
         yield f"aspect_ratio must be one of {', '.join(ASPECT_RATIOS)}"
@@ -189,11 +200,19 @@ def _image_mistakes(images: Any) -> Iterable[str]:
             yield f"images[{number}] is neither an http(s) URL nor a data:image URI"
 
 
-def _model_mistakes(document: dict[str, Any], name: str, model: Model) -> Iterable[str]:
-    count = len(document.get("images", ()))
-    if count > model.max_images:
-        yield f"{name} takes at most {model.max_images} images, not {count}"
-    if document["aspect_ratio"] == "9:16" and not model.portrait:
+def prompt_mistakes(prompt: Any) -> Iterable[str]:
+    """Yield what is wrong with a prompt, if it is a string."""
+    if isinstance(prompt, str) and not prompt.strip():
+        yield "prompt is empty"
+    if isinstance(prompt, str) and not _is_unicode(prompt):
+        yield "prompt contains half a surrogate pair"
+
+
+def model_mistakes(name: str, model: Model, images: int, aspect_ratio: str) -> Iterable[str]:
+    """Yield what a model does not support: the number of images, or the aspect ratio."""
+    if images > model.max_images:
+        yield f"{name} takes at most {model.max_images} images, not {images}"
+    if aspect_ratio == "9:16" and not model.portrait:
         yield f"{name} does not support aspect_ratio 9:16"
 
 

@@ -241,6 +241,7 @@ _CHANGED = (
     Kind("status-word", "=WORD", words, "this status word, everything else unchanged", _QUERY),
     Kind("quoted-url", "", no_value, "the URL between backticks and spaces", _QUERY),
     Kind("upper-case", "", no_value, "the status word in capitals", _QUERY),
+    Kind("redirect-host", "", no_value, "307 to this file under another name of this machine, without a key", _FILE),
     Kind("no-range", "", no_value, "ignores Range: 200 with the complete file", _FILE),
     Kind("etag-changes", "", no_value, "a new ETag each time, so that If-Range never matches", _FILE),
 )

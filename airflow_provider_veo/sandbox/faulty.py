@@ -21,6 +21,7 @@ from airflow_provider_veo.sandbox.answers import (
     page,
     reason,
 )
+from airflow_provider_veo.sandbox.hosts import parse_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +82,13 @@ def _redirect(fault: Fault, request: Request) -> Answer:
     return Answer(307, headers={"location": fault.value or f"{request.base_url}redirected{path}{query}"})
 
 
+def _redirect_host(fault: Fault, request: Request) -> Answer:
+    host, port = parse_host(request.headers["host"])
+    other = "127.0.0.1" if host == "localhost" else "localhost"
+    path = request.scope["raw_path"].decode("ascii")
+    return Answer(307, headers={"location": f"http://{other}:{port or 80}/redirected{path}"})
+
+
 def _echo_key(fault: Fault, request: Request) -> Answer:
     key = request.headers.get("authorization", "").removeprefix("Bearer ")
     return envelope(fault.value, f"sandbox fault: the key {key} may not do this")
@@ -97,6 +105,7 @@ INSTEAD: dict[str, Callable[[Fault, Request], Answer]] = {
     "rate-limit": _rate_limit,
     "rate-limit-date": _rate_limit_date,
     "redirect": _redirect,
+    "redirect-host": _redirect_host,
     "echo-key": _echo_key,
 }
 """The answers given in the relay's place, by fault kind."""

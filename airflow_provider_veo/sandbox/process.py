@@ -146,6 +146,8 @@ def running(
     status_field: str = "status",
     url_field: str = "video_url",
     time_unit: str = "ms",
+    openai_url_field: str = "none",
+    long_ids: bool = False,
     video_seconds: float = 3.0,
     extra_models: Sequence[str] = (),
     start_timeout: float = 60.0,
@@ -167,6 +169,9 @@ def running(
     :param status_field: Name of the status in answers to queries: `status`, `state` or `task_status`.
     :param url_field: Path of the URL in answers to queries, such as `url` or `task_result.videos.0.url`.
     :param time_unit: Unit of `status_update_time`: `ms` or `s`.
+    :param openai_url_field: Path of the URL in answers of the form `openai` to queries: `none`, `video_url`, `url` or
+        `metadata.url`.
+    :param long_ids: Return ids of several hundred characters in the form `openai`.
     :param video_seconds: Duration of the generated videos.
     :param extra_models: Additional models, each `NAME[,images=N][,9:16]`.
     :param start_timeout: Maximum seconds until the first answer.
@@ -182,13 +187,15 @@ def running(
         "status-field": status_field,
         "url-field": url_field,
         "time-unit": time_unit,
+        "openai-url-field": openai_url_field,
         "video-seconds": video_seconds,
     }
     # `--name=value`, so that a value that begins with a dash is not read as an option.
     arguments = [f"--{name}={value}" for name, value in relay.items()]
     arguments += [f"--fault={spec}" for spec in faults]
     arguments += [f"--extra-model={model}" for model in extra_models]
-    switches = {"strict": strict, "numeric-ids": numeric_ids, "wrapped": wrapped, "other-id": other_id}
+    switches = {"strict": strict, "numeric-ids": numeric_ids, "wrapped": wrapped}
+    switches |= {"other-id": other_id, "long-ids": long_ids}
     arguments += [f"--{name}" for name, on in switches.items() if on]
 
     with tempfile.TemporaryFile() as log:

@@ -21,6 +21,7 @@ CHOICES = {
         *("task_result.videos.0.url", "fail_reason"),
     ),
     "time_unit": ("ms", "s"),
+    "openai_url_field": ("none", "video_url", "url", "metadata.url"),
 }
 """The settings with a fixed set of values. Those of a field are paths: `videos.0.url` is in the first of a list."""
 
@@ -58,6 +59,10 @@ class Settings:
     """Path of the URL in answers to queries (family)."""
     time_unit: str = "ms"
     """Unit of `status_update_time`: milliseconds (seed) or seconds (family)."""
+    openai_url_field: str = "none"
+    """Path of the URL in answers of the form `openai` to queries, if there is one (family)."""
+    long_ids: bool = False
+    """Return ids of several hundred characters in the form `openai` (family: LiteLLM)."""
     video_seconds: float = 3.0
     """Duration of the generated videos."""
     extra_models: tuple[str, ...] = ()

@@ -218,7 +218,7 @@ def test_models_are_listed(client: Client) -> None:
     answer = client.send("GET", "/v1/models").json()
     assert answer["object"] == "list"
     assert {"id": "veo3-fast", "object": "model", "owned_by": "veo"} in answer["data"]
-    assert len(answer["data"]) == 20
+    assert len(answer["data"]) == 25
 
 
 def test_video_passes_through_the_relays_statuses(client: Client, sandbox: Sandbox) -> None:
