@@ -66,18 +66,26 @@ class Refusal(Exception):
 
 def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     """Return a JSON answer. Chinese is not escaped: relays do both, and this form is shorter."""
-    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    # A request can contain half a surrogate pair, which JSON can write and UTF-8 can't.
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return Answer(status, body, {"content-type": "application/json; charset=utf-8"} | (headers or {}))
 
 
-def envelope(status: int, message: str, code: str | int | None = None, headers: dict[str, str] | None = None) -> Answer:
+def envelope(
+    status: int,
+    message: str,
+    code: str | int | None = None,
+    headers: dict[str, str] | None = None,
+    plain: bool = False,
+) -> Answer:
     """
     Return an error in the family's envelope.
 
     :param status: HTTP status. `code` is derived from it unless given.
+    :param plain: Leave the message as it is, without a request id.
     """
     error = {
-        "message": f"{message} (request id: {request_id()})",
+        "message": message if plain else f"{message} (request id: {request_id()})",
         "type": "new_api_error",
         "param": "",
         "code": DEFAULT_CODES.get(status, "upstream_error") if code is None else code,

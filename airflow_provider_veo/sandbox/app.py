@@ -1,54 +1,41 @@
 """
-The relay's HTTP endpoints, and the one path that every request takes through the faults.
+The relay's HTTP endpoints, in both forms. Each request goes through :func:`~.exchange.exchange`.
 
-A request is received and matched with faults. A fault or the relay answers it, and the answer is delivered. Videos are
-accepted in :func:`_create` only, and never in a request that a fault keeps from arriving.
+Videos are accepted in :func:`_create` and :func:`_openai_create` only, and never in a request that a fault keeps from
+arriving.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
-from airflow_provider_veo.sandbox import control
+from airflow_provider_veo.sandbox import contract, control, openai_contract
 from airflow_provider_veo.sandbox.answers import Answer, Refusal, envelope, json_answer
-from airflow_provider_veo.sandbox.contract import read_order
-from airflow_provider_veo.sandbox.delivery import MANNERS, NOTHING, UNARRIVED, Delivery
+from airflow_provider_veo.sandbox.contract import OPENAI, UNIFIED
+from airflow_provider_veo.sandbox.delivery import Delivery
 from airflow_provider_veo.sandbox.description import UPSAMPLED, created, describe
-from airflow_provider_veo.sandbox.faulty import CORRUPTED, INSTEAD
+from airflow_provider_veo.sandbox.exchange import LARGEST_BODY, Exchange, exchange
 from airflow_provider_veo.sandbox.files import file_answer
 from airflow_provider_veo.sandbox.render import Scene
 
 if TYPE_CHECKING:
-    from airflow_provider_veo.sandbox.faults import MatchedFaults
+    from collections.abc import AsyncIterator
+
+    from airflow_provider_veo.sandbox.contract import Order
     from airflow_provider_veo.sandbox.relay import Relay
     from airflow_provider_veo.sandbox.video import Video
 
-LARGEST_BODY = 64 * 1024 * 1024
-"""Maximum bytes of a request body. Three images as data URIs fit easily."""
-PATHS = {"/v1/video/create": "create", "/v1/video/query": "query", "/v1/models": "models"}
+PATHS = {
+    "/v1/video/create": "create",
+    "/v1/video/query": "query",
+    "/v1/videos": "create",
+    "/v1/models": "models",
+}
 """The endpoints by path, for requests with the wrong method."""
-
-
-@dataclasses.dataclass
-class Exchange:
-    """One request that reached the relay."""
-
-    relay: Relay
-    request: Request
-    body: bytes
-    faults: MatchedFaults
-    video: Video | None = None
-
-
-Handler = Callable[[Exchange], Awaitable[Answer]]
 
 
 def build(relay: Relay) -> FastAPI:
@@ -63,9 +50,14 @@ def build(relay: Relay) -> FastAPI:
     app.state.relay = relay
     app.add_api_route("/v1/video/create", create, methods=["POST"])
     app.add_api_route("/v1/video/query", query, methods=["GET"])
+    app.add_api_route("/v1/videos", openai_create, methods=["POST"])
+    # `path`, since an id can contain a slash, which a server sees decoded.
+    app.add_api_route("/v1/videos/{name:path}/content", content, methods=["GET", "HEAD"])
+    app.add_api_route("/v1/videos/{name:path}", openai_query, methods=["GET"])
     app.add_api_route("/v1/models", models, methods=["GET"])
     app.add_api_route("/files/{name:path}", file, methods=["GET", "HEAD"])
     app.add_api_route("/redirected/files/{name:path}", redirected_file, methods=["GET", "HEAD"])
+    app.add_api_route("/redirected/v1/videos/{name:path}/content", redirected_content, methods=["GET", "HEAD"])
     app.include_router(control.router)
     app.add_exception_handler(HTTPException, no_endpoint)
     app.add_exception_handler(Refusal, refused)
@@ -74,27 +66,47 @@ def build(relay: Relay) -> FastAPI:
 
 async def create(request: Request) -> Response:
     """Accept a video, or refuse to."""
-    return await _exchange(request, "create", _create)
+    return await exchange(request, "create", _create)
 
 
 async def query(request: Request) -> Response:
     """Return the status of a video."""
-    return await _exchange(request, "query", _query, request.query_params.get("id"))
+    return await exchange(request, "query", _query, request.query_params.get("id"))
+
+
+async def openai_create(request: Request) -> Response:
+    """Accept a video in the form of OpenAI, or refuse to."""
+    return await exchange(request, "create", _openai_create)
+
+
+async def openai_query(request: Request, name: str) -> Response:
+    """Return the status of a video in the form of OpenAI."""
+    return await exchange(request, "query", _openai_query, name)
+
+
+async def content(request: Request, name: str) -> Response:
+    """Serve a video's file to those who have the key."""
+    return await exchange(request, "file", _content, name)
 
 
 async def models(request: Request) -> Response:
     """List the models that the key may use."""
-    return await _exchange(request, "models", _models)
+    return await exchange(request, "models", _models)
 
 
 async def file(request: Request, name: str) -> Response:
     """Serve a video's file."""
-    return await _exchange(request, "file", _file, _video_id(name))
+    return await exchange(request, "file", _file, _video_id(name))
 
 
 async def redirected_file(request: Request, name: str) -> Response:
     """Serve a file to a client that followed a redirect. No fault applies here."""
-    return await _exchange(request, "redirected", _file, _video_id(name))
+    return await exchange(request, "redirected", _file, _video_id(name))
+
+
+async def redirected_content(request: Request, name: str) -> Response:
+    """Serve a file to a client that followed a redirect, as the storage behind a gateway does: without a key."""
+    return await exchange(request, "redirected", _finished_file, name)
 
 
 async def no_endpoint(request: Request, error: Exception) -> Response:
@@ -106,7 +118,7 @@ async def no_endpoint(request: Request, error: Exception) -> Response:
         message = f"Invalid URL ({request.method} {request.url.path})"
         raise Refusal(error.status_code, message, headers=dict(error.headers or {}))
 
-    return await _exchange(request, place, refuse, faultless=True)
+    return await exchange(request, place, refuse, faultless=True)
 
 
 async def refused(request: Request, error: Exception) -> Response:
@@ -115,64 +127,48 @@ async def refused(request: Request, error: Exception) -> Response:
     return Delivery(error.answer)
 
 
-async def _exchange(
-    request: Request, endpoint: str, handler: Handler, video_id: str | None = None, faultless: bool = False
-) -> Response:
-    relay: Relay = request.app.state.relay
-    try:
-        body = await _read(request)
-    except ClientDisconnect:
-        return Response(status_code=400)  # the client is gone
-    record = relay.request_log.receive(request, endpoint, body, relay.settings.api_key, relay.authorized(request))
-    video = relay.videos.get(video_id or "")
-    model, prompt = (video.order.model, video.order.prompt) if video else _subject(body)
-    faults = relay.faults.match("" if faultless else endpoint, model, prompt, video)
-    manner = faults.take(*MANNERS)
-    if manner and manner.kind.name in UNARRIVED:
-        answer = NOTHING
-    else:
-        answer = await _answer(Exchange(relay, request, body, faults, video), handler)
-    delivery = Delivery(answer, manner)
-    relay.request_log.answer(record, delivery.seen_status)
-    return delivery
-
-
-async def _answer(exchange: Exchange, handler: Handler) -> Answer:
-    fault = exchange.faults.take(*INSTEAD)
-    if fault:
-        return INSTEAD[fault.kind.name](fault, exchange.request)
-    try:
-        answer = await handler(exchange)
-    except Refusal as refusal:
-        return refusal.answer
-    # Only an accepted request's answer can be corrupted.
-    fault = exchange.faults.take(*CORRUPTED) if answer.ok else None
-    return CORRUPTED[fault.kind.name](fault, answer) if fault else answer
-
-
 async def _create(exchange: Exchange) -> Answer:
     relay, request = exchange.relay, exchange.request
     relay.require_key(request)
-    _require_json_accepted(request)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    if relay.settings.strict:
+        _require_json(request, 400, "accept")
+    if exchange.content_type != "application/json":
         raise Refusal(415, "Content-Type must be application/json")
-    if len(exchange.body) > LARGEST_BODY:
-        raise Refusal(413, "the body is too large", headers={"connection": "close"})
-    order = read_order(exchange.body, relay.models)
+    _require_size(exchange)
+    return _accepted(relay, contract.read_order(exchange.body, relay.models, relay.settings.strict))
+
+
+async def _openai_create(exchange: Exchange) -> Answer:
+    relay, request = exchange.relay, exchange.request
+    relay.require_key(request)
+    _require_size(exchange)
+    return _accepted(relay, await openai_contract.read_order(request, exchange.body, relay.models))
+
+
+def _accepted(relay: Relay, order: Order) -> Answer:
     return json_answer(created(relay.accept(order), relay.settings))
 
 
 async def _query(exchange: Exchange) -> Answer:
     relay, request = exchange.relay, exchange.request
     relay.require_key(request)
-    _require_json_accepted(request)
-    video = relay.find(request.query_params.get("id", ""))
+    if relay.settings.strict:
+        _require_json(request, 422, "accept", "content-type")
+    return _described(exchange, relay.find(request.query_params.get("id", ""), UNIFIED))
+
+
+async def _openai_query(exchange: Exchange) -> Answer:
+    exchange.relay.require_key(exchange.request)
+    return _described(exchange, exchange.relay.find(exchange.request.path_params["name"], OPENAI))
+
+
+def _described(exchange: Exchange, video: Video) -> Answer:
     video.queries += 1
     hidden = exchange.faults.peek("not-found-first")
-    if hidden and video.queries <= hidden.value:
+    if hidden and video.queries <= hidden.value[0]:
         exchange.faults.take("not-found-first")
-        raise Refusal(404, "task not found", "task_not_exist")
-    return json_answer(describe(video, relay.settings, exchange.faults, str(request.base_url)))
+        raise Refusal(hidden.value[1], "task not found", "task_not_exist")
+    return json_answer(describe(video, exchange.relay.settings, exchange.faults, str(exchange.request.base_url)))
 
 
 async def _models(exchange: Exchange) -> Answer:
@@ -182,12 +178,33 @@ async def _models(exchange: Exchange) -> Answer:
 
 
 async def _file(exchange: Exchange) -> Answer:
-    video, request = exchange.video, exchange.request
-    upsampled = request.url.path.endswith(f"{UPSAMPLED}.mp4")
+    video = exchange.video
+    upsampled = exchange.request.url.path.endswith(f"{UPSAMPLED}.mp4")
     if not video or not video.progress(exchange.relay.settings.generation_seconds).finished:
         return envelope(404, "no such file")
     if upsampled and not video.order.enable_upsample:
         return envelope(404, "no such file")
+    return await _mp4(exchange, video, upsampled)
+
+
+async def _content(exchange: Exchange) -> Answer:
+    exchange.relay.require_key(exchange.request)
+    return await _finished_file(exchange)
+
+
+async def _finished_file(exchange: Exchange) -> Answer:
+    relay, request = exchange.relay, exchange.request
+    video = relay.find(request.path_params["name"], OPENAI)
+    variant = request.query_params.get("variant", "video")
+    if variant != "video":
+        raise Refusal(400, f"the variant {variant} is not supported", "invalid_parameter")
+    state = relay.faults.state(video, video.progress(relay.settings.generation_seconds).finished)
+    if state != "succeeded":
+        raise Refusal(400, f"the video is not completed: {state}", "video_not_ready")
+    return await _mp4(exchange, video, upsampled=False)
+
+
+async def _mp4(exchange: Exchange, video: Video, upsampled: bool) -> Answer:
     scene = Scene(
         video_id=video.id,
         model=video.order.model,
@@ -197,37 +214,18 @@ async def _file(exchange: Exchange) -> Answer:
         seconds=exchange.relay.settings.video_seconds,
     )
     data = await exchange.relay.files.get(scene)
-    return file_answer(data, request.method, request.headers, exchange.faults)
+    return file_answer(data, exchange.request.method, exchange.request.headers, exchange.faults)
 
 
-def _require_json_accepted(request: Request) -> None:
-    # The API document requires the header with this value.
-    if "application/json" not in request.headers.get("accept", "").lower():
-        raise Refusal(400, "Accept must be application/json")
+def _require_json(request: Request, status: int, *names: str) -> None:
+    for name in names:
+        if "application/json" not in request.headers.get(name, "").lower():
+            raise Refusal(status, f"{name.title()} must be application/json")
 
 
-async def _read(request: Request) -> bytes:
-    """Return the body. Stop reading once it exceeds the limit."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            break
-    return bytes(body)
-
-
-def _subject(body: bytes) -> tuple[str | None, str | None]:
-    """Return the model and the prompt of a body, even if the rest of it is invalid."""
-    if not body:
-        return None, None
-    try:
-        document: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return None, None
-    if not isinstance(document, dict):
-        return None, None
-    model, prompt = document.get("model"), document.get("prompt")
-    return model if isinstance(model, str) else None, prompt if isinstance(prompt, str) else None
+def _require_size(exchange: Exchange) -> None:
+    if len(exchange.body) > LARGEST_BODY:
+        raise Refusal(413, "the body is too large", headers={"connection": "close"})
 
 
 def _video_id(name: str) -> str:

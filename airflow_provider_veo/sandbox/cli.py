@@ -122,21 +122,34 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         "generation_seconds": "how long a generation takes; 0 makes videos ready at once",
         "video_seconds": "duration of the generated videos",
         "api_key": "the API key to accept",
-        "response_shape": "answers to create: short, or like a chat completion",
-        "id_field": "name of the id in answers to create",
+        "strict": "insist on the fields, types and headers that the relays' documents require",
+        "response_shape": "answers to create, short or like a chat completion",
+        "id_field": "path of the id in answers to create",
         "numeric_ids": "return ids as JSON numbers",
         "wrapped": 'wrap answers to queries in {"status": "SUCCESS", "data": {...}}',
         "other_id": "return a different id in answers to queries",
-        "url_field": "name of the URL in answers to queries",
+        "status_field": "name of the status in answers to queries",
+        "url_field": "path of the URL in answers to queries",
         "time_unit": "unit of status_update_time",
+        "openai_url_field": "path of the URL in answers of the form openai",
+        "long_ids": "return ids of several hundred characters in the form openai",
     }
     for name, text in helps.items():
         flag, default = "--" + name.replace("_", "-"), FIELDS[name]
         if isinstance(default, bool):
             group.add_argument(flag, action="store_true", help=text)
         else:
-            text += " (default: %(default)s)"
-            group.add_argument(flag, type=type(default), default=default, choices=CHOICES.get(name), help=text)
+            choices = CHOICES.get(name)
+            text += f": {', '.join(choices)} (default: %(default)s)" if choices else " (default: %(default)s)"
+            # A metavar, since the usage would otherwise list the choices, too.
+            group.add_argument(
+                flag,
+                type=type(default),
+                default=default,
+                choices=choices,
+                metavar=name.split("_")[-1].upper(),
+                help=text,
+            )
     group.add_argument(
         "--extra-model",
         action="append",

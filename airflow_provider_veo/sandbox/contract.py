@@ -1,8 +1,9 @@
 """
 What a relay accepts: its models and the rules for a request body, taken from the API document alone.
 
-This is deliberately a second, independent implementation. It shares nothing with the project's own payload code, and
-is strict where a real relay may be lenient, so that a test fails where a customer's money would be at risk.
+This is deliberately a second, independent implementation. It shares nothing with the project's own payload code. It
+accepts what real relays accept from real clients, and is strict about everything else, so that a test fails where a
+customer's money would be at risk.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from airflow_provider_veo.sandbox.answers import Refusal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+UNIFIED, OPENAI = "unified", "openai"
+"""The two forms of the API, by their names in connections."""
 ASPECT_RATIOS = ("16:9", "9:16")
 FIELD_TYPES: dict[str, type] = {
     "model": str,
@@ -29,6 +32,9 @@ FIELD_TYPES: dict[str, type] = {
     "aspect_ratio": str,
 }
 """The required fields of a create request (API document)."""
+DEFAULTS: dict[str, Any] = {"enhance_prompt": False, "enable_upsample": False, "aspect_ratio": "16:9"}
+"""Fields that relays don't insist on, and what they take instead (family)."""
+_BOOLEANS = {"true": True, "false": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,20 +57,32 @@ MODELS: Mapping[str, Model] = {
     "veo3-fast": Model(portrait=True),
     "veo3-pro": Model(portrait=True),
     "veo3-pro-frames": Model(max_images=1, portrait=True),
-    "veo3-frames": Model(max_images=1, portrait=True),
-    "veo3-fast-frames": Model(max_images=1, portrait=True),
     "veo3.1-components": Model(max_images=3, portrait=True),
+    # API document, which states no limit; family
+    "veo3-frames": Model(max_images=2, portrait=True),
+    "veo3-fast-frames": Model(max_images=2, portrait=True),
     # family
     "veo2-pro-components": Model(max_images=3),
-    "veo3.1": Model(max_images=1, portrait=True),
-    "veo3.1-fast": Model(max_images=1, portrait=True),
-    "veo3.1-pro": Model(max_images=1, portrait=True),
+    "veo3.1": Model(max_images=2, portrait=True),
+    "veo3.1-fast": Model(max_images=2, portrait=True),
+    "veo3.1-pro": Model(max_images=2, portrait=True),
+    "veo3.1-4k": Model(max_images=2, portrait=True),
+    "veo3.1-pro-4k": Model(max_images=2, portrait=True),
+    "veo3.1-fast-components": Model(max_images=3, portrait=True),
+    "veo3.1-components-4k": Model(max_images=3, portrait=True),
+    # family, in the form of OpenAI
+    "veo_3_1": Model(max_images=2, portrait=True),
+    "veo_3_1-fast": Model(max_images=2, portrait=True),
+    "veo_3_1-4K": Model(max_images=2, portrait=True),
+    "veo_3_1-fast-4K": Model(max_images=2, portrait=True),
+    "veo_3_1-components": Model(max_images=3, portrait=True),
 }
+"""All models. Relays choose a channel by the model, in whichever form it was sent."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """A valid create request."""
+    """A valid create request, in either form."""
 
     model: str
     prompt: str
@@ -72,6 +90,10 @@ class Order:
     enhance_prompt: bool
     enable_upsample: bool
     aspect_ratio: str
+    api: str = UNIFIED
+    """The form it was sent in. The fields below are those of `openai`."""
+    seconds: str = ""
+    size: str = ""
 
 
 def catalog(extra_models: Iterable[str] = ()) -> dict[str, Model]:
@@ -90,28 +112,57 @@ def catalog(extra_models: Iterable[str] = ()) -> dict[str, Model]:
     return models
 
 
-def read_order(body: bytes, models: Mapping[str, Model]) -> Order:
+def read_order(body: bytes, models: Mapping[str, Model], strict: bool = False) -> Order:
     """
     Parse and validate a create request.
 
     :param body: The raw request body.
+    :param strict: Insist on the fields and types of the API document, as most relays don't.
     :raises Refusal: It is invalid. A 400 lists every mistake.
     """
-    document = _read_json(body)
+    document = read_json(body)
+    if not strict:
+        document = _completed(document)
     name = str(document.get("model", ""))
-    if isinstance(document.get("model"), str) and name and name not in models:
-        # Relays choose a channel by the model before they validate the rest.
-        raise Refusal(503, f"分组 default 下模型 {name} 无可用渠道", "model_not_found")
+    require_channel(document.get("model"), models)
     mistakes = [*_field_mistakes(document)]
     if not mistakes:
-        mistakes = [*_model_mistakes(document, name, models[name])]
+        count = len(document.get("images", ()))
+        mistakes = [*model_mistakes(name, models[name], count, document["aspect_ratio"])]
     if mistakes:
         raise Refusal(400, "; ".join(mistakes))
     images = tuple(document.get("images", ()))
     return Order(images=images, **{field: document[field] for field in FIELD_TYPES})
 
 
-def _read_json(body: bytes) -> dict[str, Any]:
+def require_channel(name: Any, models: Mapping[str, Model]) -> None:
+    """
+    Require a model, if it is a name, to be known. Relays choose a channel by it before they validate the rest.
+
+    :raises Refusal: It is unknown.
+    """
+    if isinstance(name, str) and name and name not in models:
+        raise Refusal(503, f"分组 default 下模型 {name} 无可用渠道", "model_not_found")
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what relays make of a body, before they validate it: null is missing, and "true" is true (family)."""
+    given = {name: value for name, value in document.items() if value is not None}
+    if given.get("images") == []:
+        del given["images"]
+    for name, kind in FIELD_TYPES.items():
+        if kind is bool and isinstance(given.get(name), str):
+            given[name] = _BOOLEANS.get(given[name].lower(), given[name])
+    return DEFAULTS | given
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """
+    Return a body that is a JSON object.
+
+    :raises Refusal: It is something else.
+    """
+
     def not_json(word: str) -> NoReturn:
         raise ValueError(f"{word} is not JSON")
 
@@ -132,8 +183,7 @@ def _field_mistakes(document: dict[str, Any]) -> Iterable[str]:
             yield f"{field} must be a {'boolean' if kind is bool else 'string'}"
     if isinstance(document.get("model"), str) and not document["model"]:
         yield "model is empty"
-    if isinstance(document.get("prompt"), str) and not document["prompt"].strip():
-        yield "prompt is empty"
+    yield from prompt_mistakes(document.get("prompt"))
     ratio = document.get("aspect_ratio")
     if isinstance(ratio, str) and ratio not in ASPECT_RATIOS:
         yield f"aspect_ratio must be one of {', '.join(ASPECT_RATIOS)}"
@@ -150,11 +200,19 @@ def _image_mistakes(images: Any) -> Iterable[str]:
             yield f"images[{number}] is neither an http(s) URL nor a data:image URI"
 
 
-def _model_mistakes(document: dict[str, Any], name: str, model: Model) -> Iterable[str]:
-    count = len(document.get("images", ()))
-    if count > model.max_images:
-        yield f"{name} takes at most {model.max_images} images, not {count}"
-    if document["aspect_ratio"] == "9:16" and not model.portrait:
+def prompt_mistakes(prompt: Any) -> Iterable[str]:
+    """Yield what is wrong with a prompt, if it is a string."""
+    if isinstance(prompt, str) and not prompt.strip():
+        yield "prompt is empty"
+    if isinstance(prompt, str) and not _is_unicode(prompt):
+        yield "prompt contains half a surrogate pair"
+
+
+def model_mistakes(name: str, model: Model, images: int, aspect_ratio: str) -> Iterable[str]:
+    """Yield what a model does not support: the number of images, or the aspect ratio."""
+    if images > model.max_images:
+        yield f"{name} takes at most {model.max_images} images, not {images}"
+    if aspect_ratio == "9:16" and not model.portrait:
         yield f"{name} does not support aspect_ratio 9:16"
 
 
@@ -170,6 +228,14 @@ def is_image(value: Any) -> bool:
         return address.scheme in ("http", "https") and bool(address.hostname) and " " not in value
     except ValueError:
         return False
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_base64(data: str) -> bool:

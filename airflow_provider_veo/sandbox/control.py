@@ -53,6 +53,7 @@ async def videos(request: Request) -> Response:
         listed.append(
             {
                 "id": video.id,
+                "api": video.order.api,
                 "model": video.order.model,
                 "prompt": video.order.prompt,
                 "aspect_ratio": video.order.aspect_ratio,

@@ -7,8 +7,9 @@ The command line's help prints the table, and every SPEC is checked against it. 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import math
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,13 @@ REASON_FORMS: dict[str, tuple[str, ...]] = {
     "detail.video_generation_error": ("detail", "video_generation_error"),
 }
 """The field in which a relay reports why a generation failed (family), by the name of the form."""
+
+LONGEST = 1_000_000_000
+"""Maximum seconds of a duration. A date further ahead could not be written as an HTTP date."""
+LARGEST = 256 * 1024 * 1024
+"""Maximum bytes of an answer that is made larger. It is made in memory."""
+WITHOUT_BODY = (204, 205, 304)
+"""HTTP statuses whose answers have no body."""
 
 ValueParser = Callable[["str | None"], Any]
 
@@ -53,25 +61,28 @@ def no_value(text: str | None) -> None:
 def seconds(text: str | None) -> float:
     """Parse a duration."""
     value = _number(text, float, "a number of seconds")
-    if not 0 <= value < math.inf:
-        raise ValueError("needs a number of seconds, at least 0")
+    if not 0 <= value <= LONGEST:
+        raise ValueError(f"needs a number of seconds, at least 0 and at most {LONGEST}")
     return float(value)
 
 
 def count(text: str | None) -> int:
     """Parse a count of at least 1."""
     value = int(_number(text, int, "a whole number"))
-    if value < 1:
-        raise ValueError("needs a whole number, at least 1")
+    if not 1 <= value <= LARGEST:
+        raise ValueError(f"needs a whole number, at least 1 and at most {LARGEST}")
     return value
 
 
 def whole(text: str | None) -> int:
     """Parse a positive or negative whole number."""
-    return int(_number(text, int, "a whole number"))
+    value = int(_number(text, int, "a whole number"))
+    if not -LARGEST <= value <= LARGEST:
+        raise ValueError(f"needs a whole number, at least {-LARGEST} and at most {LARGEST}")
+    return value
 
 
-def status(text: str | None) -> int:
+def any_status(text: str | None) -> int:
     """Parse an HTTP status."""
     value = int(_number(text, int, "an HTTP status"))
     if not 200 <= value <= 599:
@@ -79,20 +90,32 @@ def status(text: str | None) -> int:
     return value
 
 
+def status(text: str | None) -> int:
+    """Parse an HTTP status whose answer has a body."""
+    value = any_status(text)
+    if value in WITHOUT_BODY:
+        raise ValueError(f"needs an HTTP status whose answer has a body, which {value} does not")
+    return value
+
+
 def error_status(text: str | None) -> tuple[int, str | int | None]:
     """Parse `STATUS[:CODE]`."""
-    number, colon, code = (text or "").partition(":")
-    if colon and not code:
-        raise ValueError("has an empty code")
+    number, code = _pair(text, "code")
     return status(number), (_code(code) if code else None)
 
 
 def code_status(text: str | None) -> tuple[str | int, int | None]:
     """Parse `CODE[:STATUS]`."""
-    code, colon, number = (text or "").partition(":")
+    code, number = _pair(text, "status")
     if not code:
         raise ValueError("needs a code")
-    return _code(code), (status(number) if colon else None)
+    return _code(code), (status(number) if number else None)
+
+
+def count_status(text: str | None) -> tuple[int, int]:
+    """Parse `N[:STATUS]`. The default status is 404."""
+    number, answer = _pair(text, "status")
+    return count(number), (status(answer) if answer else 404)
 
 
 def words(text: str | None) -> str:
@@ -102,11 +125,22 @@ def words(text: str | None) -> str:
     return text
 
 
+def header(text: str | None) -> str:
+    """Parse the value of an HTTP header."""
+    if not re.fullmatch(r"[!-~\xa1-\xff]([\t -~\xa1-\xff]*[!-~\xa1-\xff])?", words(text)):
+        raise ValueError("needs the value of an HTTP header: Latin-1, without control characters or spaces around it")
+    return str(text)
+
+
 def address(text: str | None) -> str:
     """Parse an absolute http(s) URL."""
-    if urlsplit(text or "").scheme not in ("http", "https"):
-        raise ValueError("needs an http(s) URL")
-    return str(text)
+    if not re.fullmatch("[!-~]*", text or ""):
+        raise ValueError("needs a URL in ASCII without spaces, with everything else percent-encoded")
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(text or "")
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return str(text)
+    raise ValueError("needs an http(s) URL")
 
 
 def reason(text: str | None) -> tuple[str, str]:
@@ -129,6 +163,13 @@ def _number(text: str | None, convert: Callable[[str], float], what: str) -> flo
         raise ValueError(f"needs {what}, got {text!r}") from None
 
 
+def _pair(text: str | None, what: str) -> tuple[str, str]:
+    first, colon, second = (text or "").partition(":")
+    if colon and not second:
+        raise ValueError(f"has an empty {what}")
+    return first, second
+
+
 def _code(text: str) -> str | int:
     return int(text) if text.isascii() and text.isdigit() else text
 
@@ -142,6 +183,14 @@ _REFUSED = (
     Kind("bare", "=STATUS", status, "a gateway's HTML page, no envelope; nothing accepted"),
     Kind("envelope", "=CODE[:STATUS]", code_status, "an error envelope under HTTP 200, or this status"),
     Kind("flat-envelope", "=CODE[:STATUS]", code_status, "{code, message, data: null} under 400, or this status"),
+    Kind("nested-envelope", "=CODE[:STATUS]", code_status, "an envelope whose message is JSON with this code; 500"),
+    Kind(
+        "error-status",
+        "[=REASON]",
+        optional(words, "upstream account is not available"),
+        '{"status": "error"} and REASON under HTTP 200; nothing accepted',
+        ("query", "create"),
+    ),
     Kind("quota", "[=STATUS]", optional(status, 403), "insufficient quota, with a message that says busy; 403"),
     Kind("rate-limit", "[=SECONDS]", optional(seconds, None), "429, with Retry-After if SECONDS are given"),
     Kind("rate-limit-date", "=SECONDS", seconds, "429, with Retry-After as an HTTP date that far ahead"),
@@ -165,11 +214,18 @@ _DELIVERED = (
 
 _CORRUPTED = (
     Kind("bare-after", "=STATUS", status, "accepted, then a gateway's HTML page"),
-    Kind("empty", "[=STATUS]", optional(status, 200), "accepted; an answer without a body, 200 or e.g. 204"),
+    Kind("empty", "[=STATUS]", optional(any_status, 200), "accepted; an answer without a body, 200 or e.g. 204"),
     Kind("no-json", "", no_value, "accepted; 200 with plain text", _JSON),
     Kind("no-id", "", no_value, "accepted; JSON without the id", ("create", "query")),
+    Kind(
+        "early-url",
+        "[=URL]",
+        optional(address, "https://files.example/early.mp4"),
+        "accepted; pending, but already with a video URL",
+        ("create",),
+    ),
     Kind("huge", "=BYTES", count, "accepted; JSON padded to that many bytes", _JSON),
-    Kind("html-200", "[=TYPE]", optional(words, "text/html"), "200 with an HTML page, as this Content-Type", _FILE),
+    Kind("html-200", "[=TYPE]", optional(header, "text/html"), "200 with an HTML page, as this Content-Type", _FILE),
     Kind(
         "wrong-length",
         "[=BYTES]",
@@ -183,7 +239,9 @@ _CORRUPTED = (
 _CHANGED = (
     Kind("unknown-status", "[=WORD]", optional(words, "video_reticulating"), "an unlisted status word, no URL", _QUERY),
     Kind("status-word", "=WORD", words, "this status word, everything else unchanged", _QUERY),
+    Kind("quoted-url", "", no_value, "the URL between backticks and spaces", _QUERY),
     Kind("upper-case", "", no_value, "the status word in capitals", _QUERY),
+    Kind("redirect-host", "", no_value, "307 to this file under another name of this machine, without a key", _FILE),
     Kind("no-range", "", no_value, "ignores Range: 200 with the complete file", _FILE),
     Kind("etag-changes", "", no_value, "a new ETag each time, so that If-Range never matches", _FILE),
 )
@@ -196,7 +254,7 @@ _PER_VIDEO = (
     Kind("leftover-error", "", no_value, "all error fields are set, but the video succeeds", _QUERY, True),
     Kind("late-url", "=N", count, "succeeded without a URL in the first N answers", _QUERY, True),
     Kind("no-url", "", no_value, "succeeded, but never with a URL", _QUERY, True),
-    Kind("not-found-first", "=N", count, "404 to its first N queries", _QUERY, True),
+    Kind("not-found-first", "=N[:STATUS]", count_status, "task_not_exist to its first N queries; 404", _QUERY, True),
 )
 """Effects on a video."""
 

@@ -71,6 +71,10 @@ class Fault:
     """
 
     def __init__(self, spec: str, seed: int) -> None:
+        try:
+            spec.encode()
+        except UnicodeEncodeError:
+            raise FaultSpecError(spec, "is not valid UTF-8") from None
         match = _SPEC.fullmatch(spec)
         if not match or match["kind"] not in KINDS:
             raise FaultSpecError(

@@ -137,13 +137,17 @@ def running(
     api_key: str = "sandbox-key",
     faults: Sequence[str] = (),
     seed: int = 0,
+    strict: bool = False,
     response_shape: str = "status",
     id_field: str = "id",
     numeric_ids: bool = False,
     wrapped: bool = False,
     other_id: bool = False,
+    status_field: str = "status",
     url_field: str = "video_url",
     time_unit: str = "ms",
+    openai_url_field: str = "none",
+    long_ids: bool = False,
     video_seconds: float = 3.0,
     extra_models: Sequence[str] = (),
     start_timeout: float = 60.0,
@@ -156,13 +160,18 @@ def running(
     :param api_key: The API key to accept.
     :param faults: Faults to inject, in the grammar that `airflow-veo-sandbox --help` explains.
     :param seed: Chooses the requests that a fault with a share affects.
+    :param strict: Insist on the fields, types and headers that the relays' own documents require. Most relays don't.
     :param response_shape: Answers to create: `status` (short) or `chat` (like a chat completion).
-    :param id_field: Name of the id in answers to create: `id` or `task_id`.
+    :param id_field: Path of the id in answers to create, such as `task_id` or `data.task_id`.
     :param numeric_ids: Return ids as JSON numbers.
     :param wrapped: Wrap answers to queries in `{"status": "SUCCESS", "data": ...}`.
     :param other_id: Return a different id in answers to queries.
-    :param url_field: Name of the URL in answers to queries: `video_url`, `url` or `output_url`.
+    :param status_field: Name of the status in answers to queries: `status`, `state` or `task_status`.
+    :param url_field: Path of the URL in answers to queries, such as `url` or `task_result.videos.0.url`.
     :param time_unit: Unit of `status_update_time`: `ms` or `s`.
+    :param openai_url_field: Path of the URL in answers of the form `openai` to queries: `none`, `video_url`, `url` or
+        `metadata.url`.
+    :param long_ids: Return ids of several hundred characters in the form `openai`.
     :param video_seconds: Duration of the generated videos.
     :param extra_models: Additional models, each `NAME[,images=N][,9:16]`.
     :param start_timeout: Maximum seconds until the first answer.
@@ -175,15 +184,18 @@ def running(
         "api-key": api_key,
         "response-shape": response_shape,
         "id-field": id_field,
+        "status-field": status_field,
         "url-field": url_field,
         "time-unit": time_unit,
+        "openai-url-field": openai_url_field,
         "video-seconds": video_seconds,
     }
     # `--name=value`, so that a value that begins with a dash is not read as an option.
     arguments = [f"--{name}={value}" for name, value in relay.items()]
     arguments += [f"--fault={spec}" for spec in faults]
     arguments += [f"--extra-model={model}" for model in extra_models]
-    switches = {"numeric-ids": numeric_ids, "wrapped": wrapped, "other-id": other_id}
+    switches = {"strict": strict, "numeric-ids": numeric_ids, "wrapped": wrapped}
+    switches |= {"other-id": other_id, "long-ids": long_ids}
     arguments += [f"--{name}" for name, on in switches.items() if on]
 
     with tempfile.TemporaryFile() as log:

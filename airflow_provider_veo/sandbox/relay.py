@@ -11,12 +11,12 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_veo.sandbox.answers import Refusal
-from airflow_provider_veo.sandbox.contract import Order, catalog
+from airflow_provider_veo.sandbox.contract import OPENAI, Order, catalog
 from airflow_provider_veo.sandbox.faults import Faults
 from airflow_provider_veo.sandbox.files import Files
 from airflow_provider_veo.sandbox.requests_log import HIDDEN, RequestLog
 from airflow_provider_veo.sandbox.settings import Settings, SettingsError
-from airflow_provider_veo.sandbox.video import Video, new_id
+from airflow_provider_veo.sandbox.video import Video, new_id, new_openai_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,21 +82,26 @@ class Relay:
 
     def accept(self, order: Order) -> Video:
         """Accept a create request. A real relay bills it at this point."""
-        video = Video(new_id(order.model, self.settings.numeric_ids), len(self.videos) + 1, order)
+        if order.api == OPENAI:
+            video_id = new_openai_id(order.model, self.settings.long_ids)
+        else:
+            video_id = new_id(order.model, self.settings.numeric_ids)
+        video = Video(video_id, len(self.videos) + 1, order)
         self.videos[video.id] = video
         self.faults.consider(video)
         self.request_log.accepted_by_prompt[order.prompt] += 1
         log.info("accepted %s (%s): %s", video.id, order.model, self._one_line(order.prompt))
         return video
 
-    def find(self, video_id: str) -> Video:
+    def find(self, video_id: str, api: str) -> Video:
         """
         Return the video with this id.
 
+        :param api: The form of the request. Videos of the other form are not found.
         :raises Refusal: It does not exist.
         """
         video = self.videos.get(video_id)
-        if video is None:
+        if video is None or video.order.api != api:
             raise Refusal(404, "task not found", "task_not_exist")
         return video
 

@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from airflow_provider_veo.sandbox.app import build
 from airflow_provider_veo.sandbox.guard import Guard
@@ -38,13 +38,15 @@ GRACE = 3
 BACKLOG = 2048
 
 
-class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn's HTTP protocol, with the transport in each request's state, so that faults can close it."""
+class Protocol(H11Protocol):
+    """
+    uvicorn's HTTP protocol, with the transport in each request's state, so that faults can close it.
 
-    app_state: dict[str, Any]
-    transport: asyncio.Transport
+    It is the one of h11: httptools is faster, but loses the body of a request that offers an upgrade to HTTP/2, as
+    `curl --http2` and Java's client do.
+    """
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Store the transport in `app_state`, which uvicorn copies into the scope of each request."""
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
@@ -127,6 +129,8 @@ def _log_to_stdout(verbose: bool) -> None:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
         logger.propagate = False
+    # It warns of every upgrade that a client offers.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 def _allow_many_connections() -> None:

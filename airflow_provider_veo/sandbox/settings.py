@@ -13,11 +13,17 @@ from typing import Any
 
 CHOICES = {
     "response_shape": ("status", "chat"),
-    "id_field": ("id", "task_id"),
-    "url_field": ("video_url", "url", "output_url"),
+    "id_field": ("id", "task_id", "taskId", "request_id", "data", "data.id", "data.task_id"),
+    "status_field": ("status", "state", "task_status"),
+    "url_field": (
+        *("video_url", "url", "result_url", "output_url", "output", "output.video_url", "output.url"),
+        *("result.video_url", "result.url", "metadata.url", "videos.0", "videos.0.url", "video_urls.0"),
+        *("task_result.videos.0.url", "fail_reason"),
+    ),
     "time_unit": ("ms", "s"),
+    "openai_url_field": ("none", "video_url", "url", "metadata.url"),
 }
-"""The settings with a fixed set of values."""
+"""The settings with a fixed set of values. Those of a field are paths: `videos.0.url` is in the first of a list."""
 
 LONGEST_VIDEO = 60.0
 """Maximum seconds. A longer video would only keep the machine busy."""
@@ -35,20 +41,28 @@ class Settings:
     """How long a generation takes. 0 makes videos ready at once. A change also affects unfinished videos."""
     api_key: str = "sandbox-key"
     """The API key to accept."""
+    strict: bool = False
+    """Insist on the fields, types and headers that the relays' own documents require. Most relays don't."""
     response_shape: str = "status"
     """Answers to create: `status` (short) or `chat` (like a chat completion)."""
     id_field: str = "id"
-    """Name of the id in answers to create (family: `task_id` at some relays)."""
+    """Path of the id in answers to create (family)."""
     numeric_ids: bool = False
     """Return ids as JSON numbers (family)."""
     wrapped: bool = False
     """Wrap answers to queries in `{"status": "SUCCESS", "data": {...}}` (family)."""
     other_id: bool = False
     """Return a different id in answers to queries (family)."""
+    status_field: str = "status"
+    """Name of the status in answers to queries (family)."""
     url_field: str = "video_url"
-    """Name of the URL in answers to queries (family)."""
+    """Path of the URL in answers to queries (family)."""
     time_unit: str = "ms"
     """Unit of `status_update_time`: milliseconds (seed) or seconds (family)."""
+    openai_url_field: str = "none"
+    """Path of the URL in answers of the form `openai` to queries, if there is one (family)."""
+    long_ids: bool = False
+    """Return ids of several hundred characters in the form `openai` (family: LiteLLM)."""
     video_seconds: float = 3.0
     """Duration of the generated videos."""
     extra_models: tuple[str, ...] = ()

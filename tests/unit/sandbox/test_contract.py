@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .conftest import BODY
+
 if TYPE_CHECKING:
     from airflow_provider_veo.sandbox import Sandbox
 
@@ -49,18 +51,61 @@ def test_chat_shape_has_all_required_fields(client: Client, sandbox: Sandbox) ->
 
 
 @pytest.mark.parametrize("field", ["model", "prompt", "enhance_prompt", "enable_upsample", "aspect_ratio"])
-def test_missing_required_field_is_refused(client: Client, sandbox: Sandbox, field: str) -> None:
+def test_missing_field_of_the_document_is_refused_if_strict(client: Client, sandbox: Sandbox, field: str) -> None:
+    sandbox.configure(strict=True)
     answer = client.create(**{field: None})
     assert_envelope(answer, 400, "invalid_request")
     assert field in answer.text
     assert sandbox.stats()["accepted"] == 0
 
 
+@pytest.mark.parametrize("missing", [{"model": None}, {"prompt": None}, {"model": None, "prompt": None}])
+def test_model_and_prompt_are_always_required(client: Client, sandbox: Sandbox, missing: dict[str, Any]) -> None:
+    answer = client.create(**missing)
+    assert_envelope(answer, 400, "invalid_request")
+    assert all(f"{field} is required" in answer.text for field in missing)
+    assert sandbox.stats()["accepted"] == 0
+
+
+LENIENT = [
+    {"enhance_prompt": "true"},
+    {"enable_upsample": "False"},
+    {"images": []},
+    {"images": None},
+    {"aspect_ratio": None, "enhance_prompt": None, "enable_upsample": None},
+]
+
+
+@pytest.mark.parametrize("changes", LENIENT)
+def test_what_real_clients_send_is_accepted_unless_strict(
+    client: Client, sandbox: Sandbox, changes: dict[str, Any]
+) -> None:
+    body = {**BODY, **changes}
+    assert client.send("POST", "/v1/video/create", json=body).status_code == 200
+    sandbox.configure(strict=True)
+    assert_envelope(client.send("POST", "/v1/video/create", json=body), 400, "invalid_request")
+    assert sandbox.stats()["accepted"] == 1
+
+
+def test_left_out_fields_have_defaults(client: Client, sandbox: Sandbox) -> None:
+    body = {"model": "veo3-fast", "prompt": "a cow"}
+    answer = client.send("POST", "/v1/video/create", json=body)
+    assert answer.status_code == 200
+    request = client.query(answer.json()["id"]).json()["detail"]["req"]
+    assert request == {**body, "images": [], "enhance_prompt": False, "enable_upsample": False, "aspect_ratio": "16:9"}
+
+
+def test_boolean_as_a_string_is_what_it_says(client: Client) -> None:
+    for text, value in (("true", True), ("TRUE", True), ("false", False)):
+        video = client.accepted(enhance_prompt=text)
+        assert client.query(video).json()["detail"]["req"]["enhance_prompt"] is value
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {"enhance_prompt": "true"},
-        {"enable_upsample": "false"},
+        {"enhance_prompt": "yes"},
+        {"enable_upsample": ""},
         {"enable_upsample": 1},
         {"aspect_ratio": "1:1"},
         {"aspect_ratio": "9:16", "model": "veo2"},
@@ -68,9 +113,10 @@ def test_missing_required_field_is_refused(client: Client, sandbox: Sandbox, fie
         {"prompt": 5},
         {"model": ""},
         {"images": [PICTURE]},
-        {"images": []},
+        {"images": {}},
         {"images": PICTURE},
-        {"images": [PICTURE] * 2, "model": "veo3-fast-frames"},
+        {"images": [PICTURE] * 2, "model": "veo3-pro-frames"},
+        {"images": [PICTURE] * 3, "model": "veo3-fast-frames"},
         {"images": [PICTURE] * 3, "model": "veo2-fast-frames"},
         {"images": [PICTURE] * 4, "model": "veo3.1-components"},
         {"images": ["/etc/passwd"], "model": "veo3.1"},
@@ -101,6 +147,12 @@ def test_models_can_be_added_at_runtime(client: Client, sandbox: Sandbox) -> Non
     assert client.create(model="veo4-fast", images=[PICTURE] * 3).status_code == 400
 
 
+def test_half_a_surrogate_pair_is_refused_or_replaced(client: Client) -> None:
+    for body, status in (('{"model": "veo3", "prompt": "\\ud800"}', 400), ('{"model": "\\ud800", "prompt": "x"}', 503)):
+        headers = {"Content-Type": "application/json"}
+        assert client.send("POST", "/v1/video/create", data=body, headers=headers).status_code == status
+
+
 def test_unknown_fields_are_accepted(client: Client) -> None:
     assert client.create(seed=7).status_code == 200
 
@@ -111,10 +163,26 @@ def test_body_that_is_not_a_json_object_is_refused(client: Client, body: bytes) 
     assert_envelope(answer, 400, "invalid_request")
 
 
-def test_invalid_headers_are_refused(client: Client) -> None:
+def test_create_must_be_json(client: Client) -> None:
     assert_envelope(client.create(headers={"Content-Type": "text/plain"}), 415, "unsupported_media_type")
-    assert_envelope(client.create(headers={"Accept": "*/*"}), 400, "invalid_request")
-    assert_envelope(client.query("x", headers={"Accept": "text/html"}), 400, "invalid_request")
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/html", None])
+def test_any_accept_header_or_none_will_do_unless_strict(client: Client, sandbox: Sandbox, accept: str | None) -> None:
+    headers = {"Accept": accept}
+    video = client.accepted(headers=headers)
+    assert client.query(video, headers=headers).status_code == 200
+    assert sandbox.requests()[0]["headers"].get("accept") == accept
+    sandbox.configure(strict=True)
+    assert_envelope(client.create(headers=headers), 400, "invalid_request")
+    assert_envelope(client.query(video, headers=headers), 422, "invalid_parameter")
+
+
+def test_query_without_content_type_is_refused_if_strict(client: Client, sandbox: Sandbox) -> None:
+    sandbox.configure(strict=True)
+    video = client.accepted()
+    assert_envelope(client.query(video), 422, "invalid_parameter")
+    assert client.query(video, headers={"Content-Type": "application/json"}).status_code == 200
 
 
 @pytest.mark.parametrize("given", ["Bearer wrong", "sandbox-key", "", "Basic c2FuZGJveC1rZXk="])
@@ -150,7 +218,7 @@ def test_models_are_listed(client: Client) -> None:
     answer = client.send("GET", "/v1/models").json()
     assert answer["object"] == "list"
     assert {"id": "veo3-fast", "object": "model", "owned_by": "veo"} in answer["data"]
-    assert len(answer["data"]) == 16
+    assert len(answer["data"]) == 25
 
 
 def test_video_passes_through_the_relays_statuses(client: Client, sandbox: Sandbox) -> None:
@@ -169,12 +237,36 @@ def test_video_passes_through_the_relays_statuses(client: Client, sandbox: Sandb
         "video_generation_completed",
         "video_upsampling",
         "video_upsampling_completed",
+        "completed",
     ]
     assert answer["video_url"].endswith(".upsampled.mp4")
     assert answer["detail"]["video_url"].endswith(".mp4")
-    assert answer["detail"]["video_url"] != answer["video_url"]
+    assert answer["detail"]["video_url"] != answer["video_url"] == answer["detail"]["upsample_video_url"]
     assert "a cow takes off" in answer["enhanced_prompt"]
     assert len(str(answer["status_update_time"])) == 13
+
+
+def test_success_looks_like_the_recorded_one_with_leftovers_of_errors(client: Client) -> None:
+    images = [PICTURE, INLINE]
+    video = client.accepted(model="veo3.1", images=images, enable_upsample=True, enhance_prompt=True)
+    answer = client.query(video).json()
+    assert set(answer) == {"id", "status", "video_url", "enhanced_prompt", "status_update_time", "detail"}
+    detail = answer["detail"]
+    assert detail["id"] == answer["id"] == video
+    assert detail["req"]["images"] == [PICTURE, "data:image/png;base64"]
+    assert (detail["status"], detail["running"]) == (answer["status"], False) == ("completed", False)
+    assert detail["upsample_status"] == "MEDIA_GENERATION_STATUS_SUCCESSFUL"
+    assert detail["retry_count"] == detail["max_retries"] == 3
+    assert detail["error_message"].startswith("[403]")
+    assert "unsafe prompt" in detail["video_generation_error"]
+    assert answer["status_update_time"] == detail["completed_at"]
+
+
+def test_only_a_success_has_leftovers(client: Client, sandbox: Sandbox) -> None:
+    sandbox.configure(generation_seconds=1000)
+    detail = client.query(client.accepted(enable_upsample=True)).json()["detail"]
+    assert (detail["running"], detail["video_url"], detail["upsample_video_url"]) == (True, None, None)
+    assert not {"error_message", "video_generation_error"} & detail.keys()
 
 
 def test_finished_video_stays_finished(client: Client, sandbox: Sandbox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,32 @@ if TYPE_CHECKING:
 
     from .conftest import Client
 
+UNSENDABLE_SPECS = [
+    "rate-limit-date=1e12",
+    "rate-limit=1e10",
+    "slow=1e300",
+    "huge=1000000000000",
+    "wrong-length=-1000000000000",
+    "late-url=1" + 5000 * "0",
+    "html-200=text/html\r\nX-Injected: yes",
+    "html-200=text/html\n",
+    "html-200=text/\0",
+    "html-200=文字",
+    "html-200= ",
+    "redirect=http://example.com/\r\nX-Injected: yes",
+    "redirect=http://example.com/视频",
+    "redirect=http://example.com/a b",
+    "redirect=http:///path",
+    "redirect=http://[",
+    "early-url=file:///etc/passwd",
+    "bare=204",
+    "status=304:code",
+    "envelope=code:205",
+    "bare-after=204",
+    "status-word=\ud800",
+    "drop-after@prompt=\udcff",
+]
+"""What no HTTP server could send."""
 WRONG_SPECS = [
     "",
     "nonsense",
@@ -45,6 +72,9 @@ WRONG_SPECS = [
     "create:no-range",
     "file:no-json",
     "elsewhere:reset",
+    "not-found-first=2:",
+    "not-found-first=2:99",
+    *UNSENDABLE_SPECS,
 ]
 
 
@@ -112,11 +142,21 @@ def test_invalid_spec_is_refused_and_changes_nothing(sandbox: Sandbox, spec: str
     assert sandbox.stats()["faults"] == ["reset"]
 
 
-def test_invalid_spec_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("spec", ["drop-after@0", *UNSENDABLE_SPECS])
+def test_invalid_spec_is_a_usage_error(capsys: pytest.CaptureFixture[str], spec: str) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["--port", "0", "--fault", "drop-after@0"])
+        main(["--port", "0", "--fault", spec])
     assert caught.value.code == 2
-    assert "fault 'drop-after@0'" in capsys.readouterr().err
+    assert re.search(r"error: fault .+: (needs|is not valid|the selector) ", capsys.readouterr().err)
+
+
+def test_every_value_up_to_the_limits_can_be_sent(client: Client, sandbox: Sandbox) -> None:
+    specs = ["rate-limit-date=1e9@1", "rate-limit=1e9@2", "empty=304@3", "html-200=text/plain; \xe9\t=1"]
+    sandbox.set_faults(*specs)
+    answers = [client.create() for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [429, 429, 304]
+    assert answers[1].headers["retry-after"] == "1000000000"
+    assert client.send("GET", client.video_url()).headers["content-type"] == "text/plain; \xe9\t=1"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +181,7 @@ def test_invalid_setting_is_refused(sandbox: Sandbox, change: dict[str, Any]) ->
 
 def test_every_kind_of_fault_is_implemented() -> None:
     elsewhere = {
-        "unknown-status", "status-word", "upper-case", "failed", "upsampling-failed", "leftover-error", "late-url",
-        "no-url", "not-found-first", "no-range", "etag-changes",
+        "unknown-status", "status-word", "upper-case", "quoted-url", "failed", "upsampling-failed", "leftover-error",
+        "late-url", "no-url", "not-found-first", "no-range", "etag-changes",
     }  # fmt: skip
     assert {*INSTEAD, *CORRUPTED, *MANNERS, *elsewhere} == set(KINDS)

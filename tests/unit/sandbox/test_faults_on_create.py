@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 import requests
 
 from airflow_provider_veo.sandbox.answers import DEFAULT_CODES
+from airflow_provider_veo.sandbox.settings import CHOICES
 
 from .conftest import BODY
 
@@ -52,6 +54,36 @@ def test_flat_envelope_has_no_error_object(client: Client, sandbox: Sandbox) -> 
     assert answer.status_code == 400
     assert answer.json()["code"] == "quota_exceeded"
     assert answer.json()["data"] is None
+
+
+def test_nested_envelope_has_its_code_inside_its_message(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("nested-envelope=insufficient_user_quota@1", "nested-envelope=1234:200")
+    first, second = client.create(), client.create()
+    assert (first.status_code, second.status_code) == (500, 200)
+    codes = [json.loads(answer.json()["error"]["message"])["error"]["code"] for answer in (first, second)]
+    assert codes == ["insufficient_user_quota", 1234]
+    assert sandbox.stats()["accepted"] == 0
+
+
+def test_pending_video_can_already_have_a_url(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("early-url")
+    answer = client.create().json()
+    assert (answer["status"], bool(answer["id"])) == ("pending", True)
+    assert answer["video_url"].startswith("https://")
+    assert sandbox.stats()["accepted"] == 1
+
+
+@pytest.mark.parametrize("path", CHOICES["id_field"])
+@pytest.mark.parametrize("shape", CHOICES["response_shape"])
+def test_id_is_at_the_configured_path(client: Client, sandbox: Sandbox, path: str, shape: str) -> None:
+    sandbox.configure(id_field=path, response_shape=shape)
+    answer: Any = client.create().json()
+    assert path != "data.task_id" or answer["data"]["id"] == 1
+    for part in path.split("."):
+        answer = answer[part]
+    assert client.query(answer).status_code == 200
+    sandbox.set_faults("no-id")
+    assert answer.partition(":")[0] not in client.create().text
 
 
 @pytest.mark.parametrize("kind", ["bare", "bare-after"])

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from airflow_provider_veo.sandbox.settings import CHOICES
+
 if TYPE_CHECKING:
     from airflow_provider_veo.sandbox import Sandbox
 
@@ -98,6 +100,43 @@ def test_new_video_can_be_not_found_at_first(client: Client, sandbox: Sandbox) -
     sandbox.set_faults("not-found-first=2")
     for video in (client.accepted(), client.accepted()):
         assert [client.query(video).status_code for _ in range(3)] == [404, 404, 200]
+
+
+def test_new_video_can_be_not_found_under_another_status(client: Client, sandbox: Sandbox) -> None:
+    sandbox.set_faults("not-found-first=1:400")
+    video = client.accepted()
+    answer = client.query(video)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "task_not_exist")
+    assert client.query(video).json()["status"] == "completed"
+
+
+def test_answer_can_be_an_error_under_200(client: Client, sandbox: Sandbox) -> None:
+    video = client.accepted()
+    sandbox.set_faults("error-status@1", "error-status=task not found@2", "create:error-status")
+    answers = [client.query(video) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert [answer.json()["status"] for answer in answers] == ["error", "error", "completed"]
+    assert answers[1].json() == {"status": "error", "error": "task not found"}
+    assert "id" not in client.create().json()
+    assert sandbox.stats()["accepted"] == 1
+
+
+def test_url_can_be_quoted(client: Client, sandbox: Sandbox) -> None:
+    video = client.accepted()
+    sandbox.set_faults("quoted-url@1")
+    quoted, plain = (client.query(video).json()["video_url"] for _ in range(2))
+    assert quoted == f" `{plain}` "
+
+
+@pytest.mark.parametrize("path", CHOICES["url_field"])
+def test_url_is_at_the_configured_path(client: Client, sandbox: Sandbox, path: str) -> None:
+    sandbox.configure(url_field=path, status_field="task_status")
+    answer: Any = client.query(client.accepted()).json()
+    assert answer["task_status"] == "completed"
+    assert "status" not in answer
+    for part in path.split("."):
+        answer = answer[int(part) if part.isdigit() else part]
+    assert answer.endswith(".mp4")
 
 
 def test_selector_matches_queries_by_their_video(client: Client, sandbox: Sandbox) -> None:
