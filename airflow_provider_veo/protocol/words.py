@@ -67,7 +67,6 @@ BAD_KEY = frozenset({"invalid_api_key", "no_db_connection"})
 
 OUTCOME_LOST = frozenset(
     {
-        "do_request_failed",
         "read_response_body_failed",
         "unmarshal_response_body_failed",
         "copy_response_body_failed",
@@ -75,7 +74,11 @@ OUTCOME_LOST = frozenset(
         "insert_task_failed",
     }
 )
-"""new-api: it lost the answer of its own relay, or failed after that had accepted the request, under any status."""
+"""
+new-api: its own relay answered, and it lost the answer or could not record it. Under any status.
+
+``do_request_failed`` is not among them: it refunds the request, whose connection usually failed.
+"""
 
 SAYS_NOTHING = frozenset({"internal_server_error", "fail_to_fetch_task"})
 """
