@@ -17,10 +17,12 @@ NPM := PATH="$(abspath $(BIN)):$$PATH" npm --prefix $(PAGE) --silent
 LINES := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow-*.in))
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
 ISSUE_FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
-# More workers than cores: most tests spend most of their time waiting.
+# More workers than cores: the tests spend much of their time waiting, the unit tests most of it.
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 ON_EACH_LINE := not long and not chaos and not distributed and not browser
-SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# The tests start many processes. Without bytecode, each would compile the same modules again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo ui-demo ui test coverage test-system test-chaos test-matrix test-distributed test-browser lint bench docs release-check constraints clean
@@ -61,6 +63,8 @@ ui-demo: $(READY) ## run Airflow's UI with a finished night of videos, until Ctr
 
 ui: $(PAGE)/node_modules ## build the Veo videos page from its source
 	@$(NPM) run build
+
+test coverage: WORKERS = $(shell echo $$(( 2 * $$(nproc) )))
 
 test: $(READY) ## run the unit tests, and each example with airflow dags test
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit

@@ -32,7 +32,10 @@ settings.load_profile("veo")
 SUITES = ("system", "chaos", "distributed", "browser")
 """Folders of tests that ``make test`` leaves out: each is a marker, too."""
 
-LONGEST = ("tests/system/", "tests/unit/test_examples.py", "tests/unit/batch/test_engine")
+LONGEST = (
+    *("tests/system/", "tests/unit/test_examples.py", "tests/unit/batch/test_engine", "tests/unit/test_batch_trigger"),
+    *("tests/unit/hooks/test_asynchronous.py", "tests/unit/hooks/test_batch_sockets.py"),
+)
 
 CANARY = "sk-canary-7f3b9c21e8d64a05"
 """The key of every relay in the tests. It must turn up nowhere but in its connection."""
@@ -93,7 +96,7 @@ def serve():
         def start(handler):
             server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
             server.daemon_threads = True
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
             stack.callback(server.shutdown)
             return server
 
@@ -174,7 +177,7 @@ def tls_server(tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Models) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         server.handle_error = lambda *_: None
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server, tmp_path / "cert.pem"
         server.shutdown()
 
