@@ -71,7 +71,7 @@ def test_what_is_found_out_just_before_the_first_byte_is_not_sent(relay):
             raise VeoNotSentError("killed")
 
         with pytest.raises(VeoNotSentError, match="killed"):
-            await hook.create_video(BODY, make_sure)
+            await hook.submit(await hook.prepare(BODY), make_sure)
         await hook.close()
         return asked
 

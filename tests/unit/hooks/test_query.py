@@ -112,7 +112,7 @@ def test_a_wait_ends_with_the_video_and_logs_each_status_once(relay, hook, logge
         "upsampling-failed",
         "query:status-word=pondering",
         "query:status-word=video_upsampling_completed",
-        "query:status-word=error@1-3",
+        "query:error-status@1-3",
     ],
 )
 def test_a_wait_outlasts(relay, hook, fault):
