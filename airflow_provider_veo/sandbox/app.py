@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from airflow_provider_veo.sandbox import contract, control, openai_contract
+from airflow_provider_veo.sandbox import contract, control, openai_contract, openapi
 from airflow_provider_veo.sandbox.answers import Answer, Refusal, envelope, json_answer
 from airflow_provider_veo.sandbox.contract import OPENAI, UNIFIED
 from airflow_provider_veo.sandbox.delivery import Delivery
@@ -58,6 +58,7 @@ def build(relay: Relay) -> FastAPI:
     app.add_api_route("/files/{name:path}", file, methods=["GET", "HEAD"])
     app.add_api_route("/redirected/files/{name:path}", redirected_file, methods=["GET", "HEAD"])
     app.add_api_route("/redirected/v1/videos/{name:path}/content", redirected_content, methods=["GET", "HEAD"])
+    app.add_api_route("/openapi.json", description, methods=["GET"])
     app.include_router(control.router)
     app.add_exception_handler(HTTPException, no_endpoint)
     app.add_exception_handler(Refusal, refused)
@@ -107,6 +108,11 @@ async def redirected_file(request: Request, name: str) -> Response:
 async def redirected_content(request: Request, name: str) -> Response:
     """Serve a file to a client that followed a redirect, as the storage behind a gateway does: without a key."""
     return await exchange(request, "redirected", _finished_file, name)
+
+
+async def description() -> Response:
+    """Describe this API. It needs no key, is not counted, and no fault applies."""
+    return Delivery(json_answer(openapi.document()))
 
 
 async def no_endpoint(request: Request, error: Exception) -> Response:

@@ -46,6 +46,7 @@ examples:
   airflow-veo-sandbox --fault query:bare=502@2-4            three polls hit a gateway's error page
   airflow-veo-sandbox --fault failed=blocked:fail_reason@prompt=cow
   airflow-veo-sandbox --fault file:cut-off@1                the first download is cut off
+  airflow-veo-sandbox --fault file:status=500@prompt=cow    completed, but its file can't be downloaded
 """
 
 
@@ -63,9 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = _checked(parser, options)
         # Imported here because --help and invalid options need none of the server's dependencies.
-        from airflow_provider_veo.sandbox import server
+        from airflow_provider_veo.sandbox import openapi, server
         from airflow_provider_veo.sandbox.relay import Relay
 
+        if options.openapi:
+            print(openapi.text(), end="")
+            return 0
         listener = server.listen(options.host, options.port)
     except ModuleNotFoundError as error:
         parser.error(f"{error.name} is not installed: pip install 'airflow-provider-veo[sandbox]'")
@@ -109,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST[:PORT]",
         help="also accept this Host header, e.g. a container's name or a forwarded port; repeatable",
     )
+    add("--openapi", action="store_true", help="print the OpenAPI description, and do nothing else")
     add("--verbose", action="store_true", help="print a line for each request")
     add("--fault", action="append", default=[], metavar="SPEC", help="fault to inject, see below; repeatable")
     add("--seed", type=int, default=0, help="chooses the requests of a share such as 10%% (default: %(default)s)")

@@ -6,6 +6,7 @@ Like `contract.py`, it shares nothing with the project's own payload code.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_veo.sandbox import forms
@@ -76,7 +77,7 @@ async def read_order(request: Request, body: bytes, models: Mapping[str, Model])
         enhance_prompt=False,
         enable_upsample=False,
         aspect_ratio=SIZES[fields["size"]],
-        seconds=str(fields["seconds"]),
+        seconds=_length(fields["seconds"]),
         size=fields["size"],
     )
 
@@ -92,11 +93,15 @@ def _field_mistakes(fields: dict[str, Any]) -> Iterable[str]:
     yield from prompt_mistakes(fields.get("prompt"))
     if not isinstance(fields["size"], str) or fields["size"] not in SIZES:
         yield f"size must be one of {', '.join(SIZES)}"
-    seconds = fields["seconds"]
-    # OpenAI's clients send a string, others a number.
-    text = str(seconds) if isinstance(seconds, str | int) and not isinstance(seconds, bool) else ""
-    if not (text.isascii() and text.isdigit() and len(text) <= 2 and 0 < int(text) <= LONGEST):
+    if not re.fullmatch("[1-9][0-9]?", _length(fields["seconds"])) or int(_length(fields["seconds"])) > LONGEST:
         yield f"seconds must be a whole number from 1 to {LONGEST}, as a string"
+
+
+def _length(seconds: Any) -> str:
+    """Return a duration as OpenAI's clients send it, a string. Others send a number."""
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool):
+        return f"{seconds:.12g}"
+    return seconds if isinstance(seconds, str) else ""
 
 
 def _image_mistakes(fields: dict[str, Any], images: tuple[Upload, ...]) -> Iterable[str]:

@@ -76,7 +76,9 @@ def test_video_is_created_queried_and_downloaded(client: Client, sandbox: Sandbo
 def test_only_model_and_prompt_are_required(client: Client) -> None:
     video = create(client, seconds=None, size=None).json()
     assert (video["seconds"], video["size"]) == ("8", "1280x720")
-    assert create(client, seconds=8, enable_upsample=True, headers={"Accept": "*/*"}).json()["seconds"] == "8"
+    for seconds in (8, 8.0):
+        answer = create(client, seconds=seconds, enable_upsample=True, headers={"Accept": "*/*"})
+        assert answer.json()["seconds"] == "8"
 
 
 @pytest.mark.parametrize("name", ["input_reference", "input_reference[]"])
@@ -121,7 +123,10 @@ def test_video_passes_through_the_statuses(client: Client, sandbox: Sandbox) -> 
         {"seconds": "eight"},
         {"seconds": "８"},
         {"seconds": True},
-        {"seconds": "600"},
+        {"seconds": "61"},
+        {"seconds": "08"},
+        {"seconds": 1e300},
+        {"seconds": []},
         {"seconds": 8.5},
         {"size": "640x360"},
         {"size": 720},
