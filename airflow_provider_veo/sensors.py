@@ -68,7 +68,7 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
         self,
         *,
         veo_task_id: str | dict[str, Any] | XComArg,
-        veo_conn_id: str = "veo_default",
+        veo_conn_id: str | XComArg = "veo_default",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float = 15,
         timeout: float | timedelta = 3600,
@@ -186,10 +186,12 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
             return "the sensor is not deferrable"
         if self.is_from_mapped:
             return "the sensor is mapped"
+        if isinstance(self.veo_conn_id, XComArg) or "{{" in str(self.veo_conn_id):
+            return "the triggerer can't render veo_conn_id"
         if isinstance(given, XComArg):
             is_plain = _reference(given) is not None
             return None if is_plain else "the id is not a plain XComArg of a single task instance"
-        if "{{" in f"{given} {self.veo_conn_id}":
+        if "{{" in str(given):
             return "the triggerer can't render templates that pull XComs; give the id as an XComArg"
         return None
 

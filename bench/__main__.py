@@ -1,5 +1,5 @@
 """
-Run the measurements, or those that are named: ``python -m bench [imports] [payload] [storing] [submit] …``.
+Run the measurements, or those that are named: ``python -m bench [answers] [imports] [payload] [storing] [submit] …``.
 
 All of them take about an hour: batch, night, storing, triggerers, waiting and workers nearly all.
 
@@ -14,6 +14,7 @@ import os
 import tempfile
 
 NAMES = (
+    "answers",
     "batch",
     "imports",
     "night",

@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     BaseOperator,
     ObjectStoragePath,
+    XComArg,
     conf,
 )
 
@@ -120,24 +121,24 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
     def __init__(
         self,
         *,
-        result_path: str,
-        jobs: Sequence[str | Mapping[str, Any]] | str | None = None,
-        manifest: str | None = None,
-        model: str | None = None,
-        aspect_ratio: str = "16:9",
-        enhance_prompt: bool | str = True,
-        enable_upsample: bool | str = False,
-        extra_body: Mapping[str, Any] | str | None = None,
+        result_path: str | XComArg,
+        jobs: Sequence[str | Mapping[str, Any] | XComArg] | str | XComArg | None = None,
+        manifest: str | XComArg | None = None,
+        model: str | XComArg | None = None,
+        aspect_ratio: str | XComArg = "16:9",
+        enhance_prompt: bool | str | XComArg = True,
+        enable_upsample: bool | str | XComArg = False,
+        extra_body: Mapping[str, Any] | str | XComArg | None = None,
         render_prompts: bool = False,
-        max_videos: int | str | None = None,
-        max_cost: float | str | None = None,
+        max_videos: int | str | XComArg | None = None,
+        max_cost: float | str | XComArg | None = None,
         max_in_flight: int = 20,
         requests_per_minute: float | None = None,
         attempts_per_video: int = 1,
         on_ambiguous_submit: Literal["fail", "resubmit"] = "fail",
         download: bool = True,
         fail_on_partial_error: bool = False,
-        veo_conn_id: str = "veo_default",
+        veo_conn_id: str | XComArg = "veo_default",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float = 15,
         timeout: float = 3600,
@@ -266,7 +267,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         self.defer(
             trigger=VeoVideoBatchTrigger(
                 videos=run.watched,
-                veo_conn_id=self.veo_conn_id,
+                veo_conn_id=str(self.veo_conn_id),
                 timeout=self.timeout,
                 poll_interval=self.poll_interval,
                 enough=options.enough_slots if has_more else 0,
@@ -329,7 +330,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
 
         return BatchInput(
             jobs=self.jobs,
-            manifest=self.manifest,
+            manifest=None if coerce.is_nothing(self.manifest) else str(self.manifest),
             defaults={name: getattr(self, name) for name in _DEFAULTS},
             max_videos=number(self.max_videos, whole=True),
             max_cost=number(self.max_cost),
@@ -378,6 +379,6 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
     def _number_mistakes(self, name: str, *, rendered: bool) -> list[str]:
         whole = name in _COUNTS
         value = number(getattr(self, name), whole=whole)
-        if (value is None and name in _MAY_BE_NOTHING) or (isinstance(value, str) and not rendered):
+        if (value is None and name in _MAY_BE_NOTHING) or (isinstance(value, (str, XComArg)) and not rendered):
             return []
         return number_mistakes(name, value, whole=whole)

@@ -36,7 +36,7 @@ from airflow_provider_veo.protocol.text import shortened
 from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, raise_if_failed
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_provider_veo.journal import TaskJournal
     from airflow_provider_veo.operators.submit import Submitted
@@ -94,22 +94,22 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     def __init__(
         self,
         *,
-        prompt: str,
-        model: str | None = None,
-        images: Sequence[str] | str | None = None,
-        aspect_ratio: str = "16:9",
-        enhance_prompt: bool | str = True,
-        enable_upsample: bool | str = False,
-        extra_body: Mapping[str, Any] | str | None = None,
-        veo_conn_id: str = "veo_default",
+        prompt: str | XComArg,
+        model: str | XComArg | None = None,
+        images: Sequence[str | XComArg] | str | XComArg | None = None,
+        aspect_ratio: str | XComArg = "16:9",
+        enhance_prompt: bool | str | XComArg = True,
+        enable_upsample: bool | str | XComArg = False,
+        extra_body: Mapping[str, Any] | str | XComArg | None = None,
+        veo_conn_id: str | XComArg = "veo_default",
         wait_for_completion: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float = 15,
         timeout: float = 3600,
         durable: bool = True,
         on_ambiguous_submit: Literal["fail", "resubmit"] = "fail",
-        existing_veo_task_id: str | None = None,
-        download_to: str | None = None,
+        existing_veo_task_id: str | XComArg | None = None,
+        download_to: str | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -262,7 +262,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         self.defer(
             trigger=VeoVideoTrigger(
                 veo_task_id=veo_task_id,
-                veo_conn_id=self.veo_conn_id,
+                veo_conn_id=str(self.veo_conn_id),
                 started=submitted_at,
                 timeout=self.timeout,
                 poll_interval=self.poll_interval,

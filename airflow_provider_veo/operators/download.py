@@ -18,7 +18,7 @@ from airflow_provider_veo.protocol.video import veo_task_id_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, XComArg
 
 _SOURCES = ("veo_task_id", "video_url", "veo_video")
 
@@ -61,12 +61,12 @@ class VeoDownloadVideoOperator(VeoTask, FileLineage, BaseOperator):
     def __init__(
         self,
         *,
-        destination: str,
-        veo_task_id: str | dict[str, Any] | None = None,
-        video_url: str | None = None,
-        veo_video: dict[str, Any] | None = None,
-        destination_conn_id: str | None = None,
-        veo_conn_id: str = "veo_default",
+        destination: str | XComArg,
+        veo_task_id: str | dict[str, Any] | XComArg | None = None,
+        video_url: str | XComArg | None = None,
+        veo_video: dict[str, Any] | str | XComArg | None = None,
+        destination_conn_id: str | XComArg | None = None,
+        veo_conn_id: str | XComArg = "veo_default",
         overwrite: Literal["never", "always"] = "never",
         max_bytes: int = storage.DEFAULT_MAX_BYTES,
         timeout: float = storage.DEFAULT_TIMEOUT,
@@ -97,9 +97,9 @@ class VeoDownloadVideoOperator(VeoTask, FileLineage, BaseOperator):
     def _store(self, context: Context) -> dict[str, Any]:
         download = Download(
             self.hook,
-            self.destination,
+            str(self.destination),
             self.log,
-            None if coerce.is_nothing(self.destination_conn_id) else self.destination_conn_id,
+            None if coerce.is_nothing(self.destination_conn_id) else str(self.destination_conn_id),
             self.overwrite,
             self.max_bytes,
             self.timeout,

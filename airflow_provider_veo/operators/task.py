@@ -14,13 +14,15 @@ from airflow_provider_veo.protocol import VeoError, VeoValidationError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from airflow.providers.common.compat.sdk import XComArg
+
     from airflow_provider_veo.hooks import VeoHook
 
 
 class VeoTask(RendersNoXComs):
     """Mixin for tasks that talk to a relay. It goes before Airflow's own base class."""
 
-    veo_conn_id: str
+    veo_conn_id: str | XComArg
     task_id: str
     returned: Mapping[str, Any] | None = None
     """Fields set by a decorated function, except those that are needed only for submitting."""
@@ -32,7 +34,7 @@ class VeoTask(RendersNoXComs):
         """The hook to the relay."""
         from airflow_provider_veo.hooks import VeoHook
 
-        return VeoHook(self.veo_conn_id)
+        return VeoHook(str(self.veo_conn_id))
 
     @property
     def is_from_mapped(self) -> bool:

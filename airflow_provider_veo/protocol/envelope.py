@@ -67,11 +67,12 @@ class Answer:
 
     @cached_property
     def _envelope(self) -> Envelope | None:
-        envelope = _envelope_of(self.content)
-        if envelope is None and self.word == words.ERROR and 200 <= self.status < 300:
+        """The error envelope, or the reason of an answer with the status ``error``."""
+        found = _envelope_of(self.content)
+        if found is None and self.word == words.ERROR and 200 <= self.status < 300:
             message = paths.reason_of(self.content)
-            envelope = Envelope(message, self.codes, False) if message else None
-        return envelope
+            found = Envelope(message, _codes_outside(self.content), False) if message else None
+        return found
 
     @property
     def is_error(self) -> bool:
@@ -97,7 +98,7 @@ class Answer:
             return bool(telling) or not codes or self.status not in words.GATEWAY_STATUSES
         return any(not code.isdecimal() for code in telling)
 
-    @cached_property
+    @property
     def codes(self) -> tuple[str, ...]:
         """
         ``code`` and ``type`` of the envelope, or those outside of one that are listed or numbers.
@@ -105,10 +106,7 @@ class Answer:
         They are reliable; the message is not (family). Not redacted, since they decide whether money was spent: a
         proxy's password may happen to be part of a code.
         """
-        if envelope := _envelope_of(self.content):
-            return envelope.codes
-        codes = _codes(self.content, "code", "type", "error")
-        return tuple(code for code in codes if code.isdecimal() or words.code_word(code) in words.LISTED)
+        return _codes_outside(self.content) if self._envelope is None else self._envelope.codes
 
     @property
     def code(self) -> str | None:
@@ -175,8 +173,8 @@ class Answer:
         if 300 <= self.status < 400:
             problem = "a redirect, which is never followed, to"
         problem = "" if self.is_error else f"{problem or 'JSON that is neither an error nor a video'}: "
-        text = f"HTTP {self.status}, {problem}“{self.excerpt}”"
-        return f"{text}, request id {self.request_id}" if self.request_id else text
+        request_id = self.request_id
+        return f"HTTP {self.status}, {problem}“{self.excerpt}”" + (f", request id {request_id}" if request_id else "")
 
 
 def read(
@@ -215,13 +213,17 @@ def excerpt(text: str, secrets: Collection[str]) -> str:
     """Return the first 500 characters of the relay's text, on one line, with all possible keys redacted."""
     # Redact before cutting, so that no half of a key survives.
     text = without_keys(text, secrets)
-    text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else " " for character in text)
+    text = " ".join(text.split())
     return text if len(text) <= MAX_EXCERPT_CHARACTERS else text[: MAX_EXCERPT_CHARACTERS - 1] + "…"
 
 
 def without_keys(text: str, secrets: Collection[str]) -> str:
     """Redact the secrets in a text, and everything that looks like a key."""
-    return _KEY_LIKE.sub("***", redacted(text, secrets))
+    text = redacted(text, secrets)
+    folded = text.casefold()
+    return _KEY_LIKE.sub("***", text) if "sk-" in folded or "bearer " in folded else text
 
 
 def _json_object(body: bytes, max_bytes: int) -> tuple[dict[str, Any], str | None]:
@@ -258,6 +260,12 @@ def _envelope_of(content: Mapping[str, Any]) -> Envelope | None:
 def _codes(envelope: Mapping[str, Any], *names: str) -> list[str]:
     codes = dict.fromkeys(scalar(envelope.get(name)) for name in names or ("code", "type"))
     return [code for code in codes if code.lower() not in words.NO_ERROR]
+
+
+def _codes_outside(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the codes of an answer without an envelope that are listed, and numbers."""
+    codes = _codes(content, "code", "type", "error")
+    return tuple(code for code in codes if code.isdecimal() or words.code_word(code) in words.LISTED)
 
 
 def _with_inner(codes: list[str], message: str) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def id_mistake(veo_task_id: str, secrets: Collection[str]) -> str | None:
         return f"has {len(veo_task_id):,} characters, more than {MAX_ID_CHARACTERS:,}"
     if reveals(veo_task_id, secrets):
         return "contains the API key"
-    if any(not character.isprintable() for character in veo_task_id):
+    if not veo_task_id.isprintable():
         return "contains control characters or lone surrogates"
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_veo import __version__
-from tests.airflow_lines import AIRFLOW, CONSTRAINTS
+from tests.airflow_lines import AIRFLOW, CONSTRAINTS, LINE
 from tests.system.conftest import PROJECT
 
+TYPED_PROJECT = Path(__file__).parent / "typed_project"
 UV = str(Path(sys.executable).with_name("uv"))
 
 
@@ -94,6 +96,22 @@ def test_airflow_tells_everything_about_the_provider(installed):
 def test_the_operator_can_be_imported_without_any_extra(installed):
     code = "from airflow_provider_veo.operators import VeoCreateVideoOperator as O; print(O.__name__)"
     assert installed("python", "-c", code) == "VeoCreateVideoOperator\n"
+
+
+@pytest.mark.skipif(LINE < (3, 0), reason="Airflow 2 has no airflow.sdk, and its own classes have other types")
+def test_project_that_uses_the_wheel_type_checks_strictly(installed, tmp_path):
+    pytest.importorskip("mypy", reason="only the environment of the newest Airflow line has mypy")
+    python = installed("python", "-c", "import sys; print(sys.executable)").strip()
+    options = ("--strict", "--config-file=", "--python-executable", python, "--cache-dir", tmp_path)
+    # A copy: next to this project, mypy would read its source instead of the wheel.
+    shutil.copytree(TYPED_PROJECT, tmp_path / "project")
+    said = run(sys.executable, "-m", "mypy", *options, "film.py", cwd=tmp_path / "project")
+    assert said == "Success: no issues found in 1 source file\n"
+
+
+@pytest.mark.skipif(LINE < (3, 0), reason="Airflow 2 has no airflow.sdk")
+def test_project_that_uses_the_wheel_is_a_valid_dag_file(installed):
+    installed("python", TYPED_PROJECT / "film.py")
 
 
 def test_the_environment_is_consistent(installed, tmp_path_factory):

@@ -281,15 +281,22 @@ def test_soft_fail_skips_when_it_resumes(ti):
     [
         ({"deferrable": False}, "the sensor is not deferrable"),
         ({"veo_task_id": "{{ ti.xcom_pull('make') }}"}, "the triggerer can't render templates"),
+        ({"veo_conn_id": "{{ var.value.veo }}"}, "the triggerer can't render veo_conn_id"),
     ],
 )
 def test_obstacle_to_a_start_from_the_triggerer_is_logged(relay, ti, video, logged, arguments, obstacle):
     given = {"veo_task_id": video, "deferrable": True, "start_from_trigger": True, **arguments}
     waiting = sensor(**given)
-    waiting.veo_task_id = video  # rendered
+    waiting.veo_task_id, waiting.veo_conn_id = video, "veo_default"  # rendered
     waiting.execute(ti.context)
     expected = obstacle if LINE >= (3, 3) else "it needs Airflow 3.3"
     assert f"start_from_trigger is not possible: {expected}" in logged()
+    assert not waiting.start_from_trigger
+
+
+def test_sensor_with_a_connection_from_an_xcom_starts_in_a_worker():
+    with DAG("veo", schedule=None):
+        waiting = sensor("veo3:1-x", veo_conn_id=create().output, deferrable=True, start_from_trigger=True)
     assert not waiting.start_from_trigger
 
 

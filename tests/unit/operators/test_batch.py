@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.providers.common.compat.sdk import DAG, AirflowException, AirflowFailException, BaseOperator
 
 from airflow_provider_veo.operators import VeoVideoBatchOperator
 from airflow_provider_veo.operators.batch import KILLED
@@ -80,6 +80,14 @@ def test_mistake_in_a_dag_file_is_reported(arguments, part):
 def test_templated_limits_are_not_validated_at_parse_time():
     limits = dict.fromkeys(("max_videos", "max_cost"), "{{ params.limit }}")
     VeoVideoBatchOperator(task_id="make", jobs="{{ params.jobs }}", result_path="{{ params.folder }}", **limits)
+
+
+def test_limits_from_xcoms_are_not_validated_at_parse_time():
+    with DAG("veo", schedule=None):
+        planned = BaseOperator(task_id="plan").output
+        limits = {"max_videos": planned, "max_cost": planned}
+        made = VeoVideoBatchOperator(task_id="make", jobs=planned, result_path="file:///videos", **limits)
+    assert made.upstream_task_ids == {"plan"}
 
 
 # --- one try in the worker -------------------------------------------------------------------------------------------
