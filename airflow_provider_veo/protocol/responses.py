@@ -237,6 +237,8 @@ def _error(
             f"Tried to {attempt}, and the relay answered HTTP {answer.status} with an id that can't be used: it "
             f"{unusable_id}. The answer begins with “{answer.excerpt}”."
         )
+    elif kind is VeoAmbiguousSubmitError and (found := paths.id_of(answer.content)) is not None:
+        happened += f" It has the id {cleaned(found, answer.secrets, MAX_ID_CHARACTERS)!r}."
     return kind(
         f"{happened}\n{next_step}",
         status_code=answer.status,

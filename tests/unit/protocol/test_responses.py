@@ -214,6 +214,12 @@ def test_a_redirect_says_where_it_leads_and_that_it_is_not_followed():
     assert "never followed" in str(error)
 
 
+def test_refusal_that_has_an_id_names_it():
+    text = str(create_error({"id": "veo3:1-x", **envelope()}, 503))
+    assert "It has the id 'veo3:1-x'." in text
+    assert KEY not in str(create_error({"id": KEY, **envelope()}, 503, secrets=(KEY,)))
+
+
 def test_an_ambiguous_answer_says_what_to_do():
     text = str(create_error(b"<html>", 502))
     assert "may be generated and billed" in text
