@@ -76,7 +76,7 @@ class Sandbox:
         return stats
 
     def videos(self) -> list[dict[str, Any]]:
-        """Return the accepted videos in order: id, model, prompt, state, number of queries, and more."""
+        """Return the accepted videos in order: id, api (form), model, prompt, state, number of queries, and more."""
         videos: list[dict[str, Any]] = self._call("videos")
         return videos
 
