@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,17 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+def assert_readme_shows(output: str) -> None:
+    """Check that the lines in the README are printed in this order. Most numbers differ from run to run."""
+    section = (PROJECT / "README.md").read_text("utf-8").partition("\n## Output of `make demo`\n")[2]
+    (shown,) = re.findall(r"^```\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    lines = iter(output.splitlines())
+    for line in shown.splitlines():
+        words = re.split(r"\b(24|15\.2)\b", line)  # the number of prompts and what they cost
+        words[::2] = [re.sub(r"\d+", r"\\d+", ".*".join(map(re.escape, word.split("…")))) for word in words[::2]]
+        assert any(re.fullmatch("".join(words), printed.rstrip()) for printed in lines), f"{line!r} not in:\n{output}"
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
 def test_demo_can_be_stopped_and_run_again():
     folder = PROJECT / ".demo"
@@ -50,6 +62,7 @@ def test_demo_can_be_stopped_and_run_again():
     done = subprocess.run(DEMO, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "24 videos accepted, 0 of them twice" in done.stdout
+    assert_readme_shows(done.stdout)
     assert not processes_of(folder)
     assert not (folder / "airflow").exists()
     files = sorted((folder / "videos").rglob("*.mp4"))

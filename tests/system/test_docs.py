@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
-import psutil
 import pytest
 
 from airflow_provider_veo import sandbox
 from tests.system.conftest import PROJECT, make_airflow
 from tests.system.examples import poll_often
-from tests.system.supervised import free_port
+from tests.system.supervised import free_port, launch
 
 DOCS = PROJECT / "docs"
 VIDEOS = "/tmp/veo-videos"
@@ -77,17 +74,6 @@ def test_after_a_lost_answer_the_create_operator_does_not_resubmit(migrate):
     assert "It can't be known whether the request was accepted: the video may be generated and billed." in log
 
 
-def stop(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=30)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=30)
-
-
 def tutorial_script(port: str, videos: Path) -> str:
     """Return the tutorial's commands as one script, in which Airflow runs until its first scheduled run has ended."""
     page = (DOCS / "tutorial.md").read_text("utf-8")
@@ -137,28 +123,15 @@ def test_every_command_of_the_tutorial(tmp_path):
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
     }
-    output = tmp_path / "output"
-    with output.open("w") as log:
-        shell = psutil.Popen(
-            ["bash", "-c", tutorial_script(port, videos)],
-            cwd=tmp_path,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        started: list[psutil.Process] = []
-        try:
-            while shell.is_running() and shell.status() != psutil.STATUS_ZOMBIE:
-                started = list({*started, *shell.children(recursive=True)})
-                try:
-                    shell.wait(1)
-                except psutil.TimeoutExpired:
-                    continue
-        finally:
-            stop([*started, shell])
-    said = output.read_text()
-    assert shell.returncode == 0, said[-8000:]
+    script, output = tmp_path / "tutorial.sh", tmp_path / "output"
+    script.write_text(tutorial_script(port, videos))
+    shell = launch(["bash", str(script)], output, cwd=tmp_path, environment=environment)
+    try:
+        shell.main.wait(450)
+    finally:
+        shell.end()
+        said = output.read_text("utf-8", "replace")
+    assert f"{script} ended with 0" in said, said[-8000:]
     assert "3 of 3 videos are ready, for 1.2" in said
     assert '"paid_twice": {}' in said
     assert "Connection success!" in said

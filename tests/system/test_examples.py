@@ -97,7 +97,7 @@ def test_the_examples_parse_without_warnings_and_without_a_connection(migrated_h
 def test_the_dag_in_the_readme_parses(tmp_path):
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "@dag" in block]
     if LINE < (3, 0):  # as its comment says
-        code = code.replace("from airflow.sdk import dag, task", "from airflow.decorators import dag, task")
+        code = code.replace("from airflow.sdk import dag", "from airflow.decorators import dag")
     (tmp_path / "nightly_video.py").write_text(code)
     parsed = parse(tmp_path, tmp_path / "nightly_video.py")
     assert (parsed.returncode, about_us(parsed.stderr)) == (0, [])
