@@ -19,6 +19,7 @@ from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoError,
     VeoJournalError,
+    VeoJournalRecordError,
     VeoNotFoundError,
     VideoTask,
 )
@@ -36,6 +37,21 @@ if TYPE_CHECKING:
 
 _PROMPT_CHARACTERS_LOGGED = 120
 _SECONDS_BETWEEN_404S = 5.0
+
+_LOST = (
+    "This task was cleared, and Airflow has deleted the record of what its earlier tries submitted. Airflow 3.4 does so "
+    "unless 'Keep task state and resume' is ticked (keep_task_state in the API), and every version with [state_store] "
+    "clear_on_success. Records under [veo] journal_path are kept."
+)
+_BILLED_AGAIN = (
+    "if an earlier try submitted a video, it is submitted and billed again. Such a video is in that try's log and XComs. "
+    "To continue with it instead, set existing_veo_task_id to its id, and clear this task."
+)
+_WAYS_ON_WHEN_LOST = (
+    "  - If an earlier try submitted a video (see its log and XComs): set existing_veo_task_id to its id, and clear this "
+    "task. It continues with that video, and nothing more is billed.\n"
+    "  - If none did: set on_cleared='submit', and clear this task."
+)
 
 
 class Submitted(NamedTuple):
@@ -57,6 +73,8 @@ class Submitter:
     :param on_ambiguous_submit: ``"fail"`` or ``"resubmit"``, if it is unknown whether a request was accepted.
     :param log: the task's logger.
     :param try_number: number of the current try.
+    :param on_cleared: ``"submit"`` or ``"fail"``, if the task was cleared and its record is gone; ``None``: the
+        connection's.
     """
 
     hook: VeoHook
@@ -64,6 +82,7 @@ class Submitter:
     on_ambiguous_submit: Literal["fail", "resubmit"]
     log: Log
     try_number: int = 1
+    on_cleared: Literal["submit", "fail"] | None = None
 
     def submit(self, body: Mapping[str, Any]) -> Submitted:
         """
@@ -71,12 +90,15 @@ class Submitter:
 
         :param body: the request's body.
         :raises VeoAmbiguousSubmitError: it may have been accepted, in this try or in an earlier one.
+        :raises VeoJournalRecordError: ``on_cleared`` is ``"fail"``, and there may have been an earlier submission.
         :raises VeoError: any other class: nothing that this try sent was accepted.
         """
         recorded, wanted = self.journal.read(), Wanted(body, self.hook.settings.billed)
         action = decide(recorded, wanted, self._policy)
         if recorded is not None and (found := self._continue(recorded, wanted, action)) is not None:
             return found
+        if recorded is None:
+            self._begin()
         intent = self.journal.intend(self._submission(body), instead_of=recorded)
         with postponed_while(lambda: self.hook.is_answered):
             video = self._send(body, intent)
@@ -95,6 +117,15 @@ class Submitter:
         video = self.hook.get_video(veo_task_id)
         self.log.info("Video %s: %s", video.id, video.status)
         return Submitted(video, self.journal.adopt(self._submission(body), veo_task_id).submitted)
+
+    def _begin(self) -> None:
+        """Notice that records are gone before anything is submitted without them."""
+        if self.journal.is_lost():
+            choice = self.on_cleared or self.hook.settings.on_cleared
+            if choice == "fail":
+                raise VeoJournalRecordError(f"{_LOST} on_cleared is 'fail': nothing was sent.\n{_WAYS_ON_WHEN_LOST}")
+            self.log.warning("%s on_cleared is 'submit': %s", _LOST, _BILLED_AGAIN)
+        self.journal.begin(self.try_number)
 
     def _submission(self, body: Mapping[str, Any]) -> Submission:
         settings = self.hook.settings

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.airflow_lines import TASK_STATES
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -96,7 +98,7 @@ class Story:
 
     def records(self):
         rows = self._services.airflow.query(
-            "SELECT task_id, map_index, value FROM task_state_store WHERE dag_id = ? AND run_id = ? AND key IN (?, ?)",
+            f"SELECT task_id, map_index, value FROM {TASK_STATES} WHERE dag_id = ? AND run_id = ? AND key IN (?, ?)",
             self.dag_id,
             self.run_id,
             RECORD,

@@ -35,6 +35,9 @@ class TaskStateStore:
     def delete(self, key):
         self._values.pop(key, None)
 
+    def clear(self):
+        self._values.clear()
+
 
 class TaskInstance:
     """
@@ -52,6 +55,8 @@ class TaskInstance:
     def __init__(self, task_id="make", *, rescheduled_at=None, has_store=LINE >= (3, 3)):
         self.task_id = task_id
         self.try_number = 1
+        self.task = SimpleNamespace(retries=5)
+        self.max_tries = self.task.retries
         self.pushed_keys = []
         """Keys of this try's XComs, in the order in which they were pushed."""
         self._xcoms = {}
@@ -88,10 +93,17 @@ class TaskInstance:
         return {**context, "task_state_store": self._store} if self._store else context
 
     def next_try(self):
-        """Begin another try, as a retry or a user who clears the task does: XComs go, records stay."""
+        """Begin another try, as a retry does: XComs go, records stay."""
         self.try_number += 1
         self._xcoms.clear()
         self.pushed_keys.clear()
+
+    def clear(self, *, keep_task_state):
+        """Begin another try, as a user who clears the task does: with as many retries as before the first one."""
+        self.max_tries = self.try_number + self.task.retries
+        self.next_try()
+        if not keep_task_state:
+            self._store.clear()
 
 
 def run(ti, make):
