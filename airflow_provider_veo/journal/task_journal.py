@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_veo.compat import AIRFLOW_V_3_4_PLUS
 from airflow_provider_veo.journal.formats import FORMAT
-from airflow_provider_veo.journal.identity import owner_of, was_cleared
+from airflow_provider_veo.journal.identity import lost_by_a_clear, owner_of
 from airflow_provider_veo.journal.stores import NotOurs, ObjectStorage, TaskStateStore, ThisTry
 from airflow_provider_veo.journal.submission import ACCEPTED, INTENDED, Submission
 from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
@@ -55,7 +55,7 @@ class TaskJournal:
     :param store: the store that holds it.
     :param elsewhere: returns the store that held it before ``[veo] journal_path`` was set or removed, or ``None``.
     :param mark: leaves a mark in that store that says where the record is now.
-    :param is_cleared: whether somebody has cleared the task instance.
+    :param lost: explains how a clear may have lost the records; empty: it can't have.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class TaskJournal:
         elsewhere: Callable[[], Store | None] = lambda: None,
         mark: Callable[[], None] = lambda: None,
         *,
-        is_cleared: bool = False,
+        lost: str = "",
     ) -> None:
         self._store = store
         self._elsewhere = elsewhere
         self._mark = mark
-        self._is_cleared = is_cleared
+        self._lost = lost
         self._found_in = store
 
     @property
@@ -109,15 +109,13 @@ class TaskJournal:
         newest, self._found_in = max(found, key=lambda each: each[0].submitted)
         return newest
 
-    def is_lost(self) -> bool:
+    def lost(self) -> str:
         """
-        Whether there may have been a record: the task was cleared, and Airflow has deleted what was stored before.
-
-        Called if nothing is on record.
+        Explain how a record may have been lost, if nothing is on record; empty: there was none.
 
         :raises VeoJournalError: the store can't be read.
         """
-        return self._is_cleared and self._store.lost_when_cleared and self._get(COMPLETE) is None
+        return self._lost if self._lost and self._get(COMPLETE) is None else ""
 
     def begin(self, try_number: int) -> None:
         """
@@ -300,7 +298,7 @@ def open_journal(context: Context, *, durable: bool) -> TaskJournal:
             ObjectStorage(root, owner_of(context)), lambda: state, lambda: _leave_a_mark(state, root)
         )
     if state is not None:
-        return TaskJournal(state, lambda: _marked(state, context), is_cleared=was_cleared(context))
+        return TaskJournal(state, lambda: _marked(state, context), lost=lost_by_a_clear(context))
     return TaskJournal(ThisTry())
 
 

@@ -38,19 +38,16 @@ if TYPE_CHECKING:
 _PROMPT_CHARACTERS_LOGGED = 120
 _SECONDS_BETWEEN_404S = 5.0
 
-_LOST = (
-    "This task was cleared, and Airflow has deleted the record of what its earlier tries submitted. Airflow 3.4 does so "
-    "unless 'Keep task state and resume' is ticked (keep_task_state in the API), and every version with [state_store] "
-    "clear_on_success. Records under [veo] journal_path are kept."
-)
 _BILLED_AGAIN = (
-    "if an earlier try submitted a video, it is submitted and billed again. Such a video is in that try's log and XComs. "
-    "To continue with it instead, set existing_veo_task_id to its id, and clear this task."
+    "if a video was submitted before, it is submitted and billed again. Such a video is in the log and XComs of an "
+    "earlier try. To continue with it instead, set existing_veo_task_id to its id, and clear this task. Records under "
+    "[veo] journal_path survive a clear."
 )
 _WAYS_ON_WHEN_LOST = (
-    "  - If an earlier try submitted a video (see its log and XComs): set existing_veo_task_id to its id, and clear this "
-    "task. It continues with that video, and nothing more is billed.\n"
-    "  - If none did: set on_cleared='submit', and clear this task."
+    "  - If a video was submitted before (see the log and XComs of earlier tries): set existing_veo_task_id to its id, "
+    "and clear this task. It continues with that video, and nothing more is billed.\n"
+    "  - If none was: set on_cleared='submit', and clear this task.\n"
+    "Records under [veo] journal_path survive a clear."
 )
 
 
@@ -120,11 +117,10 @@ class Submitter:
 
     def _begin(self) -> None:
         """Notice that records are gone before anything is submitted without them."""
-        if self.journal.is_lost():
-            choice = self.on_cleared or self.hook.settings.on_cleared
-            if choice == "fail":
-                raise VeoJournalRecordError(f"{_LOST} on_cleared is 'fail': nothing was sent.\n{_WAYS_ON_WHEN_LOST}")
-            self.log.warning("%s on_cleared is 'submit': %s", _LOST, _BILLED_AGAIN)
+        if lost := self.journal.lost():
+            if (self.on_cleared or self.hook.settings.on_cleared) == "fail":
+                raise VeoJournalRecordError(f"{lost} on_cleared is 'fail': nothing was sent.\n{_WAYS_ON_WHEN_LOST}")
+            self.log.warning("%s on_cleared is 'submit': %s", lost, _BILLED_AGAIN)
         self.journal.begin(self.try_number)
 
     def _submission(self, body: Mapping[str, Any]) -> Submission:

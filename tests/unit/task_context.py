@@ -62,6 +62,8 @@ class TaskInstance:
         self._xcoms = {}
         self._rescheduled_at = rescheduled_at
         self._store = TaskStateStore() if has_store else None
+        self.clears_of_the_run = 0
+        self.loop_index = None
 
     def xcom_push(self, key, value):
         self.pushed_keys.append(key)
@@ -87,9 +89,11 @@ class TaskInstance:
             "run_id": self.run_id,
             "params": {},
             "logical_date": RUN_DATE,
-            "dag_run": SimpleNamespace(run_after=RUN_DATE),
+            "dag_run": SimpleNamespace(run_after=RUN_DATE, clear_number=self.clears_of_the_run),
             "outlet_events": accessors.OutletEventAccessors(),
         }
+        if self.loop_index is not None:
+            context["loop"] = SimpleNamespace(index=self.loop_index, max_iterations=3)
         return {**context, "task_state_store": self._store} if self._store else context
 
     def next_try(self):
@@ -101,6 +105,7 @@ class TaskInstance:
     def clear(self, *, keep_task_state):
         """Begin another try, as a user who clears the task does: with as many retries as before the first one."""
         self.max_tries = self.try_number + self.task.retries
+        self.clears_of_the_run += 1
         self.next_try()
         if not keep_task_state:
             self._store.clear()

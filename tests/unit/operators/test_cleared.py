@@ -38,7 +38,7 @@ def test_cleared_task_without_its_state_warns_before_it_submits(relay, ti, capsy
     assert create(ti) != first
     assert sent(relay) == 2
     log = capsys.readouterr().out
-    assert "on_cleared is 'submit': if an earlier try submitted a video, it is submitted and billed again" in log
+    assert "on_cleared is 'submit': if a video was submitted before, it is submitted and billed again" in log
     assert log.index(LOST) < log.rindex("Submitting a video")
 
 
@@ -132,3 +132,17 @@ def test_task_that_is_not_durable_does_not_ask(relay, ti, capsys):
     ti.clear(keep_task_state=False)
     create(ti, durable=False, on_cleared="fail")
     assert LOST not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("index", "clears", "is_noticed"), [(0, 1, False), (1, 0, False), (1, 1, True)])
+def test_iteration_of_a_loop_may_be_repeated_if_the_run_was_cleared(relay, ti, capsys, index, clears, is_noticed):
+    ti.loop_index, ti.clears_of_the_run = index, clears
+    if is_noticed:
+        with pytest.raises(AirflowFailException, match="nothing is on record for iteration 1 of the loop"):
+            create(ti, on_cleared="fail")
+        ti.next_try()
+    create(ti)
+    assert ("for iteration 1 of the loop" in capsys.readouterr().out) == is_noticed
+    ti.next_try()
+    create(ti, on_cleared="fail")
+    assert sent(relay) == 1
