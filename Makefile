@@ -15,7 +15,7 @@ DOCS := $(VENV)/.docs
 PAGE := airflow_provider_veo/ui/page
 NPM := PATH="$(abspath $(BIN)):$$PATH" npm --prefix $(PAGE) --silent
 LINES := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow-*.in))
-COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate
+COMPILE := $(BIN)/uv pip compile --quiet --universal --no-header --no-annotate
 ISSUE_FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 # More workers than cores: the tests spend much of their time waiting, the unit tests most of it.
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
@@ -119,16 +119,17 @@ release-check: $(RELEASE) ## build and check the wheel and the sdist, and write 
 
 constraints: $(READY) ## pin the newest dependency versions for each Airflow line
 	@for line in $(LINES); do \
+	    python=3.10; \
 	    case $$line in \
-	        3.0) extra="--extra fab";; 3.1|3.2) extra="--extra ui";; 3.3) extra="--extra distributed --extra docs --extra lint --extra release --extra ui";; *) extra=;; \
+	        3.0) extra="--extra fab";; 3.1|3.2) extra="--extra ui";; 3.3) extra="--extra distributed --extra docs --extra lint --extra release --extra ui";; 3.4) extra="--extra distributed --extra ui"; python=3.11;; *) extra=;; \
 	    esac; \
-	    $(COMPILE) --upgrade --extra dev $$extra --constraint constraints/airflow-$$line.in \
+	    $(COMPILE) --python-version $$python --upgrade --extra dev $$extra --constraint constraints/airflow-$$line.in \
 	        --output-file constraints/airflow-$$line.txt pyproject.toml || exit; \
 	done
 	@mkdir -p .matrix
-	@$(COMPILE) --upgrade --resolution lowest-direct --extra sandbox --constraint constraints/lowest.in \
+	@$(COMPILE) --python-version 3.10 --upgrade --resolution lowest-direct --extra sandbox --constraint constraints/lowest.in \
 	    --output-file .matrix/lowest-direct.txt pyproject.toml
-	@$(COMPILE) --upgrade --extra test --constraint .matrix/lowest-direct.txt \
+	@$(COMPILE) --python-version 3.10 --upgrade --extra test --constraint .matrix/lowest-direct.txt \
 	    --output-file constraints/lowest.txt pyproject.toml
 
 clean: ## remove everything that these targets created

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS, AIRFLOW_V_3_3_PLUS
+from airflow.providers.common.compat.version_compat import (
+    AIRFLOW_V_3_0_PLUS,
+    AIRFLOW_V_3_1_PLUS,
+    AIRFLOW_V_3_3_PLUS,
+    get_base_airflow_version_tuple,
+)
+
+AIRFLOW_V_3_4_PLUS = get_base_airflow_version_tuple() >= (3, 4, 0)
 
 # mypy reads one Airflow, the newest: what only older ones have is unknown to it.
 try:
@@ -26,4 +33,4 @@ else:
 
     SET_DURING_EXECUTION = _SetDuringExecution()
 
-__all__ = ["AIRFLOW_V_3_1_PLUS", "AIRFLOW_V_3_3_PLUS", "SET_DURING_EXECUTION", "mask_secret"]
+__all__ = ["AIRFLOW_V_3_1_PLUS", "AIRFLOW_V_3_3_PLUS", "AIRFLOW_V_3_4_PLUS", "SET_DURING_EXECUTION", "mask_secret"]

@@ -23,6 +23,7 @@ def veo_video_task(
     timeout: float = 3600,
     durable: bool = True,
     on_ambiguous_submit: Literal["fail", "resubmit"] = "fail",
+    on_cleared: Literal["submit", "fail"] | None = None,
     existing_veo_task_id: str | None = None,
     retries: int | None = ...,
     retry_delay: timedelta | float = ...,

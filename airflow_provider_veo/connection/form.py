@@ -48,6 +48,14 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "description": 'Price of one video by model, in any currency, as JSON: {"veo3-fast": 0.4}',
         "schema": _OPTIONAL_OBJECT,
     },
+    "on_cleared": {
+        "label": "On cleared",
+        "description": (
+            "What to do if a task was cleared and Airflow deleted its record, as 3.4 does by default: submit (default), "
+            "which may be billed again, or fail."
+        ),
+        "schema": _OPTIONAL_TEXT,
+    },
     "connect_timeout": {
         "label": "Connect timeout",
         "description": "Maximum seconds to connect to the relay. Default: 10.",
@@ -92,6 +100,7 @@ PLACEHOLDERS = {
     "account": "studio",
     "models": '{"veo4-fast": {"max_images": 2, "aspect_ratio": true}}',
     "prices": '{"veo3-fast": 0.4}',
+    "on_cleared": "submit",
     "connect_timeout": "10",
     "read_timeout": "60",
     "proxy": "http://proxy.example.com:3128",

@@ -78,6 +78,7 @@ class VeoConnection:
     :param default_model: used if a task names no model.
     :param catalog: the models to choose from, the connection's ``models`` included.
     :param prices: price of one video by model, in any currency.
+    :param on_cleared: ``"submit"`` or ``"fail"``, for tasks that were cleared and whose record is gone.
     :param connect_timeout: seconds.
     :param read_timeout: seconds without any data, or until the body is complete.
     :param proxy: URL of a proxy for both schemes, with its user info. Clients get it through
@@ -95,6 +96,7 @@ class VeoConnection:
     default_model: str | None = None
     catalog: Mapping[str, VeoModel] = field(default_factory=lambda: UnifiedApi.models, repr=False)
     prices: Mapping[str, float] = field(default_factory=dict)
+    on_cleared: str = "submit"
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
     proxy: str | None = field(default=None, repr=False)
@@ -140,6 +142,7 @@ def read(connection: Connection) -> VeoConnection:
         default_model=extra.get("default_model", _text, None),
         catalog=extra.get("models", lambda value: form.models.extended(_object(value)), form.models),
         prices=extra.get("prices", _prices, {}),
+        on_cleared=extra.get("on_cleared", _on_cleared, "submit"),
         connect_timeout=extra.get("connect_timeout", _seconds, 10.0),
         read_timeout=extra.get("read_timeout", _seconds, 60.0),
         proxy=extra.get("proxy", _proxy, None),
@@ -285,6 +288,13 @@ def _prices(value: Any) -> dict[str, float]:
         if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price < math.inf:
             raise ValueError(f"{model}: expected the price of one video as a number, got {price!r}")
     return {model: float(price) for model, price in prices.items()}
+
+
+def _on_cleared(value: Any) -> str:
+    choice = _text(value)
+    if choice not in ("submit", "fail"):
+        raise ValueError(f"expected 'submit' or 'fail', got {value!r}")
+    return choice
 
 
 def _ca_bundle_of_the_environment() -> str | None:

@@ -82,7 +82,7 @@ class BatchJournal:
     The records of one batch.
 
     :param folder: the folder that holds them, used by this task instance only.
-    :param owner: the task instance: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
+    :param owner: the task instance, see :func:`~airflow_provider_veo.journal.identity.owner_of`.
     :param log: the task's logger.
     """
 
@@ -301,8 +301,8 @@ class BatchJournal:
         raise VeoJournalRecordError(
             f"Could not use {self._folder / name}, a record of what this batch submitted earlier: {why}.\n"
             "Nothing was sent, because videos may already be billed. Each task instance needs its own result_path: put "
-            "{{ ds }} or {{ run_id }} into it, and {{ ti.map_index }} if the task is mapped. To start over, choose "
-            "another one, or remove the folder once you know what was submitted."
+            "{{ ds }} or {{ run_id }} into it, {{ ti.map_index }} if the task is mapped, and {{ loop.index }} if it is "
+            "in a task loop. To start over, choose another one, or remove the folder once you know what was submitted."
         )
 
     def _try(self, what: str, act: Callable[[], _T], passing: type[Exception] = VeoError) -> _T:

@@ -34,6 +34,8 @@ class Store(Protocol):
 
     survives: bool
     """Whether the next try can read what this one wrote."""
+    lost_when_cleared: bool
+    """Whether Airflow may delete the values when the task is cleared."""
 
     def get(self, name: str) -> Any:
         """Return a value; ``None`` if there certainly is none."""
@@ -52,10 +54,13 @@ class TaskStateStore:
     """
     Airflow's own store (3.3 and later): in the metadata database, for as long as the DAG run exists.
 
+    From 3.4 on, clearing the task deletes the values by default.
+
     :param accessor: the context's ``task_state_store``.
     """
 
     survives = True
+    lost_when_cleared = True
 
     def __init__(self, accessor: Any) -> None:
         self._accessor = accessor
@@ -84,10 +89,11 @@ class ObjectStorage:
     Files in a local file system or an object storage that all workers share.
 
     :param root: URI as ``ObjectStoragePath`` takes it, e.g. ``s3://aws_default@bucket/veo-journal``.
-    :param task_instance: its ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
+    :param task_instance: its ``dag_id``, ``run_id``, ``task_id`` and ``map_index``, and ``loop_index`` in a task loop.
     """
 
     survives = True
+    lost_when_cleared = False
 
     def __init__(self, root: str, task_instance: Mapping[str, Any]) -> None:
         self._root = root
@@ -141,13 +147,17 @@ class ObjectStorage:
         return f"the file {self._path(name)}"
 
     def _path(self, name: str) -> ObjectStoragePath:
-        return self._folder / f"{self._task_instance['map_index']}.{name}.json"
+        index = str(self._task_instance["map_index"])
+        if "loop_index" in self._task_instance:
+            index += f".iteration-{self._task_instance['loop_index']}"
+        return self._folder / f"{index}.{name}.json"
 
 
 class ThisTry:
     """Memory, which is lost when the try ends."""
 
     survives = False
+    lost_when_cleared = False
 
     def __init__(self) -> None:
         self._values: dict[str, Mapping[str, Any]] = {}

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_veo.compat import AIRFLOW_V_3_4_PLUS
 from airflow_provider_veo.journal.formats import FORMAT
-from airflow_provider_veo.journal.identity import identity_of
+from airflow_provider_veo.journal.identity import lost_by_a_clear, owner_of
 from airflow_provider_veo.journal.stores import NotOurs, ObjectStorage, TaskStateStore, ThisTry
 from airflow_provider_veo.journal.submission import ACCEPTED, INTENDED, Submission
 from airflow_provider_veo.protocol import VeoJournalError, VeoJournalRecordError
@@ -36,6 +37,8 @@ INTENT = "veo_submission_intent"
 CLAIM = "veo_submission_claim"
 """Key of the claim: which process is about to submit. It matters only while two processes compete."""
 
+COMPLETE = "veo_submission_complete"
+"""In the task state store: since which try everything that is submitted is on record. Lost together with the records."""
 PLACE = "veo_submission_place"
 """In the task state store: the ``[veo] journal_path`` that was set when this task instance submitted last."""
 
@@ -52,6 +55,7 @@ class TaskJournal:
     :param store: the store that holds it.
     :param elsewhere: returns the store that held it before ``[veo] journal_path`` was set or removed, or ``None``.
     :param mark: leaves a mark in that store that says where the record is now.
+    :param lost: explains how a clear may have lost the records; empty: it can't have.
     """
 
     def __init__(
@@ -59,16 +63,24 @@ class TaskJournal:
         store: Store,
         elsewhere: Callable[[], Store | None] = lambda: None,
         mark: Callable[[], None] = lambda: None,
+        *,
+        lost: str = "",
     ) -> None:
         self._store = store
         self._elsewhere = elsewhere
         self._mark = mark
+        self._lost = lost
         self._found_in = store
 
     @property
     def survives(self) -> bool:
         """Whether the next try can read what this one submitted."""
         return self._store.survives
+
+    @property
+    def is_lost_when_cleared(self) -> bool:
+        """Whether Airflow deletes the record when the task is cleared, unless it is asked to keep it."""
+        return AIRFLOW_V_3_4_PLUS and self._store.lost_when_cleared
 
     @property
     def where(self) -> str:
@@ -96,6 +108,23 @@ class TaskJournal:
             return None
         newest, self._found_in = max(found, key=lambda each: each[0].submitted)
         return newest
+
+    def lost(self) -> str:
+        """
+        Explain how a record may have been lost, if nothing is on record; empty: there was none.
+
+        :raises VeoJournalError: the store can't be read.
+        """
+        return self._lost if self._lost and self._get(COMPLETE) is None else ""
+
+    def begin(self, try_number: int) -> None:
+        """
+        Note that from this try on, nothing on record means that nothing was submitted.
+
+        :raises VeoJournalError: the store can't be written.
+        """
+        if self._store.lost_when_cleared:
+            self._write(COMPLETE, {"since_try": try_number})
 
     def _read_in(self, store: Store) -> Submission | None:
         intent = self._read(INTENT, store)  # read first: accept() writes the record before it removes the intent
@@ -266,10 +295,10 @@ def open_journal(context: Context, *, durable: bool) -> TaskJournal:
     state = None if accessor is None else TaskStateStore(accessor)
     if root := (conf.get("veo", "journal_path", fallback="") or "").strip():
         return TaskJournal(
-            ObjectStorage(root, identity_of(context["ti"])), lambda: state, lambda: _leave_a_mark(state, root)
+            ObjectStorage(root, owner_of(context)), lambda: state, lambda: _leave_a_mark(state, root)
         )
     if state is not None:
-        return TaskJournal(state, lambda: _marked(state, context))
+        return TaskJournal(state, lambda: _marked(state, context), lost=lost_by_a_clear(context))
     return TaskJournal(ThisTry())
 
 
@@ -282,4 +311,4 @@ def _marked(state: TaskStateStore, context: Context) -> Store | None:
     mark = state.get(PLACE)
     if not isinstance(mark, dict) or "journal_path" not in mark:
         return None
-    return ObjectStorage(str(mark["journal_path"]), identity_of(context["ti"]))
+    return ObjectStorage(str(mark["journal_path"]), owner_of(context))

@@ -9,6 +9,8 @@ from airflow_provider_veo.protocol import coerce
 
 AMBIGUOUS = ("fail", "resubmit")
 """Choices for a request of which it is unknown whether it was accepted."""
+CLEARED = ("submit", "fail")
+"""Choices for a task that was cleared, and whose record Airflow has deleted."""
 
 
 def number_mistakes(name: str, value: Any, *, whole: bool = False) -> list[str]:

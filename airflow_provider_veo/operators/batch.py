@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_veo.batch.checkpoint import BatchCheckpoint
 from airflow_provider_veo.batch.options import Options
-from airflow_provider_veo.journal.identity import identity_of
+from airflow_provider_veo.journal.identity import owner_of
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number, number_mistakes
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.operators.storing import Download, announce_batch, batch_file_name
@@ -76,8 +76,8 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
     ``cost``, ``folder``.
 
     :param result_path: URI of a folder, for ``ObjectStoragePath`` (templated). It must be the same in all tries of a
-        task instance, and differ between task instances: put ``{{ ds }}`` into it, and ``{{ ti.map_index }}`` if the
-        task is mapped.
+        task instance, and differ between task instances: put ``{{ ds }}`` into it, ``{{ ti.map_index }}`` if the task
+        is mapped, and ``{{ loop.index }}`` if it is in a task loop.
     :param jobs: prompts, or dicts of the create operator's request fields (``prompt``, ``model``, ``images``,
         ``aspect_ratio``, ``enhance_prompt``, ``enable_upsample``, ``extra_body``), with an optional unique ``key`` and
         an optional ``existing_veo_task_id``, a video to attach to instead of submitting one (templated).
@@ -295,7 +295,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         results = Results(jobs, run.engine.records, budget.account, download=self.download, stopped=why)
         ti = context["ti"]
         ti.xcom_push(key="progress", value=self._located(run.progress))
-        about = {**identity_of(ti), "try_number": ti.try_number, "account": budget.account.name}
+        about = {**owner_of(context), "try_number": ti.try_number, "account": budget.account.name}
         short = results.write(self._folder, about, journal.give_way_to_the_newer)
         for job, stored in results.stored:
             self.report_lineage(job.body.get("images", ()), stored)
@@ -362,7 +362,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
     def _journal(self, context: Context) -> BatchJournal:
         from airflow_provider_veo.journal.batch_journal import BatchJournal
 
-        return BatchJournal(self._folder / JOURNAL, identity_of(context["ti"]), self.log)
+        return BatchJournal(self._folder / JOURNAL, owner_of(context), self.log)
 
     def _fail_on_mistakes(self, *, rendered: bool) -> None:
         mistakes = []

@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 
 from airflow_provider_veo.journal import UNPROTECTED, open_journal
 from airflow_provider_veo.links import VideoLink, failure_pushed
-from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number_mistakes
+from airflow_provider_veo.operators.arguments import AMBIGUOUS, CLEARED, choice_mistakes, number_mistakes
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.operators.storing import Download, announce
 from airflow_provider_veo.operators.submit import Submitter
@@ -52,7 +52,8 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     Submit a video to Veo, and return the id that the relay gave.
 
     It is billed once: a later try of the same task instance, including one after a user cleared it, continues with the
-    video on record. The video is submitted again if its generation failed or the request has changed.
+    video on record. The video is submitted again if its generation failed or the request has changed. Airflow 3.4 deletes
+    the record of a task that is cleared, unless it is asked to keep it, or ``[veo] journal_path`` is set.
 
     XComs: ``return_value``, the id, always a string; ``veo_video``, a dict of the
     :class:`~airflow_provider_veo.protocol.VideoTask` with the request's model, prompt, images and aspect ratio,
@@ -80,6 +81,9 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         ``[veo] journal_path``. Default: true.
     :param on_ambiguous_submit: what to do if it is unknown whether a request was accepted, because the answer was lost
         or the worker died: ``"fail"`` for good (default), or ``"resubmit"``, which may be billed twice.
+    :param on_cleared: what to do if a user cleared the task, and Airflow deleted its record with the task's state, as
+        Airflow 3.4 does by default: ``"submit"``, which is billed again if an earlier try submitted a video, or
+        ``"fail"`` for good. Default: the connection's ``on_cleared``, or ``"submit"``.
     :param existing_veo_task_id: id of a video to attach to instead of submitting one (templated).
     :param download_to: where to store the file after waiting (templated); see ``destination`` of
         :class:`~airflow_provider_veo.operators.VeoDownloadVideoOperator`. Default: the file is not stored.
@@ -108,6 +112,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         timeout: float = 3600,
         durable: bool = True,
         on_ambiguous_submit: Literal["fail", "resubmit"] = "fail",
+        on_cleared: Literal["submit", "fail"] | None = None,
         existing_veo_task_id: str | XComArg | None = None,
         download_to: str | XComArg | None = None,
         **kwargs: Any,
@@ -127,6 +132,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         self.timeout = timeout
         self.durable = durable
         self.on_ambiguous_submit = on_ambiguous_submit
+        self.on_cleared = on_cleared
         self.existing_veo_task_id = existing_veo_task_id
         self.download_to = download_to
         self._veo_task_id: str | None = None
@@ -207,7 +213,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
 
             usable_proxy(self.hook.settings)  # otherwise the video would be billed, but could not be waited for
         try_number = context["ti"].try_number
-        submitter = Submitter(self.hook, journal, self.on_ambiguous_submit, self.log, try_number)
+        submitter = Submitter(self.hook, journal, self.on_ambiguous_submit, self.log, try_number, self.on_cleared)
         if not self._is_attaching:
             request = self._request()
             submitted = submitter.submit(request)
@@ -253,7 +259,8 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
                 f"task is not retried. To continue with it, set existing_veo_task_id={self._veo_task_id!r}."
             )
         again = ". If the relay still doesn't know it, it is submitted again" * isinstance(error, VeoNotFoundError)
-        return f"\nVideo {self._veo_task_id} is billed and on record. Clear this task to continue with it{again}."
+        kept = " and keep its state ('Keep task state and resume')" * journal.is_lost_when_cleared
+        return f"\nVideo {self._veo_task_id} is billed and on record. Clear this task{kept} to continue with it{again}."
 
     def _defer(self, veo_task_id: str, submitted_at: float) -> None:
         from airflow_provider_veo.triggers import VeoVideoTrigger
@@ -320,6 +327,8 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         mistakes = literal_mistakes(literals)
         mistakes += self._download_mistakes()
         mistakes += choice_mistakes("on_ambiguous_submit", self.on_ambiguous_submit, AMBIGUOUS)
+        if self.on_cleared is not None:
+            mistakes += choice_mistakes("on_cleared", self.on_cleared, CLEARED)
         for name in ("poll_interval", "timeout"):
             mistakes += number_mistakes(name, getattr(self, name))
         self.refuse(mistakes)

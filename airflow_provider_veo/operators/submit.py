@@ -19,6 +19,7 @@ from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoError,
     VeoJournalError,
+    VeoJournalRecordError,
     VeoNotFoundError,
     VideoTask,
 )
@@ -37,6 +38,18 @@ if TYPE_CHECKING:
 
 _PROMPT_CHARACTERS_LOGGED = 120
 _SECONDS_BETWEEN_404S = 5.0
+
+_BILLED_AGAIN = (
+    "if a video was submitted before, it is submitted and billed again. Such a video is in the log and XComs of an "
+    "earlier try. To continue with it instead, set existing_veo_task_id to its id, and clear this task. Records under "
+    "[veo] journal_path survive a clear."
+)
+_WAYS_ON_WHEN_LOST = (
+    "  - If a video was submitted before (see the log and XComs of earlier tries): set existing_veo_task_id to its id, "
+    "and clear this task. It continues with that video, and nothing more is billed.\n"
+    "  - If none was: set on_cleared='submit', and clear this task.\n"
+    "Records under [veo] journal_path survive a clear."
+)
 
 
 class Submitted(NamedTuple):
@@ -58,6 +71,8 @@ class Submitter:
     :param on_ambiguous_submit: ``"fail"`` or ``"resubmit"``, if it is unknown whether a request was accepted.
     :param log: the task's logger.
     :param try_number: number of the current try.
+    :param on_cleared: ``"submit"`` or ``"fail"``, if the task was cleared and its record is gone; ``None``: the
+        connection's.
     """
 
     hook: VeoHook
@@ -65,6 +80,7 @@ class Submitter:
     on_ambiguous_submit: Literal["fail", "resubmit"]
     log: Log
     try_number: int = 1
+    on_cleared: Literal["submit", "fail"] | None = None
 
     def submit(self, body: Mapping[str, Any]) -> Submitted:
         """
@@ -72,12 +88,15 @@ class Submitter:
 
         :param body: the request's body.
         :raises VeoAmbiguousSubmitError: it may have been accepted, in this try or in an earlier one.
+        :raises VeoJournalRecordError: ``on_cleared`` is ``"fail"``, and there may have been an earlier submission.
         :raises VeoError: any other class: nothing that this try sent was accepted.
         """
         recorded, wanted = self.journal.read(), Wanted(body, self.hook.settings.billed)
         action = decide(recorded, wanted, self._policy)
         if recorded is not None and (found := self._continue(recorded, wanted, action)) is not None:
             return found
+        if recorded is None:
+            self._begin()
         prepared = self.hook.prepare(body)
         intent = self.journal.intend(self._submission(body), instead_of=recorded)
         with postponed_while(lambda: self.hook.is_answered):
@@ -97,6 +116,14 @@ class Submitter:
         video = self.hook.get_video(veo_task_id)
         self.log.info("Video %s: %s", video.id, video.status)
         return Submitted(video, self.journal.adopt(self._submission(body), veo_task_id).submitted)
+
+    def _begin(self) -> None:
+        """Notice that records are gone before anything is submitted without them."""
+        if lost := self.journal.lost():
+            if (self.on_cleared or self.hook.settings.on_cleared) == "fail":
+                raise VeoJournalRecordError(f"{lost} on_cleared is 'fail': nothing was sent.\n{_WAYS_ON_WHEN_LOST}")
+            self.log.warning("%s on_cleared is 'submit': %s", lost, _BILLED_AGAIN)
+        self.journal.begin(self.try_number)
 
     def _submission(self, body: Mapping[str, Any]) -> Submission:
         settings = self.hook.settings

@@ -7,6 +7,7 @@ import json
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.airflow_lines import TASK_STATES
 from tests.chaos import shared_memory
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class JournalPlace(NamedTuple):
 @contextlib.contextmanager
 def _state(folder: Path) -> Iterator[JournalPlace]:
     def records(airflow: Airflow) -> Records:
-        rows = airflow.query("SELECT task_id, map_index, value FROM task_state_store WHERE key = ?", RECORD)
+        rows = airflow.query(f"SELECT task_id, map_index, value FROM {TASK_STATES} states WHERE key = ?", RECORD)
         return {(task_id, map_index): json.loads(value) for task_id, map_index, value in rows}
 
     yield JournalPlace({}, records)

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.airflow_lines import TASK_INSTANCES
 from tests.distributed.dags.veo_night import BATCHED, POOL
 from tests.distributed.report import tell
 
@@ -31,14 +32,14 @@ NO_END = 3600
 _CONNECTION = "/api/v2/connections/veo_default"
 
 # What each of the processes has under way, by host.
-_TASKS = "SELECT task_id, map_index, hostname FROM task_instance WHERE state = 'running' AND hostname <> ''"
+_TASKS = f"SELECT task_id, map_index, hostname FROM {TASK_INSTANCES} ti WHERE state = 'running' AND hostname <> ''"
 _TRIGGERS = (
-    "SELECT ti.task_id, ti.map_index, job.hostname FROM task_instance ti "
+    f"SELECT ti.task_id, ti.map_index, job.hostname FROM {TASK_INSTANCES} ti "
     'JOIN "trigger" ON "trigger".id = ti.trigger_id JOIN job ON job.id = triggerer_id '
     "WHERE ti.state = 'deferred'"
 )
 _QUEUED = (
-    "SELECT ti.task_id, ti.map_index, job.hostname FROM task_instance ti JOIN job ON job.id = ti.queued_by_job_id "
+    f"SELECT ti.task_id, ti.map_index, job.hostname FROM {TASK_INSTANCES} ti JOIN job ON job.id = ti.queued_by_job_id "
     "WHERE ti.state = 'queued'"
 )
 
@@ -109,7 +110,7 @@ class Night:
         self.services.wait_until(self._many_wait, PATIENCE, what=f"{MANY} triggers")
         for pool in (POOL, "default_pool"):
             self._set_slots(pool, 0)
-        busy = "SELECT 1 FROM task_instance WHERE state IN ('queued', 'running', 'restarting')"
+        busy = f"SELECT 1 FROM {TASK_INSTANCES} ti WHERE state IN ('queued', 'running', 'restarting')"
         self.services.wait_until(lambda: not self.services.airflow.query(busy), PATIENCE, what="the workers to be idle")
         self._wait_for_queries(self.relay.stats()["requests"]["query"] + MANY)
         waiting = Counter(host for *_, host in self.services.airflow.query(_TRIGGERS))
@@ -149,7 +150,7 @@ class Night:
     def _tell(self, text: str) -> None:
         ended = dict(
             self.services.airflow.query(
-                "SELECT task_id, count(*) FROM task_instance WHERE state = 'success' GROUP BY task_id"
+                f"SELECT task_id, count(*) FROM {TASK_INSTANCES} ti WHERE state = 'success' GROUP BY task_id"
             )
         )
         counts = f"{self.relay.stats()['accepted']} videos, {ended.get('video.create', 0)} creates"

@@ -14,6 +14,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from airflow_provider_veo import sandbox
+from tests.airflow_lines import EARLIER_TRIES
 from tests.conftest import CANARY
 from tests.distributed.dags.veo_night import BATCHED, SINGLE
 from tests.distributed.night import DAG_ID, GENERATION_SECONDS, RUN_ID, SERVICES, SLOTS, WORKERS, Night
@@ -82,7 +83,7 @@ def night(postgresql, redis, tmp_path_factory):
             waiting_at_rotation=waiting_at_rotation,
             rows={(row.task_id, row.map_index): row for row in airflow.task_instances(DAG_ID, RUN_ID)},
             past=airflow.query(
-                "SELECT task_id, map_index, hostname, state, start_date, end_date FROM task_instance_history"
+                f"SELECT task_id, map_index, hostname, state, start_date, end_date FROM {EARLIER_TRIES} earlier"
             ),
             xcoms=airflow.xcoms(DAG_ID, RUN_ID),
             logs=airflow.task_logs(DAG_ID, RUN_ID),

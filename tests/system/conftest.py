@@ -78,7 +78,8 @@ class Airflow:
     def xcoms(self, dag_id: str, run_id: str | None = None) -> dict[tuple[str, str, int], object]:
         """Return the XComs of a DAG, or of one run of it, by task, key and map index."""
         rows = self.query(
-            'SELECT task_id, "key", map_index, value FROM xcom WHERE dag_id = ? AND run_id = coalesce(?, run_id)',
+            f'SELECT task_id, "key", map_index, value FROM {airflow_lines.XCOMS} xcom '
+            "WHERE dag_id = ? AND run_id = coalesce(?, run_id)",
             dag_id,
             run_id,
         )
@@ -86,13 +87,15 @@ class Airflow:
 
     def states(self, dag_id: str) -> dict[tuple[str, int], tuple[str, int]]:
         """Return state and number of tries of each task instance by task and map index."""
-        rows = self.query("SELECT task_id, map_index, state, try_number FROM task_instance WHERE dag_id = ?", dag_id)
+        rows = self.query(
+            f"SELECT task_id, map_index, state, try_number FROM {airflow_lines.TASK_INSTANCES} ti WHERE dag_id = ?", dag_id
+        )
         return {(task_id, index): (state, tries) for task_id, index, state, tries in rows}
 
     def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
         """Return the task instances of a run, by task and map index."""
         rows = self.query(
-            f"SELECT {', '.join(TaskInstance._fields)} FROM task_instance "
+            f"SELECT {', '.join(TaskInstance._fields)} FROM {airflow_lines.TASK_INSTANCES} ti "
             "WHERE dag_id = ? AND run_id = ? ORDER BY task_id, map_index",
             dag_id,
             run_id,

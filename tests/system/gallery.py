@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from airflow_provider_veo import sandbox
-from tests.airflow_lines import LINE, NEWEST
+from tests.airflow_lines import LINE, NEWEST, TASK_INSTANCES
 from tests.conftest import CANARY
 from tests.system.conftest import PROJECT, make_airflow
 from tests.system.services import Services
@@ -73,7 +73,10 @@ class Session(requests.Session):
         """Put a text into the database in the place of an XCom, valid JSON or not."""
         from sqlalchemy.exc import DBAPIError
 
-        statement = 'UPDATE xcom SET value = ? WHERE dag_id = ? AND run_id = ? AND task_id = ? AND "key" = ?'
+        table, where = "xcom", "dag_id = ? AND run_id = ? AND task_id = ?"
+        if LINE >= (3, 4):
+            table, where = "xcom_v2", f"task_instance_id = (SELECT id FROM {TASK_INSTANCES} ti WHERE {where})"
+        statement = f'UPDATE {table} SET value = ? WHERE {where} AND "key" = ?'
         try:
             self._services.airflow.query(statement, content, dag_id, RUN, task_id, key)
         except DBAPIError as error:

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.airflow_lines import LINE, TASK_STATES
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -96,7 +98,7 @@ class Story:
 
     def records(self):
         rows = self._services.airflow.query(
-            "SELECT task_id, map_index, value FROM task_state_store WHERE dag_id = ? AND run_id = ? AND key IN (?, ?)",
+            f"SELECT task_id, map_index, value FROM {TASK_STATES} states WHERE dag_id = ? AND run_id = ? AND key IN (?, ?)",
             self.dag_id,
             self.run_id,
             RECORD,
@@ -106,9 +108,11 @@ class Story:
         assert len(found) == len(rows), "a task has both a video and an intent"
         return found
 
-    def clear(self, *task_ids):
-        """Let tasks run again, whatever became of them."""
+    def clear(self, *task_ids, keep_task_state=True):
+        """Let tasks run again, whatever became of them. Before Airflow 3.4, their state is kept in any case."""
         what = {"dry_run": False, "only_failed": False, "reset_dag_runs": True, "dag_run_id": self.run_id}
+        if LINE >= (3, 4):
+            what["keep_task_state"] = keep_task_state
         path = f"/api/v2/dags/{self.dag_id}/clearTaskInstances"
         ask(self._services, "POST", path, {**what, "task_ids": list(task_ids)})
 

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_provider_veo import sandbox
+from tests.airflow_lines import EARLIER_TRIES, TASK_INSTANCES
 from tests.conftest import CANARY
 from tests.system.conftest import make_airflow
 from tests.system.dags_journal.veo_journal import IMAGE
@@ -334,8 +335,9 @@ def test_the_policy_waits_as_long_as_the_relay_asks_and_not_as_long_as_the_task_
     (both,) = ran.rounds["asked_for_patience"]
     assert (both.state, both.sent, len(both.accepted), len(both.tries)) == ("success", 6, 1, 2)
     assert "VeoRateLimitError: the relay asked to wait 0:00:01" in both.tries[0]
-    ((end,),) = ran.airflow.query("SELECT end_date FROM task_instance_history WHERE task_id = 'asked_for_patience'")
-    ((start,),) = ran.airflow.query("SELECT start_date FROM task_instance WHERE task_id = 'asked_for_patience'")
+    earlier, current = (f"FROM {table} ti WHERE task_id = 'asked_for_patience'" for table in (EARLIER_TRIES, TASK_INSTANCES))
+    ((end,),) = ran.airflow.query(f"SELECT end_date {earlier}")
+    ((start,),) = ran.airflow.query(f"SELECT start_date {current}")
     assert 1 <= seconds_between(str(end), str(start)) < 60  # retry_delay is 600
 
 

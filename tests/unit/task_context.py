@@ -35,6 +35,9 @@ class TaskStateStore:
     def delete(self, key):
         self._values.pop(key, None)
 
+    def clear(self):
+        self._values.clear()
+
 
 class TaskInstance:
     """
@@ -52,11 +55,15 @@ class TaskInstance:
     def __init__(self, task_id="make", *, rescheduled_at=None, has_store=LINE >= (3, 3)):
         self.task_id = task_id
         self.try_number = 1
+        self.task = SimpleNamespace(retries=5)
+        self.max_tries = self.task.retries
         self.pushed_keys = []
         """Keys of this try's XComs, in the order in which they were pushed."""
         self._xcoms = {}
         self._rescheduled_at = rescheduled_at
         self._store = TaskStateStore() if has_store else None
+        self.clears_of_the_run = 0
+        self.loop_index = None
 
     def xcom_push(self, key, value):
         self.pushed_keys.append(key)
@@ -82,16 +89,26 @@ class TaskInstance:
             "run_id": self.run_id,
             "params": {},
             "logical_date": RUN_DATE,
-            "dag_run": SimpleNamespace(run_after=RUN_DATE),
+            "dag_run": SimpleNamespace(run_after=RUN_DATE, clear_number=self.clears_of_the_run),
             "outlet_events": accessors.OutletEventAccessors(),
         }
+        if self.loop_index is not None:
+            context["loop"] = SimpleNamespace(index=self.loop_index, max_iterations=3)
         return {**context, "task_state_store": self._store} if self._store else context
 
     def next_try(self):
-        """Begin another try, as a retry or a user who clears the task does: XComs go, records stay."""
+        """Begin another try, as a retry does: XComs go, records stay."""
         self.try_number += 1
         self._xcoms.clear()
         self.pushed_keys.clear()
+
+    def clear(self, *, keep_task_state):
+        """Begin another try, as a user who clears the task does: with as many retries as before the first one."""
+        self.max_tries = self.try_number + self.task.retries
+        self.clears_of_the_run += 1
+        self.next_try()
+        if not keep_task_state:
+            self._store.clear()
 
 
 def run(ti, make):

@@ -24,6 +24,7 @@ FIELDS = {
     "account",
     "models",
     "prices",
+    "on_cleared",
     "connect_timeout",
     "read_timeout",
     "proxy",

@@ -115,6 +115,7 @@ def test_every_field_of_the_extra_typed_and_as_a_form_saves_it(as_text):
         "default_model": "veo3-fast",
         "models": {"veo4-fast": {"max_images": 2, "aspect_ratio": True}},
         "prices": {"veo3-fast": 0.4},
+        "on_cleared": "fail",
         "connect_timeout": 3,
         "read_timeout": 2.5,
         "proxy": "http://user:hunter2@proxy.example.com:3128",
@@ -127,6 +128,7 @@ def test_every_field_of_the_extra_typed_and_as_a_form_saves_it(as_text):
     assert settings.default_model == "veo3-fast"
     assert settings.catalog["veo4-fast"].max_images == 2
     assert settings.prices == {"veo3-fast": 0.4}
+    assert settings.on_cleared == "fail"
     assert (settings.connect_timeout, settings.read_timeout) == (3.0, 2.5)
     assert settings.proxy == extra["proxy"]
     assert settings.ca_bundle == "/etc/ca.pem"
@@ -139,8 +141,10 @@ def test_every_field_of_the_extra_typed_and_as_a_form_saves_it(as_text):
 
 @pytest.mark.parametrize("blank", [None, ""])
 def test_a_field_left_blank_is_the_default(blank):
-    names = ["api", "default_model", "models", "prices", "connect_timeout", "read_timeout", "proxy", "ca_bundle"]
+    names = ["api", "default_model", "models", "prices", "on_cleared", "connect_timeout", "read_timeout", "proxy"]
+    names.append("ca_bundle")
     settings = read(extra=dict.fromkeys([*names, "allow_insecure_http", "allow_private_media"], blank))
+    assert settings.on_cleared == "submit"
     assert (settings.connect_timeout, settings.read_timeout) == (10.0, 60.0)
     assert (settings.default_model, settings.proxy, settings.allow_insecure_http) == (None, None, False)
 
@@ -153,6 +157,7 @@ def test_all_mistakes_are_reported_together():
             "default_model": 7,
             "models": {"veo4": {"frames": 1}},
             "prices": {"veo3": "cheap"},
+            "on_cleared": "ask",
             "connect_timeout": 0,
             "read_timeout": "soon",
             "proxy": "secret-proxy",
@@ -165,6 +170,7 @@ def test_all_mistakes_are_reported_together():
         "default_model",
         "models",
         "prices",
+        "on_cleared",
         "connect_timeout",
         "read_timeout",
         "proxy",

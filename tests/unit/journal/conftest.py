@@ -32,12 +32,14 @@ def root(request, tmp_path):
 
 @pytest.fixture
 def journal_of(root, monkeypatch):
-    """Open the journal of a task instance: ``journal_of(task_id="other")``."""
+    """Open the journal of a task instance: ``journal_of(task_id="other")``, ``journal_of(iteration=2)`` of a loop."""
     monkeypatch.setenv("AIRFLOW__VEO__JOURNAL_PATH", root)
 
-    def of(**fields):
-        ti = SimpleNamespace(**{**TASK_INSTANCE, **fields})
-        return open_journal({"ti": ti}, durable=True)
+    def of(iteration=None, **fields):
+        context = {"ti": SimpleNamespace(**{**TASK_INSTANCE, **fields})}
+        if iteration is not None:
+            context["loop"] = SimpleNamespace(index=iteration, max_iterations=3)
+        return open_journal(context, durable=True)
 
     return of
 

@@ -43,8 +43,8 @@ def accessor(monkeypatch):
 def opened(accessor, root, monkeypatch):
     def journal(path):
         monkeypatch.setenv("AIRFLOW__VEO__JOURNAL_PATH", root if path else "")
-        context = {"ti": SimpleNamespace(**TASK_INSTANCE), "task_state_store": accessor}
-        return open_journal(context, durable=True)
+        ti = SimpleNamespace(**TASK_INSTANCE, try_number=1)
+        return open_journal({"ti": ti, "task_state_store": accessor}, durable=True)
 
     return journal
 

@@ -50,6 +50,8 @@ def test_forgetting_what_is_not_there_is_no_error(journal):
         {"task_id": "..", "dag_id": "."},
         {"run_id": "a/b"},
         {"run_id": "a%2Fb"},
+        {"iteration": 0},
+        {"iteration": 1, "map_index": 0},
     ],
 )
 def test_each_task_instance_has_a_record_of_its_own(journal_of, stored_files, other):
@@ -67,6 +69,23 @@ def test_a_file_says_whose_it_is(journal, stored_files):
     assert name == "nightly/scheduled__2026-11-22T01%3A00%3A00+00%3A00/make/-1.veo_submission.json"
     assert json.loads(content)["task_instance"] == TASK_INSTANCE
     assert journal.where.endswith(f"/journal/{name}")
+
+
+def test_iterations_of_a_loop_have_records_of_their_own(journal_of, stored_files):
+    for index in range(3):
+        assert journal_of(iteration=index).read() is None
+        journal_of(iteration=index).accept(WANTED, f"veo3:{index}")
+    assert [journal_of(iteration=index).read().veo_task_id for index in range(3)] == ["veo3:0", "veo3:1", "veo3:2"]
+    assert sorted(name.rpartition("/")[2] for name in stored_files()) == [
+        f"-1.iteration-{index}.veo_submission.json" for index in range(3)
+    ]
+
+
+def test_argument_named_loop_is_not_a_loop(journal, root, monkeypatch):
+    journal.accept(WANTED, "veo3:1")
+    for argument in ["a", "list"], "text", 1, None:
+        context = {"ti": SimpleNamespace(**TASK_INSTANCE), "loop": argument}
+        assert open_journal(context, durable=True).read().veo_task_id == "veo3:1"
 
 
 def test_no_other_file_is_left(journal, stored_files):

@@ -14,6 +14,7 @@ from airflow_provider_veo.protocol import (
     VeoRateLimitError,
     VeoValidationError,
 )
+from tests.airflow_lines import LINE
 from tests.unit.task_context import TaskInstance
 
 RIGHT = {"task_id": "make_video", "prompt": "a cow"}
@@ -31,6 +32,7 @@ RIGHT = {"task_id": "make_video", "prompt": "a cow"}
         ({"enable_upsample": None}, "enable_upsample: expected true or false"),
         ({"extra_body": ["seed"]}, "extra_body: expected an object"),
         ({"on_ambiguous_submit": "retry"}, "on_ambiguous_submit: expected 'fail' or 'resubmit', got 'retry'"),
+        ({"on_cleared": "ask"}, "on_cleared: expected 'submit' or 'fail', got 'ask'"),
         ({"poll_interval": 0}, "poll_interval: expected a number above 0, got 0"),
         ({"download_to": "file:///tmp/"}, "download_to: the file can be stored only after waiting"),
         ({"timeout": "1h"}, "timeout: expected a number above 0, got '1h'"),
@@ -154,7 +156,9 @@ def test_id_is_pushed_although_the_wait_fails(relay, ti):
     (video,) = relay.videos()
     assert ti.xcoms["return_value"] == ti.xcoms["veo_video"]["id"] == video["id"]
     assert ti.pushed_keys[:2] == ["veo_video", "return_value"]
-    assert f"Video {video['id']} is billed and on record. Clear this task to continue with it." in str(caught.value)
+    kept = " and keep its state ('Keep task state and resume')" if LINE >= (3, 4) else ""
+    advice = f"Video {video['id']} is billed and on record. Clear this task{kept} to continue with it."
+    assert advice in str(caught.value)
 
 
 def test_failed_generation_is_submitted_again_by_the_next_try(relay, ti):
