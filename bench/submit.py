@@ -26,9 +26,9 @@ from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_veo import __version__, sandbox
-from airflow_provider_veo.connection.settings import APIS
 from airflow_provider_veo.hooks import VeoHook
 from airflow_provider_veo.protocol import payload
+from airflow_provider_veo.protocol.forms import APIS
 from bench import show
 from bench.payload import ARGUMENTS
 

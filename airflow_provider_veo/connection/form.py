@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_veo import DOCUMENTATION
-from airflow_provider_veo.connection.settings import APIS
+from airflow_provider_veo.protocol.forms import APIS
 
 _OPTIONAL_TEXT = {"type": ["string", "null"]}
 _OPTIONAL_OBJECT = {"type": ["object", "null"]}

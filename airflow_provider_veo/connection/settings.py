@@ -22,7 +22,7 @@ from airflow import __version__ as airflow_version
 from airflow_provider_veo import __version__
 from airflow_provider_veo.net import addresses, proxies
 from airflow_provider_veo.protocol import VeoUnavailableError, VeoValidationError, coerce
-from airflow_provider_veo.protocol.openai import OpenAIApi
+from airflow_provider_veo.protocol.forms import APIS
 from airflow_provider_veo.protocol.text import shortened
 from airflow_provider_veo.protocol.unified import UnifiedApi
 
@@ -38,9 +38,6 @@ HEADERS = {
     "User-Agent": f"airflow-provider-veo/{__version__} apache-airflow/{airflow_version}",
 }
 """Headers of every request. The key is not among them: it is added to each request separately."""
-
-APIS: Mapping[str, type[Api]] = {api.name: api for api in (UnifiedApi, OpenAIApi)}
-"""The forms of the API, by their names in the connection's extra ``api``."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 DEFAULT_HOST = "https://az.gptplus5.com"

@@ -21,6 +21,7 @@ from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoAuthenticationError,
     VeoUnavailableError,
+    VeoValidationError,
     payload,
 )
 
@@ -140,8 +141,12 @@ class VeoBatchHook:
         return await send()
 
     def _look_up_again(self, refused: VeoAuthenticationError) -> None:
+        before = self._settings.form
         try:
             self._hook.look_up_again()
+            if self._hook.settings.form is not before:
+                # The requests were made for the other form, and so were the ids of the videos in flight.
+                raise VeoValidationError("Its API changed while videos were in flight.")
             self._settings = self._prepared()
         except Exception as error:  # whatever is wrong: the known key is refused
             raise refused.adding(f"The connection was looked up again and can't be used: {error}") from error

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import proxy_bypass
 
 import aiohttp
@@ -99,8 +99,7 @@ class Exchange:
             self._turn,
             self._opened().request(
                 request.method,
-                url,
-                params=request.params,
+                _encoded(url, request),
                 headers={
                     **request.headers,
                     "Authorization": f"Bearer {settings.api_key}",
@@ -155,6 +154,12 @@ class Exchange:
                 trust_env=False,
             )
         return self._session
+
+
+def _encoded(url: str, request: ApiRequest) -> yarl.URL:
+    """Return the URL with its parameters, encoded as requests encodes them: yarl would decode a part of an id again."""
+    query = urlencode(request.params, quote_via=quote, safe="")
+    return yarl.URL(f"{url}?{query}" if query else url, encoded=True)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -294,9 +294,7 @@ def open_journal(context: Context, *, durable: bool) -> TaskJournal:
     accessor = context.get("task_state_store")
     state = None if accessor is None else TaskStateStore(accessor)
     if root := (conf.get("veo", "journal_path", fallback="") or "").strip():
-        return TaskJournal(
-            ObjectStorage(root, owner_of(context)), lambda: state, lambda: _leave_a_mark(state, root)
-        )
+        return TaskJournal(ObjectStorage(root, owner_of(context)), lambda: state, lambda: _leave_a_mark(state, root))
     if state is not None:
         return TaskJournal(state, lambda: _marked(state, context), lost=lost_by_a_clear(context))
     return TaskJournal(ThisTry())

@@ -22,8 +22,9 @@ from airflow_provider_veo.protocol import (
     VeoJournalRecordError,
     VeoNotFoundError,
     VideoTask,
+    words,
 )
-from airflow_provider_veo.protocol.text import shortened
+from airflow_provider_veo.protocol.text import first_line, shortened
 from airflow_provider_veo.protocol.waiting import NOT_FOUND_SECONDS
 
 if TYPE_CHECKING:
@@ -185,7 +186,11 @@ class Submitter:
         )
 
     def _poll(self, veo_task_id: str) -> VideoTask | None:
-        """Poll a video; ``None`` if the relay persistently doesn't know it."""
+        """
+        Poll a video; ``None`` if the relay persistently says that it doesn't know it.
+
+        Another 404 may come from a wrong host, another form of the API, or a gateway's own page.
+        """
         import tenacity
 
         retrying = tenacity.Retrying(
@@ -197,9 +202,9 @@ class Submitter:
         )
         try:
             return retrying(self.hook.get_video, veo_task_id)
-        except VeoNotFoundError:
-            return None
         except VeoError as error:
+            if isinstance(error, VeoNotFoundError) and words.is_not_found(first_line(error)):
+                return None
             raise error.adding(
                 f"Video {veo_task_id} is on record. Nothing was submitted; the next try polls it again."
             ) from error.__cause__
@@ -210,9 +215,9 @@ class Submitter:
 
     def _send(self, body: Mapping[str, Any], prepared: Prepared, intent: Submission) -> VideoTask:
         self.log.info(
-            "Submitting a video to %s: model %s, %d images, aspect ratio %s, prompt %r",
+            "Submitting a video to %s: model %r, %d images, aspect ratio %s, prompt %r",
             self.hook.settings.base_url,
-            body["model"],
+            shortened(body["model"], _PROMPT_CHARACTERS_LOGGED),
             len(body.get("images", ())),
             body["aspect_ratio"],
             shortened(body["prompt"], _PROMPT_CHARACTERS_LOGGED),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.protocol.models import Catalog
     from airflow_provider_veo.protocol.video import VideoTask
 
+_FOR_NOW = frozenset({408, 425, 429, 502, 503, 504})
 MODELS_PATH = "/v1/models"  # family
 
 
@@ -131,9 +132,13 @@ class Api(ABC):
         Read the answer to :meth:`content`: the video with its URL, or with why it has none.
 
         A gateway may report a video as done that its safety filter removed (openai).
+
+        :raises VeoError: the relay can't say now.
         """
-        if reply.status < 400:
+        if (reply.status in (200, 206) and reply.body[:1] not in (b"{", b"<", b"")) or 300 <= reply.status < 400:
             return replace(video, video_url=self.url(request))
+        if reply.status in _FOR_NOW:
+            raise responses.query_error(*reply, veo_task_id=video.id, secrets=self.secrets)
         answer = responses.read(*reply, secrets=self.secrets)
         return replace(video, warning=f"its file can't be had: {answer.describe()}")
 

@@ -83,7 +83,7 @@ def extra_body(value: Any) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         return {}, [f"extra_body: expected an object with string keys, got {value!r:.200}"]
     try:
-        json.dumps(dict(value), allow_nan=False)
+        json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         return {}, [f"extra_body: can't be sent as JSON: {error}"]
     return dict(value), []

@@ -9,6 +9,8 @@ from __future__ import annotations
 import zlib
 
 _GZIP = 16 + zlib.MAX_WBITS
+_MAX_MEMBERS = 100
+"""A server writes one. Tens of thousands of empty ones would take a second."""
 _WINDOW_BITS = {"gzip": (_GZIP,), "x-gzip": (_GZIP,), "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS)}
 """Values of zlib's ``wbits`` to try by encoding. What servers call deflate may lack the zlib header."""
 
@@ -35,9 +37,11 @@ def decode(encoding: str, body: bytes, max_bytes: int) -> tuple[bytes, str | Non
 
 
 def _decompressed(body: bytes, bits: int, limit: int) -> bytes:
-    """Decompress all members: gzip files may be concatenated."""
+    """Decompress the members: gzip files may be concatenated."""
     decoded = b""
-    while body and len(decoded) < limit:
+    for _ in range(_MAX_MEMBERS):
+        if not body or len(decoded) >= limit:
+            break
         member = zlib.decompressobj(bits)
         try:
             decoded += member.decompress(body, limit - len(decoded))

@@ -18,7 +18,7 @@ from airflow_provider_veo.protocol.paths import scalar
 from airflow_provider_veo.protocol.text import redacted, storable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 MAX_EXCERPT_CHARACTERS = 500
 
@@ -90,12 +90,9 @@ class Answer:
         if self._envelope is None:
             return False
         codes = self._envelope.codes
-        telling = [code for code in codes if not words.repeats_status(code, self.status)]
-        is_passed_on = self.status in words.GATEWAY_STATUSES or str(self.status) in codes
-        if is_passed_on and self.has_code(words.SAYS_NOTHING):
-            return any(words.code_word(code) not in words.SAYS_NOTHING for code in telling)
+        telling = [code for code in codes if not words.says_nothing(code, self.status, codes)]
         if self._envelope.is_object:
-            return bool(telling) or not codes or self.status not in words.GATEWAY_STATUSES
+            return bool(telling) or not codes or self.status < 500
         return any(not code.isdecimal() for code in telling)
 
     @property
@@ -141,6 +138,11 @@ class Answer:
         if not self.is_error or not 200 <= self.status < 300:
             return self.status
         return next((int(code) for code in self.codes if re.fullmatch(r"[45]\d\d", code)), 400)
+
+    @cached_property
+    def any_id(self) -> str | None:
+        """Anything that may be the id of a video, also in JSON inside the message."""
+        return paths.any_id_of([self.content, *_inner(self.message)])
 
     @property
     def message(self) -> str:
@@ -271,16 +273,25 @@ def _codes_outside(content: Mapping[str, Any]) -> tuple[str, ...]:
 def _with_inner(codes: list[str], message: str) -> tuple[str, ...]:
     """Add the codes of an envelope inside a message: the answer of an upstream relay."""
     found = dict.fromkeys(codes)
+    for content in _inner(message):
+        found |= dict.fromkeys(code for code in _codes(_envelope_in(content)) if not code.isdecimal())
+    return tuple(found)
+
+
+def _inner(message: str) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects inside a message, and inside theirs."""
     for _ in range(_MAX_INNER_ENVELOPES):
         begin, end = message.find("{"), message.rfind("}")
         if begin < 0:
-            break
+            return
         content, _problem = _json_object(message[begin : end + 1].encode("utf-8", "replace"), _MAX_INNER_BYTES)
-        nested = content.get("error")
-        inner = nested if isinstance(nested, dict) else content
-        found |= dict.fromkeys(code for code in _codes(inner) if not code.isdecimal())
-        message = scalar(inner.get("message"))
-    return tuple(found)
+        yield content
+        message = scalar(_envelope_in(content).get("message"))
+
+
+def _envelope_in(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    nested = content.get("error")
+    return nested if isinstance(nested, dict) else content
 
 
 def _retry_after(headers: Mapping[str, str], now: float | None) -> float | None:

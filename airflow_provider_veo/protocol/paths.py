@@ -46,14 +46,19 @@ WRAPPERS = ("", "data", "data.data")
 
 _REASONS = ("error", "fail_reason", "failReason", "error_message", "message")
 
-ID = _parsed("id", "task_id", "taskId", "data.task_id", "data.id", "data.taskId")
+ID = _parsed(
+    *("id", "task_id", "taskId", "data.task_id", "data.id", "data.taskId", "output.task_id", "data[0].task_id"),
+)
 """
-The id. In ``data``, ``task_id`` comes first: new-api's ``id`` there is the number of a row in its database.
-
-Kling-like relays have the id of the *request* in ``request_id`` of the answer, and the id of the video in ``data``.
+The id. In ``data``, ``task_id`` comes first: new-api's ``id`` there is the number of a row in its database. At the top
+level it does so only before a number: the seed's ``id`` is the id.
 """
-ID_UNLESS_ERROR = _parsed("data.request_id", "data", "request_id")
-"""The id, if the answer is not an error: errors have request ids, too, and texts in ``data``."""
+ID_IN_DATA = _parsed("data")
+"""The id, if the answer is not an error: errors have texts there."""
+REQUEST_ID = "request_id"
+"""The id if nothing else may be it: most relays write the id of the *request* there, and the video's elsewhere."""
+ID_NAMES = frozenset({"id", "task_id", "taskId", "video_id", "videoId"})
+"""Fields that show, anywhere in an answer that refuses a create, that there is a video after all."""
 
 STATUS = _parsed(*_inside(("data", "data.detail", "", "detail"), ("status", "state", "task_status")))
 """The status word. A wrapper's own comes last."""
@@ -102,6 +107,9 @@ def status_of(content: Mapping[str, Any]) -> str:
 
 def id_of(content: Mapping[str, Any]) -> str | None:
     """Return the id of the video, in an answer of any kind: a string, kept exactly, or a number."""
+    first, named = content.get("id"), content.get("task_id")
+    if isinstance(first, int) and isinstance(named, str) and named.strip():
+        return named
     return next(_ids(content, ID), None)
 
 
@@ -109,8 +117,25 @@ def accepted_id_of(content: Mapping[str, Any]) -> str | None:
     """Return the id of the video in the answer to an accepted create."""
     found = id_of(content)
     if found is None and not _is_error(content):
-        found = next((each for each in _ids(content, ID_UNLESS_ERROR) if _may_be_id(each)), None)
+        found = next((each for each in _ids(content, ID_IN_DATA) if _may_be_id(each)), None)
+        found = found or _lone_request_id(content) or _lone_request_id(content.get("data"))
+        if found is None and content.get("id") == 0 and type(content["id"]) is int:
+            found = "0"
     return found
+
+
+def any_id_of(value: Any) -> str | None:
+    """Return anything that may be the id of a video, wherever it is in an answer."""
+    rest = [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict):
+            named = {name: value[name] for name in ID_NAMES & value.keys()}
+            if found := next(filter(None, map(_id, named.values())), None):
+                return found
+        if isinstance(value, (dict, list)):
+            rest += value.values() if isinstance(value, dict) else value
+    return None
 
 
 def reason_of(content: Mapping[str, Any], places: tuple[Paths, ...] = REASON) -> str | None:
@@ -126,6 +151,17 @@ def reason_of(content: Mapping[str, Any], places: tuple[Paths, ...] = REASON) ->
             return reason if first is None else f"{first}; {reason}"
         first = first or reason
     return first
+
+
+def generation_failed(content: Mapping[str, Any]) -> bool:
+    """Whether ``detail`` has a generation error that is not left over from a retry of the relay."""
+    for record in wrapped(content):
+        detail = record.get("detail")
+        if isinstance(detail, dict) and scalar(detail.get("video_generation_error")):
+            word = words.normal(scalar(detail.get("status")))
+            goes_on = word != words.ERROR and words.STATES.get(word) in ("running", "succeeded")
+            return not (goes_on or detail.get("running") is True)
+    return False
 
 
 def wrapped(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -146,11 +182,24 @@ def scalar(value: Any) -> str:
 
 
 def _ids(content: Mapping[str, Any], places: tuple[Paths, ...]) -> Iterator[str]:
-    for value in values(content, places):
-        if isinstance(value, str) and value.strip():
-            yield value
-        elif isinstance(value, int) and not isinstance(value, bool):
-            yield scalar(value)
+    return filter(None, map(_id, values(content, places)))
+
+
+def _id(value: Any) -> str | None:
+    """Return an id: a string that is not blank, or a number. 0 is what Go writes for a number that was never set."""
+    if isinstance(value, str):
+        return value if value.strip() else None
+    return str(value) if type(value) is int and value > 0 else None
+
+
+def _lone_request_id(record: Any) -> str | None:
+    """Return ``request_id`` of an object in which nothing else may be the id of the video, or lead to it."""
+    if not isinstance(record, dict):
+        return None
+    for name, value in record.items():
+        if isinstance(value, (dict, list)) or (name != REQUEST_ID and name.lower().endswith("id")):
+            return None
+    return _id(record.get(REQUEST_ID))
 
 
 def _is_error(content: Mapping[str, Any]) -> bool:
@@ -161,7 +210,9 @@ def _is_error(content: Mapping[str, Any]) -> bool:
 
 
 def _may_be_id(text: str) -> bool:
-    return text.split() == [text] and "://" not in text and text.lower() not in words.NO_ERROR
+    """Whether a text may be an id: a word such as ``accepted`` may not."""
+    is_word = text.isalpha() or words.normal(text) in words.STATES or text.lower() in words.NO_ERROR
+    return text.split() == [text] and "://" not in text and not is_word
 
 
 def _texts(reasons: Iterator[Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from airflow_provider_veo.protocol import envelope, paths, words
+from airflow_provider_veo.protocol import envelope, words
 from airflow_provider_veo.protocol.errors import (
     VeoAmbiguousSubmitError,
     VeoAuthenticationError,
@@ -146,6 +146,19 @@ def read(status: int, headers: Mapping[str, str] | None, body: bytes, *, secrets
     return envelope.read(status, headers, body, secrets=secrets, now=None, max_bytes=MAX_BODY_BYTES)
 
 
+def query_error(
+    status: int,
+    headers: Mapping[str, str] | None,
+    body: bytes,
+    *,
+    veo_task_id: str,
+    secrets: Collection[str] = (),
+) -> VeoError:
+    """Return the error of an answer about a video that has none."""
+    answer = read(status, headers, body, secrets=secrets)
+    return _error(f"look for the file of video {veo_task_id}", answer, _query_error(answer), veo_task_id)
+
+
 def parse_models(
     status: int, headers: Mapping[str, str] | None, body: bytes, *, secrets: Collection[str] = ()
 ) -> list[str]:
@@ -169,13 +182,11 @@ def _create_error(answer: Answer) -> type[VeoError]:
     """
     Classify a failed create. Anything unlisted is unknown, never refused.
 
-    So is an answer that has an id after all, if it would otherwise be safe to send the request again.
+    So is an answer that has the id of a video after all: whatever it says, the next try would send the request again.
     """
-    kind = _kind_by(answer, _KIND_BY_CODE_OF_CREATE) or _refusal(answer)
-    is_sent_again = kind is not None and not kind.final
-    if kind is None or (is_sent_again and paths.id_of(answer.content) is not None):
+    if answer.any_id is not None:
         return VeoAmbiguousSubmitError
-    return kind
+    return _kind_by(answer, _KIND_BY_CODE_OF_CREATE) or _refusal(answer) or VeoAmbiguousSubmitError
 
 
 def _refusal(answer: Answer) -> type[VeoError] | None:
@@ -200,8 +211,8 @@ def _is_of_another_host(answer: Answer) -> bool:
 
 
 def _knows_outcome(answer: Answer) -> bool:
-    """Whether the sender of the answer knows the outcome of the request; under 2xx it is the relay."""
-    return answer.is_from_relay or (answer.is_error and answer.status < 300)
+    """Whether the sender of the answer knows the outcome of the request. Under 2xx, a code must be a word."""
+    return answer.is_from_relay and (answer.status >= 300 or any(not code.isdecimal() for code in answer.codes))
 
 
 def _query_error(answer: Answer) -> type[VeoError]:
@@ -237,7 +248,7 @@ def _error(
             f"Tried to {attempt}, and the relay answered HTTP {answer.status} with an id that can't be used: it "
             f"{unusable_id}. The answer begins with “{answer.excerpt}”."
         )
-    elif kind is VeoAmbiguousSubmitError and (found := paths.id_of(answer.content)) is not None:
+    elif kind is VeoAmbiguousSubmitError and (found := answer.any_id) is not None:
         happened += f" It has the id {cleaned(found, answer.secrets, MAX_ID_CHARACTERS)!r}."
     return kind(
         f"{happened}\n{next_step}",

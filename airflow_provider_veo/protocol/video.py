@@ -126,7 +126,7 @@ def _state_and_url(answer: Answer) -> tuple[VideoState, str | None, str | None]:
     word = answer.word
     state = words.STATES.get(word, "running")
     url, warning = _url_of(answer.content, answer.secrets, is_success=state == "succeeded")
-    if word == words.ERROR and paths.reason_of(answer.content, paths.GENERATION_ERROR):
+    if word == words.ERROR and paths.generation_failed(answer.content):
         return "failed", url, warning
     if word == words.UPSAMPLING_FAILED and url:
         return "succeeded", url, "upsampling failed; the plain video was generated and is delivered"

@@ -80,7 +80,7 @@ new-api: its own relay answered, and it lost the answer or could not record it. 
 ``do_request_failed`` is not among them: it refunds the request, whose connection usually failed.
 """
 
-SAYS_NOTHING = frozenset({"internal_server_error", "fail_to_fetch_task"})
+_SAYS_NOTHING = frozenset({"internal_server_error", "fail_to_fetch_task"})
 """
 Codes that come with an answer of the relay behind a gateway, or with a lost one, beside the status of that.
 
@@ -115,10 +115,23 @@ def code_word(code: str) -> str:
     return code.rpartition(":")[2].strip().lower()
 
 
-def repeats_status(code: str, status: int) -> bool:
-    """Whether a code says only what the HTTP status says: ``504``, ``GATEWAY_TIMEOUT``, ``FST_…_GATEWAY_TIMEOUT``."""
+def says_nothing(code: str, status: int, codes: tuple[str, ...]) -> bool:
+    """
+    Whether a code says no more than the HTTP status: ``504``, ``GATEWAY_TIMEOUT``, ``FUNCTION_INVOCATION_TIMEOUT``.
+
+    :param code: one of the codes.
+    :param status: the HTTP status.
+    :param codes: all of them.
+    """
     phrase = GATEWAY_STATUSES.get(status)
-    return code == str(status) or (phrase is not None and phrase in re.sub(r"[^a-z]", "", code.lower()))
+    letters = re.sub(r"[^a-z]", "", code.lower())
+    is_passed_on = phrase is not None or str(status) in codes
+    return (
+        code == str(status)
+        or (phrase is not None and phrase in letters)
+        or "timeout" in letters
+        or (is_passed_on and code_word(code) in _SAYS_NOTHING)
+    )
 
 
 def is_blocked(reason: str) -> bool:

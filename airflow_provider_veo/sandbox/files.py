@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOM = 128 * 1024 * 1024
 """Maximum bytes of cached files."""
-_RANGE = re.compile(r"bytes=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*", re.IGNORECASE)
 
 
 class Files:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from airflow_provider_veo.sandbox.answers import Answer
 
 _HTTP_PORT = 80
+PLAYED = ("/files/", "/redirected/files/")
+"""Paths of videos, which pages of other sites may play."""
 _OWN_SITES = ("same-origin", "none")
 """Values of `Sec-Fetch-Site` for requests not caused by another site. `none` is an address typed by the user."""
 
@@ -72,6 +74,10 @@ class Guard:
         origins = headers.getlist("origin")
         if any(origin.lower() != f"http://{hosts[0].lower()}" for origin in origins):
             return envelope(403, f"The sandbox does not accept requests from another origin: got {origins[0]!r}")
+        if not scope["path"].startswith(PLAYED):
+            sites = headers.getlist("sec-fetch-site")
+            if any(site not in _OWN_SITES for site in sites):
+                return envelope(403, f"The sandbox does not accept requests from another site: got {sites[0]!r}")
         if scope["path"].startswith(PREFIX):
             return self._control_refusal(scope["method"], headers)
         return None
@@ -87,9 +93,6 @@ class Guard:
         return port == self._port and (is_loopback(host) or (self._any_address and address(host) is not None))
 
     def _control_refusal(self, method: str, headers: Headers) -> Answer | None:
-        sites = headers.getlist("sec-fetch-site")
-        if any(site not in _OWN_SITES for site in sites):
-            return envelope(403, f"The control endpoints do not accept requests from another site: got {sites[0]!r}")
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if method == "POST" and content_type != "application/json":
             return envelope(415, f"Content-Type must be application/json, got {content_type!r}")

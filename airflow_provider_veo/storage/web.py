@@ -172,7 +172,7 @@ class Web:
             if response.status_code not in _REDIRECTS or not location:
                 return Answer(url, response)
             response.close()
-            target = urljoin(url, requote_uri(location.strip()))
+            target = _target(url, location)
             self._remember(target)
             downgrade = urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http"
             if downgrade and not self._settings.allow_insecure_http:
@@ -241,7 +241,8 @@ class Web:
             is_signature = len(secret) >= _MASKED_CHARACTERS and secret != self._veo_task_id
             if is_signature and secret not in self._secrets:
                 self._secrets[secret] = None
-                mask_secret(secret)
+                if self._with_key:  # of images there are thousands, and no other module has their URLs
+                    mask_secret(secret)
 
     def describe(self, error: BaseException) -> str:
         """Describe a transport error in one line."""
@@ -258,6 +259,15 @@ def shown(url: str) -> str:
     bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     text = "".join(character if character.isprintable() else "?" for character in bare)
     return text if len(text) <= 300 else f"{text[:299]}…"
+
+
+def _target(url: str, location: str) -> str:
+    try:
+        target = urljoin(url, requote_uri(location.strip()))
+        urlsplit(target)
+    except ValueError:
+        raise UrlRefusedError(f"{shown(url)} redirects to a URL that is not valid") from None
+    return target
 
 
 def _check_form(url: str) -> None:

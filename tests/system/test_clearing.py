@@ -49,7 +49,8 @@ class Loop:
         self.results = [
             json.loads(value)
             for (value,) in airflow.query(
-                f"SELECT value FROM {XCOMS} xcom WHERE dag_id = ? AND \"key\" = 'return_value' ORDER BY timestamp", dag_id
+                f"SELECT value FROM {XCOMS} xcom WHERE dag_id = ? AND \"key\" = 'return_value' ORDER BY timestamp",
+                dag_id,
             )
         ]
         self.videos = [video["id"] for video in relay.videos() if video["prompt"].startswith(prompt)]

@@ -2,6 +2,9 @@
 
 import base64
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook, Connection
@@ -235,3 +238,10 @@ def test_the_form_has_every_field_that_is_read():
 
     (found,) = mistakes(extra={"none_of_them": 1})
     assert found.partition("Known fields: ")[2].split(", ") == sorted(CONN_FIELDS)
+
+
+def test_the_package_can_be_the_first_import(tmp_path):
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", "import airflow_provider_veo.connection"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -264,6 +264,20 @@ def test_a_rotated_key_is_picked_up_and_pays_once(relay, monkeypatch):
     assert stats["accepted"] == 1
 
 
+def test_another_form_of_the_api_is_not_taken_over_on_the_way(relay, monkeypatch):
+    async def scenario(hook):
+        veo_task_id = (await hook.create_video(BODY)).id
+        rotate(relay, monkeypatch, json.dumps({**json.loads(relay.connection), "extra": {"api": "openai"}}))
+        with pytest.raises(VeoAuthenticationError, match="Its API changed while videos were in flight"):
+            await hook.create_video(BODY)
+        with pytest.raises(VeoAuthenticationError):
+            await hook.get_video(veo_task_id)
+        assert hook.settings.api.name == "unified"
+
+    with_hook(scenario)
+    assert relay.stats()["accepted"] == 1
+
+
 def test_a_rotated_key_is_picked_up_by_all_that_were_on_the_way(relay, monkeypatch):
     async def scenario(hook):
         rotate(relay, monkeypatch)

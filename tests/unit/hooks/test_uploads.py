@@ -12,6 +12,7 @@ from airflow_provider_veo.connection import VeoConnection
 from airflow_provider_veo.hooks import uploads
 from airflow_provider_veo.protocol import VeoImageError, VeoValidationError
 from airflow_provider_veo.protocol.api import ApiRequest
+from airflow_provider_veo.storage import web
 from tests.conftest import CANARY
 from tests.unit.storage.conftest import hosting
 from tests.unit.storage.hosts import Reply, redirect
@@ -150,3 +151,17 @@ def test_a_drip_of_bytes_ends_in_time(host, monkeypatch):
     host.always = Reply(headers={"Content-Length": str(len(PNG) + 1)})
     with pytest.raises(VeoImageError):
         encode(host.url)
+
+
+@pytest.mark.parametrize("location", ["http://[", "//[::1", "http://a]b/"])
+def test_a_redirect_to_what_is_no_url_is_a_mistake(host, location):
+    host.always = redirect(location)
+    with pytest.raises(VeoValidationError, match="redirects to a URL that is not valid"):
+        encode(host.url)
+
+
+def test_signatures_of_images_do_not_fill_airflows_masker(host, monkeypatch):
+    masked = []
+    monkeypatch.setattr(web, "mask_secret", masked.append)
+    encode(host.url)
+    assert masked == []

@@ -133,6 +133,19 @@ def test_the_money_rules_are_those_of_the_other_form(relay, hook, fault, kind, m
     assert hook.nothing_sent == (kind is not VeoAmbiguousSubmitError)
 
 
+@pytest.mark.parametrize("veo_task_id", ["a;b", "..;/x", "a:b", "a%2fb", "é?#", "a b+c&d"])
+@pytest.mark.parametrize("form", ["openai", "unified"])
+def test_both_hooks_send_the_same_id(relay, connect, veo_task_id, form):
+    connect(extra={"api": form})
+    hook = VeoHook()
+    for poll in (hook.get_video, lambda each: asyncio.run(VeoAsyncHook().get_video(each))):
+        with pytest.raises(VeoNotFoundError):
+            poll(veo_task_id)
+    hook.close()
+    sync, asynchronous = [(each["path"], each["query"].replace("+", "%20")) for each in relay.requests("query")]
+    assert sync == asynchronous
+
+
 def test_an_unknown_id_is_not_found(hook):
     with pytest.raises(VeoNotFoundError):
         hook.get_video("video_unknown")

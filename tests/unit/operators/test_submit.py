@@ -18,6 +18,7 @@ from airflow_provider_veo.protocol import (
     VeoAuthenticationError,
     VeoJournalError,
     VeoJournalRecordError,
+    VeoNotFoundError,
     VeoRateLimitError,
     VeoRequestRejectedError,
     VeoUnavailableError,
@@ -100,6 +101,29 @@ def test_a_video_that_the_relay_does_not_know_any_more_is_submitted_again(relay,
     assert a_try(2).submit(BODY).video.id != first.video.id
     assert f"no longer knows video {first.video.id}: submitting it again" in caplog.text
     assert paid(relay) == 2
+
+
+@pytest.mark.parametrize("fault", ["query:bare=404", "query:status=404:invalid_url"])
+def test_a_404_that_does_not_name_the_video_submits_nothing(relay, a_try, fault):
+    first = a_try().submit(BODY)
+    relay.set_faults(fault)
+    with pytest.raises(VeoNotFoundError, match=f"Video {first.video.id} is on record. Nothing was submitted"):
+        a_try(2).submit(BODY)
+    relay.set_faults()
+    assert a_try(3).submit(BODY).video.id == first.video.id
+    assert paid(relay) == 1
+
+
+def test_a_video_that_was_submitted_in_the_other_form_is_not_submitted_again(relay, a_try, connect):
+    first = a_try().submit(BODY)
+    connect(extra={"api": "openai"})
+    relay.set_faults("query:status=404:invalid_url")  # relays that serve only one form don't know the other's address
+    with pytest.raises(VeoNotFoundError, match="Nothing was submitted"):
+        a_try(2).submit(BODY)
+    connect()
+    relay.set_faults()
+    assert a_try(3).submit(BODY).video.id == first.video.id
+    assert paid(relay) == 1
 
 
 def test_a_video_that_is_not_visible_yet_is_waited_for(relay, a_try):

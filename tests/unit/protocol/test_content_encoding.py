@@ -54,3 +54,9 @@ def test_body_that_cannot_be_decompressed_says_so(encoding, body):
     decoded, why = decode(encoding, body, 1000)
     assert decoded == b""
     assert "can't be decompressed" in why
+
+
+def test_members_beyond_the_hundredth_are_left():
+    members = [gzip.compress(b"{"), *[gzip.compress(b"x")] * 200]
+    decoded, problem = decode("gzip", b"".join(members), 10_000)
+    assert (decoded, problem) == (b"{" + b"x" * 99, None)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from airflow_provider_veo.protocol import VeoValidationError, VideoTask, payload
+from airflow_provider_veo.protocol import VeoError, VeoValidationError, VideoTask, payload
 from airflow_provider_veo.protocol.api import Reply
 from airflow_provider_veo.protocol.models import OPEN_CATALOG
 from airflow_provider_veo.protocol.openai import OpenAIApi
@@ -71,6 +71,24 @@ def test_only_a_finished_video_without_a_url_is_checked_for_its_file():
         VideoTask("v", state="succeeded", video_url="https://x"),
     ):
         assert api.needs_content(video) is None
+
+
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
+def test_a_file_that_cannot_be_served_now_is_looked_for_again(status):
+    with pytest.raises(VeoError) as caught:
+        api.read_content(Reply(status, {"Retry-After": "7"}, b""), VideoTask("v", state="succeeded"), api.content("v"))
+    assert caught.value.transient
+    assert (caught.value.status_code, caught.value.retry_after, caught.value.veo_task_id) == (status, 7.0, "v")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(202, b'{"status": "processing"}'), (200, b'{"error": {"message": "removed"}}'), (200, b"<html>"), (204, b"")],
+)
+def test_what_is_no_file_leaves_the_video_without_a_url(status, body):
+    read = api.read_content(Reply(status, {}, body), VideoTask("v", state="succeeded"), api.content("v"))
+    assert read.video_url is None
+    assert "its file can't be had" in read.warning
 
 
 @pytest.mark.parametrize("status", [200, 206, 302, 307])

@@ -122,6 +122,13 @@ def test_a_wrapped_answer():
     assert (video.state, video.status, video.error) == ("failed", "failed", "no")
 
 
+@pytest.mark.parametrize("more", [{"status": "video_generating"}, {"status": "completed"}, {"running": True}])
+def test_generation_error_left_over_from_a_retry_does_not_end_the_wait(more):
+    detail = {"video_generation_error": "unsafe prompt", **more}
+    for content in ({"status": "error", "detail": detail}, {"data": {"status": "error", "detail": detail}}):
+        assert query_error({**content, "error": "relay is busy"}).transient
+
+
 def test_generation_error_beside_the_status_error_is_a_failed_video():
     video = query({"status": "error", "detail": {"video_generation_error": "rejected by google"}})
     assert (video.state, video.error) == ("failed", "rejected by google")

@@ -58,6 +58,13 @@ def test_the_seeds_table():
         ({"code": "success", "message": "", "data": {"task_id": "t-4"}}, "t-4"),
         ({"code": "success", "message": "", "data": {"id": 4711, "task_id": "t-6"}}, "t-6"),
         ({"id": "t-7", "task_id": "t-8"}, "t-7"),
+        ({"id": 0, "task_id": "t-19"}, "t-19"),
+        ({"id": 4711, "task_id": "t-20"}, "t-20"),
+        ({"id": 0, "code": "success", "data": {"task_id": "t-21"}}, "t-21"),
+        ({"id": -1, "data": {"id": "t-22"}}, "t-22"),
+        ({"request_id": "of the request", "output": {"task_id": "t-23", "task_status": "PENDING"}}, "t-23"),
+        ({"code": 200, "data": [{"status": "submitted", "task_id": "t-24"}], "request_id": "r"}, "t-24"),
+        ({"code": "success", "data": "task_abc"}, "task_abc"),
         ({"taskId": "t-9"}, "t-9"),
         ({"request_id": "t-10"}, "t-10"),
         ({"request_id": "of the request", "data": {"task_id": "t-11"}}, "t-11"),
@@ -174,6 +181,20 @@ def test_out_of_money_under_any_status(status, code):
         (200, {"request_id": "r", **envelope("quota_not_enough")}, VeoQuotaError),
         (200, {"request_id": "r", "status": "error", "message": "no"}, VeoRequestRejectedError),
         (200, {"request_id": "r", "success": False}, VeoAmbiguousSubmitError),
+        # The id of the request is not that of the video, if something else may be.
+        *[(200, {"request_id": "r", **content}, VeoAmbiguousSubmitError) for content in (
+            {"result": {"task_id": "t-1"}}, {"task": {"id": "t-1"}}, {"video_id": "t-1"}, {"jobId": "t-1"},
+            {"data": {"video_id": "t-1", "request_id": "r"}}, {"data": {"data": {"task_id": "t-1"}}}, {"results": []})],
+        *[(200, {"code": 0, "message": "ok", "data": data}, VeoAmbiguousSubmitError) for data in (
+            "accepted", "in_progress", "video_generating")],
+        # A code that only repeats the status, or says that time ran out, does not come from who knows the outcome.
+        *[(500, {"error": {"message": "x", "type": kind, "code": "500"}}, VeoAmbiguousSubmitError) for kind in (
+            None, "None", "internal_server_error")],
+        (500, {"error": {"code": 500, "message": "Internal error", "status": "INTERNAL"}}, VeoAmbiguousSubmitError),
+        (524, {"error": {"code": 524, "message": "A timeout occurred"}}, VeoAmbiguousSubmitError),
+        *[(504, content, VeoAmbiguousSubmitError) for word in ("FUNCTION_INVOCATION_TIMEOUT", "IDLE_TIMEOUT")
+          for content in (flat(word), {"error": {"code": word}})],
+        *[(200, flat(code), VeoAmbiguousSubmitError) for code in (500, 502, 504, "504")],
         (200, {"request_id": "r", "error": "no"}, VeoAmbiguousSubmitError),
         (200, {"code": "invalid", "message": "no", "data": "prompt"}, VeoAmbiguousSubmitError),
         *[(200, {"code": "success", "data": data}, VeoAmbiguousSubmitError) for data in (
@@ -185,7 +206,18 @@ def test_out_of_money_under_any_status(status, code):
         # An id after all: it may have been accepted, so it is not sent again.
         *[(status, {"id": "t-1", **envelope()}, VeoAmbiguousSubmitError) for status in (429, 500, 503)],
         *[(status, {"data": {"task_id": "t-1"}}, VeoAmbiguousSubmitError) for status in (303, 404, 429, 503)],
-        (400, {"id": "t-1", **envelope()}, VeoRequestRejectedError),
+        *[(status, {"id": "t-1", "status": "pending"}, VeoAmbiguousSubmitError) for status in (400, 401, 402, 422)],
+        (400, {"id": "t-1", **envelope()}, VeoAmbiguousSubmitError),
+        (401, {"id": "t-1", **envelope("invalid_api_key")}, VeoAmbiguousSubmitError),
+        *[(500, content, VeoAmbiguousSubmitError) for content in (
+            {"error": {"message": "x", "type": "new_api_error", "task_id": "t-1"}},
+            {**envelope(), "video": {"id": "t-1"}},
+            {**envelope(), "video_id": "t-1"}, {**envelope(), "data": [{"task_id": "t-1"}]},
+            {**envelope(), "output": {"task_id": "t-1"}})],
+        *[(status, {"code": "fail_to_fetch_task", "message": '{"id": "t-1", "status": "queued"}', "data": None},
+           VeoAmbiguousSubmitError) for status in (201, 400, 500)],
+        (400, {"id": "", "task_id": None, **envelope()}, VeoRequestRejectedError),
+        (400, {"id": 0, **envelope()}, VeoRequestRejectedError),
         (503, {"id": "t-1", **envelope("model_not_found")}, VeoAmbiguousSubmitError),
         (200, b'{"id": "x", "pad": "' + b"x" * 1024 * 1024 + b'"}', VeoAmbiguousSubmitError),
         *[(status, b"", VeoWrongHostError) for status in (301, 302, 303, 307, 308)],

@@ -123,6 +123,13 @@ def test_control_endpoints_refuse_cross_site_requests(sandbox: Sandbox, site: st
     assert sandbox.stats()["faults"] == ["reset@9"]
 
 
+@pytest.mark.parametrize("path", ["/v1/video/query?id=x", "/v1/videos/x", "/v1/videos/x/content", "/v1/models"])
+def test_cross_site_request_consumes_no_fault(sandbox: Sandbox, path: str) -> None:
+    sandbox.set_faults("query:status=503@1", "file:status=503@1", "models:status=503@1")
+    assert send(sandbox.url, host(sandbox), "Sec-Fetch-Site: cross-site", path=path)[0] == 403
+    assert sandbox.stats()["requests"] == sandbox.stats()["faults_fired"] == {}
+
+
 def test_airflow_page_can_show_a_video(sandbox: Sandbox) -> None:
     # A <video> element of a page on another port sends no Origin.
     status, _ = send(sandbox.url, host(sandbox), "Sec-Fetch-Site: same-site", path="/files/nothing.mp4")
