@@ -38,7 +38,7 @@ CLAIM = "veo_submission_claim"
 """Key of the claim: which process is about to submit. It matters only while two processes compete."""
 
 COMPLETE = "veo_submission_complete"
-"""In the task state store: since which try everything that is submitted is on record. Lost together with the records."""
+"""In the task state store: since which try everything that is submitted is on record. It is lost with the records."""
 PLACE = "veo_submission_place"
 """In the task state store: the ``[veo] journal_path`` that was set when this task instance submitted last."""
 
@@ -294,9 +294,7 @@ def open_journal(context: Context, *, durable: bool) -> TaskJournal:
     accessor = context.get("task_state_store")
     state = None if accessor is None else TaskStateStore(accessor)
     if root := (conf.get("veo", "journal_path", fallback="") or "").strip():
-        return TaskJournal(
-            ObjectStorage(root, owner_of(context)), lambda: state, lambda: _leave_a_mark(state, root)
-        )
+        return TaskJournal(ObjectStorage(root, owner_of(context)), lambda: state, lambda: _leave_a_mark(state, root))
     if state is not None:
         return TaskJournal(state, lambda: _marked(state, context), lost=lost_by_a_clear(context))
     return TaskJournal(ThisTry())

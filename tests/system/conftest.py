@@ -88,7 +88,8 @@ class Airflow:
     def states(self, dag_id: str) -> dict[tuple[str, int], tuple[str, int]]:
         """Return state and number of tries of each task instance by task and map index."""
         rows = self.query(
-            f"SELECT task_id, map_index, state, try_number FROM {airflow_lines.TASK_INSTANCES} ti WHERE dag_id = ?", dag_id
+            f"SELECT task_id, map_index, state, try_number FROM {airflow_lines.TASK_INSTANCES} ti WHERE dag_id = ?",
+            dag_id,
         )
         return {(task_id, index): (state, tries) for task_id, index, state, tries in rows}
 

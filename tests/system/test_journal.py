@@ -335,7 +335,9 @@ def test_the_policy_waits_as_long_as_the_relay_asks_and_not_as_long_as_the_task_
     (both,) = ran.rounds["asked_for_patience"]
     assert (both.state, both.sent, len(both.accepted), len(both.tries)) == ("success", 6, 1, 2)
     assert "VeoRateLimitError: the relay asked to wait 0:00:01" in both.tries[0]
-    earlier, current = (f"FROM {table} ti WHERE task_id = 'asked_for_patience'" for table in (EARLIER_TRIES, TASK_INSTANCES))
+    earlier, current = (
+        f"FROM {table} ti WHERE task_id = 'asked_for_patience'" for table in (EARLIER_TRIES, TASK_INSTANCES)
+    )
     ((end,),) = ran.airflow.query(f"SELECT end_date {earlier}")
     ((start,),) = ran.airflow.query(f"SELECT start_date {current}")
     assert 1 <= seconds_between(str(end), str(start)) < 60  # retry_delay is 600
