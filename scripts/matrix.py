@@ -27,7 +27,7 @@ PROJECT = Path(__file__).parents[1]
 FOLDER = PROJECT / ".matrix"
 LOWEST = "lowest"
 LINES = ("2.11", "3.0", "3.1", "3.2", "3.3", "3.4", LOWEST)
-"""Lines of Airflow, the newest as a pre-release, and the oldest one with the lowest versions that ``pyproject.toml`` allows."""
+"""Lines of Airflow, 3.4 as a pre-release, and the oldest with the lowest versions that ``pyproject.toml`` allows."""
 EXTRAS = {"3.0": "dev,fab", "3.1": "dev,ui", "3.2": "dev,ui", "3.4": "dev,ui", LOWEST: "test"}
 ONLY_WITH_ALL = (
     *("announcements", "batch", "create_operator", "hostile_relay", "lineage", "package", "templates", "waits"),

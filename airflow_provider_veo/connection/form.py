@@ -51,8 +51,8 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     "on_cleared": {
         "label": "On cleared",
         "description": (
-            "What to do if a task was cleared and Airflow deleted its record, as 3.4 does by default: submit (default), "
-            "which may be billed again, or fail."
+            "What a task does if it was cleared and Airflow deleted its record, as Airflow 3.4 does by default: submit "
+            "(default), which may be billed again, or fail."
         ),
         "schema": _OPTIONAL_TEXT,
     },

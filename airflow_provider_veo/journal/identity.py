@@ -36,14 +36,14 @@ def lost_by_a_clear(context: Context) -> str:
     ti, index = context["ti"], _loop_index(context)
     if ti.try_number > 1 and ti.max_tries != ti.task.retries:
         return (
-            "This task was cleared, and Airflow has deleted the record of what its earlier tries submitted. Airflow 3.4 "
-            "does so unless 'Keep task state and resume' is ticked (keep_task_state in the API), and every version does "
-            "with [state_store] clear_on_success."
+            "This task was cleared, and Airflow has deleted the record of what its earlier tries submitted. Airflow "
+            "3.4 does so unless 'Keep task state and resume' is ticked (keep_task_state in the API), and every version "
+            "does with [state_store] clear_on_success."
         )
     if index and context["dag_run"].clear_number:
         return (
-            f"This run was cleared, and nothing is on record for iteration {index} of the loop. If the clear repeats the "
-            "iteration, Airflow has lost the record of what it submitted before."
+            f"This run was cleared, and nothing is on record for iteration {index} of the loop. If the clear repeats "
+            "the iteration, Airflow has lost the record of what it submitted before."
         )
     return ""
 

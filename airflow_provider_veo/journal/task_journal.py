@@ -38,7 +38,7 @@ CLAIM = "veo_submission_claim"
 """Key of the claim: which process is about to submit. It matters only while two processes compete."""
 
 COMPLETE = "veo_submission_complete"
-"""In the task state store: since which try everything that is submitted is on record. Lost together with the records."""
+"""In the task state store: since which try everything that is submitted is on record. It is lost with the records."""
 PLACE = "veo_submission_place"
 """In the task state store: the ``[veo] journal_path`` that was set when this task instance submitted last."""
 

@@ -52,8 +52,8 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     Submit a video to Veo, and return the id that the relay gave.
 
     It is billed once: a later try of the same task instance, including one after a user cleared it, continues with the
-    video on record. The video is submitted again if its generation failed or the request has changed. Airflow 3.4 deletes
-    the record of a task that is cleared, unless it is asked to keep it, or ``[veo] journal_path`` is set.
+    video on record. The video is submitted again if its generation failed or the request has changed. Airflow 3.4
+    deletes the record of a task that is cleared, unless it is asked to keep it, or ``[veo] journal_path`` is set.
 
     XComs: ``return_value``, the id, always a string; ``veo_video``, a dict of the
     :class:`~airflow_provider_veo.protocol.VideoTask` with the request's model, prompt, images and aspect ratio,

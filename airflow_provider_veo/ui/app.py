@@ -15,6 +15,7 @@ from datetime import date, datetime, time, timezone
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -72,6 +73,8 @@ ShortText = Annotated[str | None, Query(max_length=_MAX_CHARACTERS, pattern=_TEX
 Limit = Annotated[int, Query(ge=1, le=100)]
 Id = Annotated[str, InPath(max_length=_MAX_CHARACTERS, pattern=_TEXT)]
 MapIndex = Annotated[int, InPath(ge=-1, le=_MAX_MAP_INDEX)]
+Region = Annotated[UUID | None, Query()]
+"""Tells the iterations of a task loop apart."""
 
 
 def filters(
@@ -99,10 +102,10 @@ def line_cursor(cursor: str | None = None) -> LineCursor:
     return _read_or_422(LineCursor.parse, cursor) if cursor else LineCursor()
 
 
-def batch(dag_id: Id, run_id: Id, task_id: Id, map_index: MapIndex) -> Any:
+def batch(dag_id: Id, run_id: Id, task_id: Id, map_index: MapIndex, region: Region = None) -> Any:
     """Find a batch."""
     with _session() as session:
-        found = batches.find(session, dag_id, run_id, task_id, map_index)
+        found = batches.find(session, dag_id, run_id, task_id, map_index, region)
     if found is None:
         raise HTTPException(404, _NOTHING_HERE)
     return found
@@ -179,12 +182,14 @@ async def list_videos_of_batch(batch: Batch, filters: Filters, place: LinePlace,
     return {"videos": shown, "older": older, "newer": newer, "preview": None}
 
 
-def recorded_file(dag_id: Id, run_id: Id, task_id: Id, map_index: MapIndex, key: str | None = None) -> Any:
+def recorded_file(
+    dag_id: Id, run_id: Id, task_id: Id, map_index: MapIndex, key: str | None = None, region: Region = None
+) -> Any:
     """Find the recorded file of a task, or the folder of the batch that a job belongs to."""
     if key is not None:
-        return batches.folder_of(batch(dag_id, run_id, task_id, map_index))
+        return batches.folder_of(batch(dag_id, run_id, task_id, map_index, region))
     with _session() as session:
-        return videos.file_of(session, dag_id, run_id, task_id, map_index)
+        return videos.file_of(session, dag_id, run_id, task_id, map_index, region)
 
 
 @data_routes.get("/files/{dag_id}/{run_id}/{task_id}/{map_index}")

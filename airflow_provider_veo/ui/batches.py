@@ -17,13 +17,15 @@ from airflow_provider_veo.batch.progress import Progress
 from airflow_provider_veo.batch.results import NOT_SUBMITTED, STATES, TIMED_OUT, UNKNOWN
 from airflow_provider_veo.ui import cards, settings, values
 from airflow_provider_veo.ui.access import admit
-from airflow_provider_veo.ui.cards import OFF, OWNER, address, described, number, played, text
+from airflow_provider_veo.ui.cards import OFF, OWNER, address, described, number, played, query, text
 from airflow_provider_veo.ui.folders import Folder
+from airflow_provider_veo.ui.loops import HAS_REGIONS, IDENTITY, locate, region_of
 from airflow_provider_veo.ui.paging import page_of
 from airflow_provider_veo.ui.videos import GENERATING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
 
     from sqlalchemy.orm import Session
     from sqlalchemy.sql import Select
@@ -43,10 +45,12 @@ _YEAR_10000 = 253_402_300_800.0
 
 def page(session: Session, readable: Any, filters: Filters, cursor: Cursor | None, limit: int) -> Page:
     """Return a page of rows, newest first; :func:`card` makes a card of each."""
-    return page_of(session, readable.to_orm(_batches()).where(*filters.of_rows()), cursor, limit)
+    found = page_of(session, readable.to_orm(_batches()).where(*filters.of_rows()), cursor, limit)
+    locate(session, found.rows)
+    return found
 
 
-def find(session: Session, dag_id: str, run_id: str, task_id: str, map_index: int) -> Any:
+def find(session: Session, dag_id: str, run_id: str, task_id: str, map_index: int, region: UUID | None) -> Any:
     """Return the row of a batch; ``None`` if there is none."""
     statement = _batches().where(
         XComModel.dag_id == dag_id,
@@ -54,26 +58,27 @@ def find(session: Session, dag_id: str, run_id: str, task_id: str, map_index: in
         XComModel.task_id == task_id,
         XComModel.map_index == map_index,
     )
-    found = session.execute(statement).one_or_none()
-    return values.read(found) if found else None
+    if region and HAS_REGIONS:
+        statement = statement.where(XComModel.region_id == region)
+    found = session.execute(statement.limit(1)).one_or_none()
+    if found is None:
+        return None
+    row = values.read(found)
+    locate(session, [row])
+    return row
 
 
 def card(row: Any) -> dict[str, Any]:
     """Make a card of a batch."""
-    owner = owner_of(row)
-    return cards.made(lambda: _card(row, owner), owner, address(*owner.values()))
-
-
-def owner_of(row: Any) -> dict[str, Any]:
-    """Return the task instance that the batch belongs to."""
-    return {name: getattr(row, name) for name in OWNER}
+    place = _place(row)
+    return cards.made(lambda: _card(row, place), place, address(*place.values()))
 
 
 def folder_of(row: Any) -> Folder | None:
     """Return the folder of a batch; ``None`` if the page may not read it."""
     recorded = row.value.get("folder") if isinstance(row.value, dict) else None
     admitted = admit(recorded, row.dag_id, settings.page_roots())
-    return Folder(admitted, owner_of(row), has_ended=_has_ended(row)) if admitted else None
+    return Folder(admitted, row.owner, has_ended=_has_ended(row)) if admitted else None
 
 
 def videos(
@@ -89,11 +94,11 @@ def videos(
     :param limit: maximum number of cards.
     :raises UnreadableError: its folder can't be read.
     """
-    owner = owner_of(row)
+    place = _place(row)
     made: dict[int, dict[str, Any]] = {}
 
     def is_wanted(line: Line) -> bool:
-        card = cards.made(partial(_video, row, owner, line), owner, f"{address(*owner.values())}/{line.begin}")
+        card = cards.made(partial(_video, row, place, line), place, f"{address(*place.values())}/{line.begin}")
         # Error cards are shown only without a filter on videos.
         wanted = filters.are_for_any_video if card.get("broken") else filters.suits(card)
         if wanted:
@@ -104,18 +109,22 @@ def videos(
     return [made[line.begin] for line in page.lines], page.older, page.newer
 
 
+def _place(row: Any) -> dict[str, Any]:
+    return {**{name: getattr(row, name) for name in OWNER}, **row.loop}
+
+
 def _has_ended(row: Any) -> bool:
     return row.task_state in State.finished
 
 
-def _card(row: Any, owner: Mapping[str, Any]) -> dict[str, Any]:
+def _card(row: Any, place: Mapping[str, Any]) -> dict[str, Any]:
     progress = _progress(row.value)
     has_ended = _has_ended(row)
     rate = number(progress.per_minute(row.timestamp.timestamp() if has_ended else time.time())) or None
     result = row.result if has_ended and isinstance(row.result, dict) else {}
     counts = {state: number(result[state]) for state in STATES if state in result}
     return {
-        **owner,
+        **place,
         "task_state": row.task_state,
         **{name: getattr(progress, name) for name in _COUNTS},
         "counts": counts or None,
@@ -160,22 +169,18 @@ def _batches() -> Select[Any]:
     return (
         select(
             XComModel.dag_run_id,
-            XComModel.dag_id,
-            XComModel.run_id,
-            XComModel.task_id,
-            XComModel.map_index,
+            *(getattr(XComModel, name) for name in IDENTITY),
             values.raw().label("value"),
             XComModel.timestamp,
             TaskInstance.state.label("task_state"),
             values.raw(result).label("result"),
         )
-        .outerjoin(TaskInstance, and_(*(getattr(TaskInstance, each) == getattr(XComModel, each) for each in OWNER)))
+        .outerjoin(TaskInstance, and_(*(getattr(TaskInstance, each) == getattr(XComModel, each) for each in IDENTITY)))
         .outerjoin(
             result,
             and_(
                 result.dag_run_id == XComModel.dag_run_id,
-                result.task_id == XComModel.task_id,
-                result.map_index == XComModel.map_index,
+                *(getattr(result, each) == getattr(XComModel, each) for each in IDENTITY[2:]),
                 result.key == "return_value",
             ),
         )
@@ -188,25 +193,26 @@ def _batches() -> Select[Any]:
     )
 
 
-def _video(batch: Any, owner: Mapping[str, Any], line: Line) -> dict[str, Any]:
+def _video(batch: Any, place: Mapping[str, Any], line: Line) -> dict[str, Any]:
     row = line.row
     if row is None or not isinstance(row.get("state"), str):
         raise ValueError("expected the row of a job")
     state = row["state"] if _has_ended(batch) else _WHILE_IT_RUNS.get(row["state"], row["state"])
     is_over = state not in (GENERATING, WAITING)
-    where = address(*owner.values())
+    where = address(*(place[name] for name in OWNER))
     request = row.get("request")
     facts = {**row, **(request if isinstance(request, dict) else {})}
-    href = f"api/files/{where}?key={address(row.get('key'))}&at={line.begin}" if row.get("file") else None
+    asked = query({"key": row.get("key"), "at": line.begin, **region_of(batch)})
+    href = f"api/files/{where}{asked}" if row.get("file") else None
     return {
         **described({**facts, "error": row.get("error") if is_over else None}),
         **played(row, href, is_off=False),
-        "key": f"{where}/{text(row.get('key'))}",
+        "key": f"{address(*place.values())}/{text(row.get('key'))}",
         "state": text(state),
         "task_state": batch.task_state,
         "name": text(row.get("key")),
         "attempts": number(row.get("attempts")),
         "finished_at": text(row.get("finished_at")),
         "file": text(row.get("file")),
-        **owner,
+        **place,
     }

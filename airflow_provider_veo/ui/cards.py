@@ -12,7 +12,7 @@ import logging
 import math
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from airflow_provider_veo.protocol.text import shortened
 from airflow_provider_veo.ui import settings
@@ -106,3 +106,8 @@ def link(url: Any) -> str | None:
 def address(*parts: object) -> str:
     """Return an address path made of untrusted strings."""
     return "/".join(quote(str(part), safe="", errors="replace") for part in parts)
+
+
+def query(parameters: Mapping[str, object]) -> str:
+    """Return the query of an address, with its question mark; empty if there are no parameters."""
+    return f"?{urlencode(parameters, errors='replace')}" if parameters else ""

@@ -70,7 +70,8 @@ class Folder:
     The folder of a batch.
 
     :param admitted: its path.
-    :param owner: the task instance whose XCom contains it: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
+    :param owner: the task instance whose XCom contains it, as it is recorded: ``dag_id``, ``run_id``, ``task_id``,
+        ``map_index``, and ``loop_index`` in a task loop.
     :param has_ended: whether the task has ended.
     """
 

@@ -20,11 +20,13 @@ from sqlalchemy.orm import aliased
 
 from airflow_provider_veo.ui import cards, settings, values
 from airflow_provider_veo.ui.access import Admitted, admit
-from airflow_provider_veo.ui.cards import OWNER, address, described, played, text
+from airflow_provider_veo.ui.cards import OWNER, address, described, played, query, text
+from airflow_provider_veo.ui.loops import HAS_REGIONS, IDENTITY, locate, region_of
 from airflow_provider_veo.ui.paging import page_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from uuid import UUID
 
     from sqlalchemy.orm import Session
     from sqlalchemy.sql import Select
@@ -127,9 +129,11 @@ def page(session: Session, readable: Any, filters: Filters, cursor: Cursor | Non
 def cards_of(session: Session, rows: Iterable[Any]) -> list[dict[str, Any]]:
     """Make a card of each row, with the XComs of other tasks of its run about the same video."""
     rows = list(rows)
+    locate(session, rows)
     ids = {_its(row) for row in rows if isinstance(row.value, dict)}
     ends = _left(session, VIDEO, "id", ids)
     files = _left(session, FILE, "veo_task_id", ids)
+    locate(session, files.values())
     paths = _paths(session, files.values())
     states = _task_states(session, rows)
     ended = _ended_runs(session, rows)
@@ -149,7 +153,9 @@ def dag_ids(session: Session, readable: Any, key: str) -> list[str]:
     return sorted(session.execute(readable.to_orm(statement)).scalars())
 
 
-def file_of(session: Session, dag_id: str, run_id: str, task_id: str, map_index: int) -> Admitted | None:
+def file_of(
+    session: Session, dag_id: str, run_id: str, task_id: str, map_index: int, region: UUID | None
+) -> Admitted | None:
     """Return the path of the file that a task has stored; ``None`` if it has none that may be read."""
     statement = select(values.raw()).where(
         XComModel.dag_id == dag_id,
@@ -158,17 +164,16 @@ def file_of(session: Session, dag_id: str, run_id: str, task_id: str, map_index:
         XComModel.map_index == map_index,
         XComModel.key == PATH,
     )
-    path = values.parse(session.execute(statement).scalar_one_or_none())
+    if region and HAS_REGIONS:
+        statement = statement.where(XComModel.region_id == region)
+    path = values.parse(session.execute(statement.limit(1)).scalar_one_or_none())
     return admit(path, dag_id, settings.page_roots())
 
 
 def _rows(key: str) -> Select[Any]:
     return select(
         XComModel.dag_run_id,
-        XComModel.dag_id,
-        XComModel.run_id,
-        XComModel.task_id,
-        XComModel.map_index,
+        *(getattr(XComModel, name) for name in IDENTITY),
         values.raw().label("value"),
         XComModel.timestamp,
     ).where(XComModel.key == key)
@@ -200,7 +205,7 @@ def _in_state(statement: Select[Any], state: str) -> Select[Any]:
         else_=GENERATING,
     )
     of_its_end = and_(ends.c.dag_run_id == XComModel.dag_run_id, ends.c.id == values.field("id"))
-    of_its_task = and_(*(getattr(TaskInstance, name) == getattr(XComModel, name) for name in OWNER))
+    of_its_task = and_(*(getattr(TaskInstance, name) == getattr(XComModel, name) for name in IDENTITY))
     joined = statement.outerjoin(ends, of_its_end).outerjoin(TaskInstance, of_its_task)
     return joined.outerjoin(DagRun, DagRun.id == XComModel.dag_run_id).where(its == state)
 
@@ -221,7 +226,7 @@ def _left(session: Session, key: str, its_id: str, ids: set[tuple[int, str]]) ->
 
 def _paths(session: Session, files: Iterable[Any]) -> dict[tuple[Any, ...], Any]:
     """Return the paths of files, by the tasks that have stored them."""
-    columns = [getattr(XComModel, name) for name in OWNER]
+    columns = [getattr(XComModel, name) for name in IDENTITY]
     tasks = [_task(file) for file in files]
     if not tasks:
         return {}
@@ -230,7 +235,7 @@ def _paths(session: Session, files: Iterable[Any]) -> dict[tuple[Any, ...], Any]
 
 
 def _task_states(session: Session, rows: Iterable[Any]) -> dict[tuple[Any, ...], str | None]:
-    columns = [getattr(TaskInstance, name) for name in OWNER]
+    columns = [getattr(TaskInstance, name) for name in IDENTITY]
     statement = select(*columns, TaskInstance.state).where(tuple_(*columns).in_([_task(row) for row in rows]))
     return {_task(row): row.state for row in session.execute(statement)}
 
@@ -242,7 +247,7 @@ def _ended_runs(session: Session, rows: Iterable[Any]) -> set[int]:
 
 
 def _task(row: Any) -> tuple[Any, ...]:
-    return tuple(getattr(row, name) for name in OWNER)
+    return tuple(getattr(row, name) for name in IDENTITY)
 
 
 def _its(row: Any, its_id: str = "id") -> tuple[int, str]:
@@ -256,7 +261,7 @@ def _its(row: Any, its_id: str = "id") -> tuple[int, str]:
 
 
 def _key(row: Any) -> str:
-    return f"{row.dag_run_id}/{row.task_id}/{row.map_index}"
+    return "/".join(map(str, (row.dag_run_id, row.task_id, row.map_index, *row.loop.values())))
 
 
 def _state(video: Mapping[str, Any], task_state: str | None, *, run_has_ended: bool) -> str:
@@ -283,6 +288,7 @@ def _card(row: Any, task_state: str | None, run_has_ended: bool, end: Any, file:
         "attempts": None,
         "finished_at": text(ended_at) if state in (SUCCEEDED, FAILED) else None,
         **{name: getattr(row, name) for name in OWNER},
+        **row.loop,
     }
 
 
@@ -290,6 +296,7 @@ def _preview(url: Any, file: Any, path: Any) -> dict[str, Any]:
     if not file:
         return {**played({"video_url": url}, None, is_off=False), "file": None}
     may_read = admit(path, file.dag_id, settings.page_roots()) is not None
-    href = f"api/files/{address(*_task(file))}" if may_read else None
+    where = address(*(getattr(file, name) for name in OWNER))
+    href = f"api/files/{where}{query(region_of(file))}" if may_read else None
     facts = played({**file.value, "video_url": url}, href, is_off=not may_read)
     return {**facts, "file": text(file.value.get("uri"))}

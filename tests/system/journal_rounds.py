@@ -98,7 +98,8 @@ class Story:
 
     def records(self):
         rows = self._services.airflow.query(
-            f"SELECT task_id, map_index, value FROM {TASK_STATES} states WHERE dag_id = ? AND run_id = ? AND key IN (?, ?)",
+            f"SELECT task_id, map_index, value FROM {TASK_STATES} states "
+            "WHERE dag_id = ? AND run_id = ? AND key IN (?, ?)",
             self.dag_id,
             self.run_id,
             RECORD,

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import pytest
 
@@ -67,6 +68,24 @@ def loops(services, relay):
     return {dag_id: Loop(services, relay, dag_id, prompt) for dag_id, prompt in zip(LOOPS, prompts, strict=True)}
 
 
+def shown_by_the_page(services, dag_id):
+    """Return what the page shows of a DAG, and which requests for a file it answers."""
+
+    def get(path):
+        return services.ask("GET", f"/veo/{path}")
+
+    batches = get(f"api/batches?dag_id={dag_id}").json()["batches"]
+    for batch in batches:
+        place = "/".join(quote(str(batch[name]), safe="") for name in ("dag_id", "run_id", "task_id", "map_index"))
+        batch["videos"] = get(f"api/batches/{place}/videos?region={batch['region_id']}").json()["videos"]
+        batch["files"] = [get(video["file_href"]).status_code for video in batch["videos"]]
+    return SimpleNamespace(
+        videos=get(f"api/videos?limit=100&dag_id={dag_id}").json()["videos"],
+        submitted=get(f"api/videos?limit=100&state=submitted&dag_id={dag_id}").json()["videos"],
+        batches=batches,
+    )
+
+
 def clear_run(services, dag_id):
     ask(services, "POST", f"/api/v2/dags/{dag_id}/dagRuns/run/clear", {"dry_run": False, "only_failed": False})
 
@@ -95,7 +114,12 @@ def ran(migrated_home, tmp_path_factory):
     root = tmp_path_factory.mktemp("clearing")
     shutil.copytree(migrated_home, root / "airflow")
     with sandbox.running(generation_seconds=0.5, api_key=CANARY, faults=FAULTS) as relay:
-        variables = {"AIRFLOW_CONN_VEO_DEFAULT": relay.connection, "VEO_CLEARING": (root / "out").as_uri()}
+        out = (root / "out").as_uri()
+        variables = {
+            "AIRFLOW_CONN_VEO_DEFAULT": relay.connection,
+            "AIRFLOW__VEO__PAGE_ROOTS": out,
+            "VEO_CLEARING": out,
+        }
         with Services(make_airflow(root / "airflow", DAGS, **variables), parallelism=6) as services:
             story = Story(services, relay, "veo_clearing")
             clear_while_they_wait(services, story)
@@ -107,6 +131,7 @@ def ran(migrated_home, tmp_path_factory):
             for dag_id in LOOPS:
                 services.wait_for(dag_id, "run")
             first = loops(services, relay)
+            page = {dag_id: shown_by_the_page(services, dag_id) for dag_id in LOOPS}
             ask(
                 services,
                 "POST",
@@ -130,6 +155,7 @@ def ran(migrated_home, tmp_path_factory):
             yield SimpleNamespace(
                 rounds=story.rounds | run.rounds,
                 first=first,
+                page=page,
                 kept=kept,
                 repeated=loops(services, relay),
                 batch=[json.loads(line) for line in (root / "out/run/batch/results.jsonl").read_text().splitlines()],
@@ -299,3 +325,24 @@ def test_each_iteration_of_a_batch_in_a_loop_needs_a_folder_of_its_own(ran):
 def test_cleared_loop_of_batches_continues(ran):
     after = ran.repeated["veo_batch_in_loop"]
     assert (after.state, len(after.videos)) == ("success", 2)
+
+
+def test_page_tells_the_iterations_of_a_loop_apart(ran):
+    shown = ran.page["veo_loop"]
+    assert shown.submitted == shown.videos
+    assert sorted((card["iteration"], card["id"]) for card in shown.videos) == list(
+        enumerate(ran.first["veo_loop"].videos)
+    )
+    assert {(card["map_index"], card["is_mapped"]) for card in shown.videos} == {(n, False) for n in range(3)}
+    mapped = ran.page["veo_mapped_in_loop"]
+    assert mapped.submitted == mapped.videos
+    assert len({card["key"] for card in mapped.videos}) == len({card["id"] for card in mapped.videos}) == 4
+    assert sorted((card["iteration"], card["map_index"]) for card in mapped.videos) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_page_shows_the_videos_of_each_batch_in_a_loop(ran):
+    batches = ran.page["veo_batch_in_loop"].batches
+    assert sorted(batch["iteration"] for batch in batches) == [0, 1]
+    ids = [video["id"] for batch in batches for video in batch["videos"]]
+    assert sorted(ids) == sorted(ran.first["veo_batch_in_loop"].videos)
+    assert [batch["files"] for batch in batches] == [[200], [200]]

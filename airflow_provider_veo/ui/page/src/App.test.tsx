@@ -115,6 +115,33 @@ test("a card says what became of a video, and leads on", async () => {
   expect(card.querySelector(".media.tall video")?.getAttribute("src")).toBe("api/files/a/b/make/-1");
 });
 
+const IN_A_LOOP = { map_index: 1, region_id: "01a2-7e", iteration: 1, is_mapped: false } as const;
+
+test("a card of a task loop names the iteration, and leads to it", async () => {
+  const mapped = { ...VIDEO, ...IN_A_LOOP, key: "2", map_index: 0, is_mapped: true, prompt: "A mapped kite" };
+  serve({ "api/videos": page([{ ...VIDEO, ...IN_A_LOOP }, mapped]) });
+  show();
+  const first = await screen.findByRole("link", { name: "make, iteration 1" });
+  const second = screen.getByRole("link", { name: "make [0], iteration 1" });
+  const run = `${window.location.origin}/dags/nightly/runs/scheduled__1/tasks/make`;
+  expect((first as HTMLAnchorElement).href).toBe(`${run}?region_id=01a2-7e&region_index=1`);
+  expect((second as HTMLAnchorElement).href).toBe(`${run}/mapped/0?region_id=01a2-7e&region_index=0`);
+});
+
+test("a batch in a task loop opens into the videos of its iteration", async () => {
+  const batch = { ...BATCH, ...IN_A_LOOP };
+  serve({
+    "api/videos": page([]),
+    "api/batches?": { batches: [batch], older: null, newer: null },
+    "api/batches/nightly/a%2B1/make/1/videos?region=01a2-7e": page([VIDEO]),
+    "api/batches/nightly/a%2B1/make/1?region=01a2-7e": batch,
+  });
+  show();
+  fireEvent.click(await screen.findByRole("link", { name: "10 videos" }));
+  expect(await screen.findByRole("heading", { name: "A red kite" })).toBeTruthy();
+  expect(window.location.search).toBe("?batch=nightly%2Fa%252B1%2Fmake%2F1&region=01a2-7e");
+});
+
 test("prompts and errors are text, whatever they hold", async () => {
   const markup = "<img src=x onerror=alert(1)><script>alert(2)</script>";
   serve({ "api/videos": page([{ ...VIDEO, prompt: markup, error: `${markup}\nmore`, ...NOT_STORED, state: "failed" }]) });

@@ -88,7 +88,7 @@ function BatchList({ batches }: { batches: (Batch | Broken)[] }) {
   return (
     <ul className="batches">
       {batches.map((batch) => (
-        <BatchCard key={pathOf(batch)} batch={batch} />
+        <BatchCard key={`${pathOf(batch)}/${batch.region_id ?? ""}`} batch={batch} />
       ))}
     </ul>
   );
@@ -142,7 +142,9 @@ function BatchesView({ query }: { query: URLSearchParams }) {
 }
 
 function BatchView({ query, place }: { query: URLSearchParams; place: string }) {
-  const batch = useAnswer<Batch | Broken>(`batches/${place}`, (answer) => [answer]);
+  const region = query.get("region");
+  const path = region ? `batches/${place}?${new URLSearchParams({ region }).toString()}` : `batches/${place}`;
+  const batch = useAnswer<Batch | Broken>(path, (answer) => [answer]);
   return (
     <>
       {batch.data && (
@@ -152,7 +154,7 @@ function BatchView({ query, place }: { query: URLSearchParams; place: string }) 
       )}
       <List<Videos>
         query={query}
-        path={`batches/${place}/videos?${asked(query, OF_A_BATCH)}`}
+        path={`batches/${place}/videos?${asked(query, [...OF_A_BATCH, "region"])}`}
         shown={videosOf}
         empty="This batch has no videos."
         name="videos"

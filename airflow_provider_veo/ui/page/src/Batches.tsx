@@ -1,7 +1,7 @@
 import { type Batch, type Broken, pathOf } from "./api";
 import { Badge, BrokenCard } from "./Card";
 import { cost, duration, moment, words } from "./format";
-import { Inner, runPath, taskPath, ToAirflow } from "./Links";
+import { Inner, runPath, taskName, taskPath, ToAirflow } from "./Links";
 import { PreviewOff } from "./Preview";
 
 const SEGMENTS = ["done", "failed", "generating"] as const;
@@ -50,8 +50,8 @@ export function BatchCard({ batch, isOpened = false }: { batch: Batch | Broken; 
   if (batch.broken) {
     return <BrokenCard record={batch} />;
   }
-  const search = new URLSearchParams({ batch: pathOf(batch) }).toString();
-  const name = batch.map_index >= 0 ? `${batch.task_id} [${batch.map_index}]` : batch.task_id;
+  const region: Record<string, string> = batch.region_id === undefined ? {} : { region: batch.region_id };
+  const search = new URLSearchParams({ batch: pathOf(batch), ...region }).toString();
   return (
     <li className="batch">
       <p className="head">
@@ -59,7 +59,7 @@ export function BatchCard({ batch, isOpened = false }: { batch: Batch | Broken; 
         <time dateTime={batch.updated_at ?? undefined}>{moment(batch.updated_at)}</time>
       </p>
       <h3>
-        {batch.dag_id}: {name}
+        {batch.dag_id}: {taskName(batch)}
       </h3>
       <Progress batch={batch} />
       <Numbers batch={batch} />

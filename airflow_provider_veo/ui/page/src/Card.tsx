@@ -2,7 +2,7 @@ import { useRef } from "react";
 
 import type { Broken, Place, Video } from "./api";
 import { cost, duration, moment, seconds, size, words } from "./format";
-import { Outer, runPath, taskPath, ToAirflow } from "./Links";
+import { Outer, runPath, taskName, taskPath, ToAirflow } from "./Links";
 import { Player } from "./Player";
 import { RemoteVideo, StoredVideo } from "./Preview";
 
@@ -38,7 +38,7 @@ function Owner({ of }: { of: Place }) {
   return (
     <>
       <ToAirflow path={runPath(of)}>{of.dag_id}</ToAirflow>
-      <ToAirflow path={taskPath(of)}>{of.map_index >= 0 ? `${of.task_id} [${of.map_index}]` : of.task_id}</ToAirflow>
+      <ToAirflow path={taskPath(of)}>{taskName(of)}</ToAirflow>
     </>
   );
 }

@@ -80,6 +80,16 @@ const part = encodeURIComponent;
 /** Return the path of a DAG run in Airflow. */
 export const runPath = (of: Place): string => `dags/${part(of.dag_id)}/runs/${part(of.run_id)}`;
 
+const isMapped = (of: Place): boolean => (of.region_id === undefined ? of.map_index >= 0 : of.is_mapped === true);
+
 /** Return the path of a task instance in Airflow. */
-export const taskPath = (of: Place): string =>
-  `${runPath(of)}/tasks/${part(of.task_id)}${of.map_index >= 0 ? `/mapped/${of.map_index}` : ""}`;
+export const taskPath = (of: Place): string => {
+  const path = `${runPath(of)}/tasks/${part(of.task_id)}${isMapped(of) ? `/mapped/${of.map_index}` : ""}`;
+  return of.region_id === undefined ? path : `${path}?region_id=${part(of.region_id)}&region_index=${of.map_index}`;
+};
+
+/** Return the name of a task instance: its task, map index and iteration. */
+export const taskName = (of: Place): string => {
+  const name = isMapped(of) ? `${of.task_id} [${of.map_index}]` : of.task_id;
+  return of.iteration === undefined ? name : `${name}, iteration ${of.iteration}`;
+};

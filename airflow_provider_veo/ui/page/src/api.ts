@@ -4,7 +4,12 @@ export interface Place {
   dag_id: string;
   run_id: string;
   task_id: string;
+  /** In a task loop: the number of the iteration, unless the task is mapped. */
   map_index: number;
+  /** Only in a task loop, whose iterations have all of the above in common. */
+  region_id?: string;
+  iteration?: number;
+  is_mapped?: boolean;
 }
 
 export interface Video extends Place {
