@@ -132,7 +132,7 @@ def measure() -> Found:
 def report(found: Found) -> None:
     """Print both tables, and the verdicts."""
     table = show.table(
-        f"{JOBS} jobs, asked for after {FIRST_LOOK_INTERVALS * POLL_INTERVAL:g} s: jobs a second, {ROUNDS} rounds",
+        f"{JOBS} jobs, polled after {FIRST_LOOK_INTERVALS * POLL_INTERVAL:g} s: jobs a second, {ROUNDS} rounds",
         "under way at a time",
         "VeoVideoBatchOperator",
         "bare aiohttp script",
@@ -260,7 +260,7 @@ def _halves(items: list[Any]) -> tuple[list[Any], list[Any]]:
 def _check_that_all_were_made(relay: Sandbox) -> None:
     stats = relay.stats()
     if stats["accepted"] != JOBS or stats["requests"].get("query") != JOBS:
-        raise RuntimeError(f"{JOBS} videos were to be made, each asked for once: {stats}")
+        raise RuntimeError(f"{JOBS} videos should be accepted, each polled once: {stats}")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ What a night of 200 videos costs in workers: processes that are started, and sec
 It takes about seven minutes: ``python -m bench night`` runs it alone.
 
 One real Airflow runs one DAG for each way, all at the same time, against one sandbox whose videos take a minute. At
-most fifty videos are under way at a time in each DAG, and everyone asks every five seconds. Submits and waits count.
+most fifty videos are under way at a time in each DAG, and everyone polls every five seconds. Submits and waits count.
 
 The batch operator makes all 200 in one task. The others are mapped: a task group for each video, of a task that submits
 and one that waits. These pairs are independent of each other, so fifty of them are measured, and the numbers are scaled
@@ -184,7 +184,7 @@ def measure() -> dict[Way, Cost]:
 def report(costs: dict[Way, Cost]) -> None:
     """Print the table."""
     table = show.table(
-        f"A night of {VIDEOS} videos of {GENERATION_SECONDS} s, {IN_FLIGHT} at a time, asking every {POLL_INTERVAL} s",
+        f"A night of {VIDEOS} videos of {GENERATION_SECONDS} s, {IN_FLIGHT} at a time, polled every {POLL_INTERVAL} s",
         "way",
         "videos\nmeasured",
         "worker\nprocesses",
@@ -208,7 +208,7 @@ def report(costs: dict[Way, Cost]) -> None:
     show.console.print(table)
     show.console.print(
         f"Where fewer videos were measured, what they took is scaled to {VIDEOS}. Ratio: to {BASELINE.name},\n"
-        "which needs a relay that answers 404 until the video is there."
+        "which needs a relay that returns 404 until the video is ready."
     )
 
 

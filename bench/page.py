@@ -34,7 +34,7 @@ VIEWERS = 100
 STORAGE_SECONDS = 0.3
 IDLE_SECONDS = 5.0
 TARGET_SECONDS = 1.0
-"""The longest that the health endpoint may take while the page is asked."""
+"""The longest that the health endpoint may take while the page is requested."""
 
 _PLUGIN = """\
 from airflow.api_fastapi.common.db.common import SessionDep

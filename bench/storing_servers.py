@@ -1,7 +1,7 @@
 """
 The two servers of ``bench.storing``, each in a process of its own: ``python -m bench.storing_servers host`` or ``s3``.
 
-Each prints one line of JSON when it can be asked, and ends with its standard input.
+Each prints one line of JSON when it is ready, and ends with its standard input.
 
 The host of the videos sends files of any size, ``/{bytes}/video.mp4``, from a few megabytes of memory: a second of the
 sandbox's video, and behind it an MP4 part of type ``free``, which players skip, full of noise. The noise repeats after

@@ -6,11 +6,11 @@ It takes about a quarter of an hour: ``python -m bench triggerers`` runs it alon
 
 One Airflow on PostgreSQL, with a scheduler and two triggerers that are new each time, runs 250, 500, 1,000 and 2,000
 sensors that begin and end in the triggerer, so that no worker has a part in it, 50 of them in a DAG: Airflow sends the
-whole DAG along with each of them. While all of them wait, and each was asked for once, a window is measured: what the
-triggerers use of the processor (their supervisors too), and how many questions the sandbox gets. Memory is what is
+whole DAG along with each of them. When each has been polled once and all of them wait, a window is measured: what the
+triggerers use of the processor (their supervisors too), and how many polls the sandbox gets. Memory is what is
 theirs alone (the unique set), less that before, when they had waited for 20 others. Then the sandbox says that all
-videos are there. Measured is from the first task instance that ended to the last one: each is noticed at its next
-question, so it takes a poll interval at least.
+videos are ready. The time is measured from the first task instance that ended to the last one: each is noticed at its
+next poll, so it takes at least a poll interval.
 
 There is no counterpart, but the smaller night.
 """
@@ -87,7 +87,7 @@ class Waits:
     by_triggerer: dict[str, int]
     cpu: float
     """Seconds of processor time in each second, of both triggerers."""
-    questions: float
+    polls: float
     """In each second."""
     memory: int
     """Bytes that the waits have added to both triggerers."""
@@ -113,7 +113,7 @@ def report(found: list[Waits]) -> None:
     """Print the table and the verdicts, and draw the plot."""
     table = show.table("Videos waited for by two triggerers", "", *(f"{each.size:,} videos" for each in found))
     table.add_row("on each triggerer", *(" + ".join(map(str, each.by_triggerer.values())) for each in found))
-    table.add_row("questions in a second", *(f"{each.questions:.1f}" for each in found))
+    table.add_row("polls in a second", *(f"{each.polls:.1f}" for each in found))
     table.add_row("processor, both", *(f"{each.cpu:.0%}" for each in found))
     table.add_row("of it for each video", *(f"{each.cpu / each.size * 1e6:.0f} µs/s" for each in found))
     table.add_row("memory added, both", *(f"{each.memory / 2**20:.1f} MiB" for each in found))
@@ -148,15 +148,15 @@ def _measured(services: Services, relay: Sandbox, name: str, size: int) -> Waits
     memory = _memory(services)
     source = _DAG.format(name=name, ids=dags, poll_interval=POLL_INTERVAL)
     (services.airflow.dags / f"{name}.py").write_text(source)
-    services.wait_until(lambda: _asked(relay) >= set(ids), PATIENCE, what=f"a question for each of {size} videos")
+    services.wait_until(lambda: _polled(relay) >= set(ids), PATIENCE, what=f"a poll for each of {size} videos")
     time.sleep(POLL_INTERVAL)  # the window is like any other
     hosts = services.airflow.query(_BY_TRIGGERER)
     ((deferred_within,),) = services.airflow.query(_DEFERRED_WITHIN)
 
-    began, cpu, questions = time.monotonic(), _cpu(services), _questions(relay)
+    began, cpu, polls = time.monotonic(), _cpu(services), _polls(relay)
     time.sleep(WINDOW_SECONDS)
     seconds = time.monotonic() - began
-    cpu, questions, memory = _cpu(services) - cpu, _questions(relay) - questions, _memory(services) - memory
+    cpu, polls, memory = _cpu(services) - cpu, _polls(relay) - polls, _memory(services) - memory
 
     relay.configure(generation_seconds=0)
     theirs = f"{name}_%"
@@ -164,14 +164,14 @@ def _measured(services: Services, relay: Sandbox, name: str, size: int) -> Waits
         lambda: services.airflow.query(_SUCCEEDED, theirs) == [(size,)], PATIENCE, what=f"{size} sensors to succeed"
     )
     ((ended_within,),) = services.airflow.query(_ENDED_WITHIN, theirs)
-    return Waits(size, dict(hosts), cpu / seconds, questions / seconds, memory, deferred_within, ended_within)
+    return Waits(size, dict(hosts), cpu / seconds, polls / seconds, memory, deferred_within, ended_within)
 
 
-def _asked(relay: Sandbox) -> set[str]:
+def _polled(relay: Sandbox) -> set[str]:
     return {video["id"] for video in relay.videos() if video["queries"]}
 
 
-def _questions(relay: Sandbox) -> int:
+def _polls(relay: Sandbox) -> int:
     return relay.stats()["requests"]["query"]
 
 

@@ -1,9 +1,9 @@
 """
 One side of ``bench.waiting`` in a process of its own: ``python -m bench.waiter``, with its orders on standard input.
 
-It prints ``{"window": "begins"}`` when every video has been asked for, and what it measured when the window is over.
+It prints ``{"window": "begins"}`` when every video has been polled, and what it measured when the window is over.
 Both sides have the same harness: a task, and a loop over the trigger's events, as the triggerer has. Neither writes
-its log, of which the counterpart has a line for each question.
+its log, of which the counterpart has a line for each poll.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def _measure(side: str, ids: list[str], poll_interval: float, window_secon
     await _warm_up(WAITS[side](ids[0], WARM_UP_SECONDS / 10))
     before = _resident()
     tasks = [asyncio.create_task(WAITS[side](veo_task_id, poll_interval)) for veo_task_id in ids]
-    # Nobody asks for the first time later than after an interval.
+    # Each first poll is within an interval.
     await asyncio.sleep(poll_interval + LAST_ANSWER_SECONDS)
     _say(window="begins")
     lag, cpu = await _watch(window_seconds)
@@ -77,13 +77,13 @@ async def _end(*tasks: asyncio.Task[None]) -> None:
 async def _ours(veo_task_id: str, poll_interval: float) -> None:
     from airflow_provider_veo.triggers import VeoVideoTrigger
 
-    # It spreads its first question over an interval by itself.
+    # It spreads its first polls over an interval by itself.
     await _until_it_fires(VeoVideoTrigger(veo_task_id, started=time.time(), poll_interval=poll_interval))
 
 
 async def _theirs(veo_task_id: str, poll_interval: float) -> None:
     trigger = _sensor_trigger(veo_task_id, poll_interval)
-    # It asks at once: thousands that begin together would ask together, time and again.
+    # It polls at once: thousands that begin together would always poll together.
     await asyncio.sleep(random.random() * poll_interval)
     await _until_it_fires(trigger)
 

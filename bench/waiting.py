@@ -3,10 +3,10 @@ Five thousand videos waited for in one event loop: ``VeoVideoTrigger``, against 
 
 The counterpart is ``HttpSensorTrigger``, which a user gets with ``HttpSensor(deferrable=True)`` on a connection of type
 ``http``. Each side has a fresh process, with nothing in it but the loop, the triggers, and a coroutine that measures
-how late the loop wakes it, whose CPU time is counted for both. Both ask the same sandbox, in a third process, for the
-same videos at the same URL with the same key, at the same poll interval, their first questions spread over an interval.
-The sandbox counts the questions. Measured is a window in which each video is asked for once or twice, after all were
-asked for once.
+how late the loop wakes it, whose CPU time is counted for both. Both poll the same videos of the same sandbox, which is
+a third process, at the same URL with the same key and poll interval. Their first polls are spread over an interval. The
+sandbox counts the polls. The measured window, in which each video is polled once or twice, begins after each was polled
+once.
 
 **What the relay answers.** ``HttpSensorTrigger`` takes every 2xx for the end: of the answers of this protocol there is
 only one that it waits on, a 404. So it gets 404, and ours the 200 of a pending video. The relay's work is the same: it
@@ -16,14 +16,15 @@ third side, kinder than any trigger that exists: ``HttpSensorTrigger`` gets the 
 time that it takes one for the video it is sent to wait again, with its hook and looked up connection kept. The targets
 are for the trigger as it is.
 
-**CPU** is the process's own time over the window by the questions that the sandbox counted in it: a mean, for garbage
-is collected in gulps. A side that falls behind its interval asks fewer. **Memory** is what 5,000 triggers, each asked
-for two or three times, add to the process's resident set, garbage collected; before, one trigger has waited for a
-while, so that modules and pools are loaded. **Lag** is by how much a sleep of 10 ms is too long.
+**CPU** is the process's own time in the window, divided by the polls that the sandbox counted in it. It is a mean,
+because garbage is collected in bursts. A side that falls behind its interval polls less. **Memory** is what 5,000
+triggers, each of which has polled two or three times, add to the process's resident set, after a garbage collection.
+One trigger waits for a while before, so that modules and pools are loaded. **Lag** is by how much a sleep of 10 ms is
+too long.
 
-**Questions in a life** need no clock: ``Wait`` is asked, with a time that is made up, when it would ask about a video
-that is submitted by the create operator and takes two minutes. The counterpart asks once before it defers, at once in
-the triggerer, and then at its fixed interval.
+**Polls in a life** need no clock: ``Wait`` computes, for a time that is made up, when it would poll a video that the
+create operator submits and that takes two minutes. The counterpart polls once before it defers, at once in the
+triggerer, and then at its fixed interval.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ STATUS = {OURS: 200, THEIRS: 404, KEPT_ON: 200}
 """What the relay answers."""
 VIDEOS = 5000
 POLL_INTERVAL = 15.0
-"""A third of a thousand questions each second: some two thirds of a core for the slowest side."""
+"""A third of a thousand polls per second: about two thirds of a core for the slowest side."""
 WINDOW_SECONDS = 25.0
 GIVE_UP_SECONDS = 150.0
 
@@ -78,7 +79,7 @@ LIVES = 2000
 class Side:
     """What one process found."""
 
-    questions: int
+    polls: int
     """In the window."""
     cpu: float
     """Seconds in the window."""
@@ -88,8 +89,8 @@ class Side:
     """Seconds by which each short sleep was too long."""
 
     @property
-    def cpu_of_a_question(self) -> float:
-        return self.cpu / self.questions
+    def cpu_per_poll(self) -> float:
+        return self.cpu / self.polls
 
     @property
     def lag_99(self) -> float:
@@ -98,14 +99,14 @@ class Side:
 
 @dataclass
 class Life:
-    """How often one video is asked for until it is there, and how many seconds later that is known; for each life."""
+    """The number of polls until a video is ready, and the seconds until that is known, for each life."""
 
-    questions: list[int]
+    polls: list[int]
     late: list[float]
 
 
 def measure() -> tuple[dict[str, Side], dict[str, Life]]:
-    """Return what each side costs, and how often each asks in a life."""
+    """Return what each side costs, and its polls in a life."""
     with sandbox.running(generation_seconds=1e6) as relay:
         os.environ["AIRFLOW_CONN_VEO_DEFAULT"] = relay.connection
         os.environ["AIRFLOW_CONN_RELAY"] = _http_connection(relay)
@@ -126,10 +127,10 @@ def report(found: tuple[dict[str, Side], dict[str, Life]]) -> None:
 
 def _report_sides(sides: dict[str, Side]) -> None:
     table = show.table(
-        f"{VIDEOS} videos in one loop, each asked for every {POLL_INTERVAL:g} s: {WINDOW_SECONDS:g} s of it",
+        f"{VIDEOS} videos in one loop, each polled every {POLL_INTERVAL:g} s: {WINDOW_SECONDS:g} s of it",
         "trigger",
-        "questions",
-        "CPU for each",
+        "polls",
+        "CPU per poll",
         "of one core",
         "memory for each\nvideo, resident",
         "lag: median",
@@ -138,8 +139,8 @@ def _report_sides(sides: dict[str, Side]) -> None:
     for name, side in sides.items():
         table.add_row(
             NAMES[name],
-            f"{side.questions}",
-            f"{side.cpu_of_a_question * 1e6:.0f} µs",
+            f"{side.polls}",
+            f"{side.cpu_per_poll * 1e6:.0f} µs",
             f"{side.cpu / WINDOW_SECONDS:.0%}",
             f"{side.resident / VIDEOS / 1024:.1f} KiB",
             f"{statistics.median(side.lag) * 1e3:.1f} ms",
@@ -150,7 +151,7 @@ def _report_sides(sides: dict[str, Side]) -> None:
 
 def _report_verdicts(sides: dict[str, Side]) -> None:
     ours, theirs, kept_on = sides[OURS], sides[THEIRS], sides[KEPT_ON]
-    cpu = [ours.cpu_of_a_question / side.cpu_of_a_question for side in (theirs, kept_on)]
+    cpu = [ours.cpu_per_poll / side.cpu_per_poll for side in (theirs, kept_on)]
     memory = [ours.resident / side.resident for side in (theirs, kept_on)]
     show.console.print(f"CPU, ratio: {show.verdict(cpu[0], CPU_TARGET)}; to the one sent to wait again {cpu[1]:.2f}")
     show.console.print(
@@ -163,12 +164,12 @@ def _report_lives(lives: dict[str, Life]) -> None:
     table = show.table(
         f"A video that takes {GENERATION_SECONDS:g} s, at the default poll interval: {LIVES} lives, mean",
         "wait",
-        "questions",
-        "known so much later",
+        "polls",
+        "known after",
     )
     for name, label in ((OURS, "create operator, deferrable"), (THEIRS, "HttpSensor, deferrable, fixed interval")):
         life = lives[name]
-        table.add_row(label, f"{statistics.mean(life.questions):.1f}", f"{statistics.mean(life.late):.1f} s")
+        table.add_row(label, f"{statistics.mean(life.polls):.1f}", f"{statistics.mean(life.late):.1f} s")
     show.console.print(table)
 
 
@@ -239,35 +240,35 @@ def _answers(relay: Sandbox) -> Counter[str]:
 
 def _check(relay: Sandbox, side: str, answers: Counter[str], waiting: int) -> None:
     """Make sure that the side waited, for every video, with the request that it should have sent."""
-    asked = {
+    sent = {
         (request["method"], request["path"], request["query"][:3], request["authorized"])
         for request in relay.requests("query")
     }
-    if asked != {("GET", "/v1/video/query", "id=", True)} or set(answers) != {str(STATUS[side])}:
-        raise RuntimeError(f"{side}: asked {asked}, and was answered {answers}: the numbers mean nothing")
+    if sent != {("GET", "/v1/video/query", "id=", True)} or set(answers) != {str(STATUS[side])}:
+        raise RuntimeError(f"{side}: sent {sent}, and received {answers}: the numbers mean nothing")
     if waiting != VIDEOS:
         raise RuntimeError(f"{side}: only {waiting} of {VIDEOS} still waited at the end: the numbers mean nothing")
 
 
 def _lives(live: Callable[[random.Random], tuple[int, float]], chance: random.Random) -> Life:
-    questions, known = zip(*(live(chance) for _ in range(LIVES)), strict=True)
-    return Life(list(questions), [at - GENERATION_SECONDS for at in known])
+    polls, known = zip(*(live(chance) for _ in range(LIVES)), strict=True)
+    return Life(list(polls), [at - GENERATION_SECONDS for at in known])
 
 
 def _our_life(chance: random.Random) -> tuple[int, float]:
-    """Return how many questions were asked, and when the last one was."""
+    """Return the number of polls, and the time of the last one."""
     wait = Wait("id", started=0, timeout=3600, poll_interval=POLL_INTERVAL, due=FIRST_LOOK_INTERVALS * POLL_INTERVAL)
-    now, questions = wait.seconds_to_first(0, chance.random()), 1
+    now, polls = wait.seconds_to_first(0, chance.random()), 1
     while now < GENERATION_SECONDS:
         now += wait.seconds_to_next(now, chance.random())
-        questions += 1
-    return questions, now
+        polls += 1
+    return polls, now
 
 
 def _fixed_life(chance: random.Random) -> tuple[int, float]:
-    # The worker's question, and the triggerer's first one some seconds later.
-    now, questions = chance.random() * POLL_INTERVAL, 2
+    # The worker's poll, and the triggerer's first one some seconds later.
+    now, polls = chance.random() * POLL_INTERVAL, 2
     while now < GENERATION_SECONDS:
         now += POLL_INTERVAL
-        questions += 1
-    return questions, now
+        polls += 1
+    return polls, now

@@ -5,13 +5,13 @@ It takes about five minutes: ``python -m bench workers`` runs it alone.
 
 One real Airflow (scheduler with a ``LocalExecutor``, API server, DAG processor, triggerer) runs one DAG for each way,
 against one sandbox. A DAG's first task submits the videos, and each of the others waits for one of them. They are of
-one kind, which takes a bit more than a minute; everyone asks every five seconds. Only the waits count, not the submits.
+one kind, which takes a bit more than a minute. Each is polled every five seconds. Only waits count, not submits.
 
 The counterpart is the HTTP provider's ``HttpSensor``, in each of its modes. It can't wait deferrably for a video:
 with a ``response_check``, ``deferrable=True`` is ignored and the sensor pokes; without one, the first answer other than
 404 ends it, and a relay answers 200 from the beginning. Both are here: the first as a user writes it, the second
-with a relay that answers 404 until the video is there. This, the best that it could be, is what the others are
-compared with, though it returns nothing: who wants the video's URL has to ask again.
+with a relay that returns 404 until the video is ready. The others are compared with this best case, although
+it returns nothing: whoever wants the video's URL has to poll again.
 
 **Processes** are counted by the scheduler's side: each line *Workload finished* of the executor is one process that
 Airflow started for a task instance, be it the first, one after a reschedule, or one after a deferral. The metadata
@@ -45,7 +45,7 @@ from tests.system.services import Services
 
 WAITS = 50
 FEWER = 5
-"""Waits of those ways that hold a slot, or start a process for each question."""
+"""Waits of those ways that hold a slot, or start a process for each poll."""
 GENERATION_SECONDS = 75
 """Longer than it takes to start the first process of each wait: one that finds its video there wouldn't wait."""
 POLL_INTERVAL = 5
@@ -185,7 +185,7 @@ def measure() -> dict[Way, Cost]:
 def report(costs: dict[Way, Cost]) -> None:
     """Print the table."""
     table = show.table(
-        f"{WAITS} waits of {GENERATION_SECONDS} s, asking every {POLL_INTERVAL} s",
+        f"{WAITS} waits of {GENERATION_SECONDS} s, polled every {POLL_INTERVAL} s",
         "way",
         "waits\nmeasured",
         "worker\nprocesses",
@@ -211,7 +211,7 @@ def report(costs: dict[Way, Cost]) -> None:
     show.console.print(table)
     show.console.print(
         f"Where fewer waits were measured, what they took is scaled to {WAITS}. Ratio: to {BASELINE.name},\n"
-        "which needs a relay that answers 404 until the video is there. With a response_check, which Veo's needs,\n"
+        "which needs a relay that returns 404 until the video is ready. With a response_check, which Veo's needs,\n"
         "HttpSensor ignores deferrable=True and pokes."
     )
 
@@ -228,7 +228,7 @@ def _trigger(services: Services, ways: tuple[Way, ...]) -> None:
         except requests.Timeout:
             # The API server can wait for SQLite behind all those that begin, longer than the client for its answer.
             exists = partial(services.airflow.run_state, way.dag_id, RUN_ID)
-            services.wait_until(exists, 60, what=f"the run of {way.dag_id} that was asked for")
+            services.wait_until(exists, 60, what=f"the run of {way.dag_id} that was requested")
     for way in ways:
         services.wait_until(partial(_has_begun, services, way), 120, what=f"all waits of {way.dag_id} to begin")
 

@@ -20,7 +20,7 @@ def form(person):
     page = admin.page
     page.goto(f"{admin.airflow.url}/connections")
     page.get_by_role("button", name="Add Connection").click()
-    page.wait_for_load_state("networkidle")  # the types of connections are there then
+    page.wait_for_load_state("networkidle")  # the types of connections are loaded then
     page.locator("input[name=connection_id]").fill("veo_by_hand")
     page.keyboard.press("Tab")
     page.keyboard.type("Veo")
@@ -90,7 +90,7 @@ def press_test(form, conn_id: str) -> str:
         ("host_that_is_down", CANARY, ("can't be reached", "Check host, port and proxy")),
     ],
 )
-def test_what_is_wrong_is_told(person, conn_id, password, says):
+def test_test_button_reports_what_is_wrong(person, conn_id, password, says):
     admin = person("admin")
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

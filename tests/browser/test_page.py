@@ -1,4 +1,4 @@
-"""The page *Veo videos* in Chromium: what is there to see, and to do."""
+"""The page *Veo videos* in Chromium: what it shows, and what users can do."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def make_video(prompt: str, url: str, key: str) -> str:
 
 
 def is_completed(response: Any) -> bool:
-    """Return whether a video is there."""
+    """Return whether a video is ready."""
     status = response.json()["status"]
     if status == "failed":
         raise RuntimeError(f"The video failed: {response.text}")

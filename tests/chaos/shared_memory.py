@@ -82,7 +82,7 @@ class SharedMemoryFileSystem(AbstractFileSystem):
 
 
 class _NewFile(io.BytesIO):
-    """A file that is there once it is closed."""
+    """A file that exists once it is closed."""
 
     def __init__(self, fs: SharedMemoryFileSystem, path: str) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class _NewFile(io.BytesIO):
 
 
 def get_fs(conn_id: str | None, storage_options: dict | None = None) -> SharedMemoryFileSystem:
-    """Return the file system, as Airflow asks providers for it."""
+    """Return the file system, as Airflow expects it from providers."""
     return SharedMemoryFileSystem()
 
 

@@ -82,7 +82,7 @@ def test_every_batch_keeps_the_promises(chaos):
     assert not broken, "\n".join(f"{run}\n    !! {'; '.join(problems)}" for run, problems in broken.items())
 
 
-def test_nothing_is_paid_twice_or_lost(chaos):
+def test_nothing_is_billed_twice_or_lost(chaos):
     assert {run.plan.seed: found for run in chaos.runs if (found := [*paid_twice(run), *lost(run)])} == {}
 
 

@@ -120,13 +120,13 @@ def _cell(ended: list[Ended]) -> str:
     return f"{said or 'none'} of {len(ended)}" if ended else "n/a"
 
 
-def test_ours_is_never_paid_for_twice_and_never_lost(ended):
+def test_ours_is_never_billed_twice_or_lost(ended):
     ours = [end for end in ended if end.case.contender == OURS]
     assert not [end for end in ours if end.paid_twice or end.lost]
     assert all(end.unknown for end in ours if end.state != "success")
 
 
-def test_the_others_pay_twice(ended):
+def test_the_others_are_billed_twice(ended):
     assert {end.case.contender for end in ended if end.paid_twice} == set(CONTENDERS) - {OURS}
 
 

@@ -47,12 +47,12 @@ def evening(migrated_home, tmp_path_factory):
         )
 
 
-def test_the_database_is_the_one_that_was_asked_for(evening):
+def test_database_is_the_configured_one(evening):
     assert evening.airflow.database.startswith(os.environ[SERVER])
     assert not (evening.airflow.home / "airflow.db").exists()
 
 
-def test_every_video_ends_and_is_paid_for_once(evening):
+def test_every_video_ends_and_is_billed_once(evening):
     assert evening.state == "success"
     assert {row.state for row in evening.rows.values()} == {"success"}
     assert evening.stats["paid_twice"] == {}
@@ -64,7 +64,7 @@ def test_the_waits_were_without_a_worker(evening):
     assert triggers == {"batch", "wait", "wait_without_a_worker", "waits"}
 
 
-def test_a_batch_waits_for_more_videos_than_one_trigger_can_be_told_of(evening):
+def test_batch_waits_for_more_videos_than_fit_into_one_trigger(evening):
     (log,) = (
         text for name, text in evening.logs.items() if name.startswith("task_id=batch/") and "trigger" not in name
     )

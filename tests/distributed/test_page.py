@@ -153,7 +153,7 @@ def asked(page, path: str) -> tuple[dict, float]:
     return answer.json(), min(took)
 
 
-def test_pages_go_on_through_all_of_them(page):
+def test_pages_continue_through_all_of_them(page):
     seen: set[str] = set()
     cursor = ""
     for _ in range(20):

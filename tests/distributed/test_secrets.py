@@ -87,7 +87,7 @@ def test_each_place_gives_the_key_to_worker_and_trigger(ran, place):
     assert video["id"] in {made["id"] for made in ran.videos}
 
 
-def test_each_pays_once_and_none_uses_another_key(ran):
+def test_each_is_billed_once_and_none_uses_another_key(ran):
     assert ran.stats["answers"]["create"] == {"200": 3}
     assert set(ran.stats["answers"]["query"]) == {"200"}
 

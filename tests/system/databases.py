@@ -47,7 +47,7 @@ def make_template(home: Path, url: str) -> None:
 
 
 def create(url: URL, template: str | None = None) -> None:
-    """Create a database unless it is there already, as a copy of another one where that is given."""
+    """Create a database unless it exists, as a copy of another one if that is given."""
     from sqlalchemy import inspect
 
     postgresql = url.get_backend_name() == "postgresql"

@@ -43,7 +43,7 @@ scheduler reads the DAG files itself.
 # The ports of their log servers are fixed: two Airflows on a machine would fight for them.
 _NO_LOG_SERVER = ("scheduler", "triggerer", "celery-worker")
 _TUNING = {
-    "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks a name server
+    "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default queries a name server
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",  # the dag-processor's

@@ -206,7 +206,7 @@ def test_a_function_lists_the_jobs(ran):
     assert [ran.accepted[f"decorated {number} on 2026-11-22"] for number in range(3)] == [1] * 3
 
 
-def test_a_failed_video_fails_the_batch_only_where_that_is_asked_for(ran):
+def test_failed_video_fails_the_batch_only_if_requested(ran):
     assert ran.states["partial", -1] == ("success", 1)
     assert ran.states["partial_fails", -1] == ("failed", 1)
     assert ran.states["all_fail", -1] == ("failed", 1)

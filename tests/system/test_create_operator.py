@@ -152,7 +152,7 @@ def test_waiting_pushes_the_url(outcome):
     assert (video["state"], video["video_url"]) == ("succeeded", outcome.xcom("waits", "video_url"))
 
 
-def test_attaching_pays_nothing(outcome):
+def test_attaching_is_not_billed(outcome):
     assert outcome.state("attaches") == ("success", 1)
     assert outcome.xcom("attaches") == outcome.xcom("waits")
     assert outcome.xcom("attaches", "video_url") == outcome.xcom("waits", "video_url")

@@ -45,7 +45,7 @@ def ran(migrated_home, tmp_path_factory):
             EXAMPLES,
             **settings_of(home, relay, poll_interval=2),
         )
-        # What has a schedule runs only when it is asked to.
+        # DAGs with a schedule run only when they are triggered.
         with Services(airflow, AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE="False") as services:
             runs = {dag_id: services.trigger(dag_id, RUN, logical_date=NIGHT) for dag_id in ALONE}
             states = {dag_id: services.wait_for(dag_id, run_id, timeout=300) for dag_id, run_id in runs.items()}

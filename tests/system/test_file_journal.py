@@ -74,7 +74,7 @@ def clear(services, *task):
     services.airflow.run("tasks", "clear", DAG_ID, "--yes", "--start-date", f"{DAY:%Y-%m-%d}", *task)
 
 
-def test_a_cleared_task_goes_on_with_its_video_for_nothing(ran):
+def test_cleared_task_continues_with_its_video_without_billing(ran):
     first, again, _ = ran.rounds
     for task, index, prompt in ("defers", -1, "defers"), ("mapped", 0, "mapped 0"), ("mapped", 1, "mapped 1"):
         (video,) = again.videos[prompt]

@@ -53,7 +53,7 @@ class HostileRelay(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.timeout(300)
-def test_a_task_that_has_paid_ends_well_whatever_the_relay_answers(migrated_home, tmp_path, serve):
+def test_billed_task_succeeds_whatever_the_relay_answers(migrated_home, tmp_path, serve):
     relay = serve(HostileRelay)
     relay.creates = relay.polls = 0
     home = tmp_path / "airflow"

@@ -136,13 +136,13 @@ def test_openlineage_knows_the_file_by_the_name_that_its_asset_has(ran):
     assert names == {"stores": ("file", local.path), "stores_in_s3": (f"s3://{remote.netloc}", remote.path[1:])}
 
 
-def test_a_task_that_stores_nothing_tells_openlineage_of_no_file(ran):
+def test_task_that_stores_nothing_reports_no_file_to_openlineage(ran):
     (event,) = completed(ran, "only_makes")
     assert event["inputs"] == event["outputs"] == []
     assert ran.told["only_makes", -1] == [[], []]
 
 
-def test_no_signature_no_image_and_no_key_is_told(ran):
+def test_lineage_has_no_signature_image_or_key(ran):
     assert "X-Amz-Signature" in json.dumps(ran.xcoms["only_makes", "veo_video", -1])
     assert IMAGES[0] in ran.written
     for secret in (SIGNATURE, "X-Amz-Signature", "iVBORw0KGgo", CANARY):

@@ -154,7 +154,7 @@ def test_a_trigger_that_breaks_does_not_become_another_submit(night):
     assert "the trigger broke" in log
 
 
-def test_a_wait_that_a_user_ends_says_what_goes_on_being_billed(night):
+def test_wait_that_a_user_ends_logs_what_will_be_billed(night):
     veo_task_id = night.ends_badly.xcoms["user_ends_it", "return_value", -1]
     log = "".join(text for name, text in night.ends_badly.logs.items() if "user_ends_it" in name)
     assert f"Video {veo_task_id} is still being generated and will be billed" in log

@@ -70,7 +70,7 @@ def test_the_name_of_a_template_file_in_an_xcom_is_a_prompt(ran):
     assert not any("template file" in prompt for prompt in prompts)
 
 
-def test_an_id_and_a_destination_of_an_xcom_are_no_templates(ran):
+def test_id_and_destination_from_an_xcom_are_not_rendered(ran):
     _, states, written, _ = ran
     assert states["sensor", 0][0] == states["download", 0][0] == "failed"
     assert ATTACK in written

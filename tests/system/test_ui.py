@@ -112,7 +112,7 @@ def test_pages_follow_each_other_in_both_directions(page):
     assert page.anna.ask("api/videos", limit=10, cursor=back["older"]).json()["videos"] == pages[-1]["videos"]
 
 
-def test_wrong_questions_are_told_apart(page):
+def test_invalid_requests_are_refused(page):
     for parameters in {"cursor": "nonsense"}, {"from": "yesterday"}, {"limit": 0}, {"limit": 10**6}:
         assert page.anna.ask("api/videos", **parameters).status_code == 422
 

@@ -57,7 +57,7 @@ def test_a_deferred_create_may_attach(outcome):
 
 
 @pytest.mark.parametrize(("task_id", "tries", "paid"), [("generation_fails", 2, 2), ("never_ready", 1, 1)])
-def test_a_deferred_create_that_fails_pays_only_for_what_was_asked_for(outcome, task_id, tries, paid):
+def test_deferred_create_that_fails_is_billed_as_expected(outcome, task_id, tries, paid):
     assert outcome.state(f"create_{task_id}") == ("failed", tries)
     assert outcome.accepted[f"waits {task_id}"] == paid
     assert outcome.xcom(f"create_{task_id}")
@@ -72,7 +72,7 @@ def test_every_mode_of_the_sensor_ends_with_the_video(outcome, task_id):
     assert video["video_url"].startswith("http://127.0.0.1:")
 
 
-def test_a_video_that_is_there_ends_the_sensor_without_deferring(outcome):
+def test_ready_video_ends_the_sensor_without_deferring(outcome):
     assert outcome.state("is_already_there") == ("success", 1)
     story = outcome.output.split("[DAG TEST] starting task_id=is_already_there ")[1].partition("[DAG TEST] end task")[0]
     assert "completed" in story
@@ -106,7 +106,7 @@ def test_a_wrong_key_fails_the_sensor_for_good(outcome, mode):
     assert outcome.state(f"{mode}_unknown") == ("failed", 1)
 
 
-def test_a_decorated_function_returns_a_prompt_which_is_no_template(outcome):
+def test_prompt_returned_by_a_decorated_function_is_not_rendered(outcome):
     assert outcome.state("returns_a_prompt") == ("success", 1)
     assert outcome.accepted["waits decorated {{ ds }}"] == 1
     assert outcome.xcom("returns_a_prompt").startswith("veo3:")

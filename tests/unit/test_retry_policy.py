@@ -26,22 +26,22 @@ def decide(error):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.final])
-def test_what_no_retry_can_mend_fails_at_once(kind):
+def test_what_no_retry_can_fix_fails_at_once(kind):
     assert decide(kind("no")) == ("fail", None)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.final])
-def test_what_may_be_mended_is_left_to_the_tasks_own_retries(kind):
+def test_what_may_be_fixed_is_left_to_the_tasks_own_retries(kind):
     assert decide(kind("later")) == ("default", None)
 
 
 @pytest.mark.parametrize("kind", [VeoRateLimitError, VeoUnavailableError])
-def test_a_relay_that_asks_for_patience_is_given_it(kind):
+def test_retry_after_is_respected(kind):
     assert decide(kind("later", retry_after=90.5)) == ("retry", timedelta(seconds=90.5))
     assert decide(kind("now", retry_after=0.0)) == ("retry", timedelta(0))
 
 
-def test_a_final_error_is_final_whatever_the_relay_asks_for():
+def test_final_error_is_final_despite_retry_after():
     assert decide(protocol.VeoQuotaError("no", retry_after=5.0))[0] == "fail"
 
 

@@ -17,7 +17,7 @@ PLANS = [plan(seed) for seed in json.loads(os.environ.get("VEO_CHAOS_SEEDS", "[]
 WAITING = {
     "no wait": {"wait_for_completion": False},
     "synchronous": {"wait_for_completion": True, "deferrable": False},
-    # First asked for after four of them, so that there is something in the triggerer when it is killed.
+    # First polled after four of them, so that the triggerer has triggers when it is killed.
     "deferrable": {"wait_for_completion": True, "deferrable": True, "poll_interval": 1.5},
 }
 

@@ -84,7 +84,7 @@ def veo(task_id: str, prompts: list[str], deferrable: bool) -> None:
         model="veo3-fast",
         wait_for_completion=True,
         deferrable=deferrable,
-        poll_interval=3 if deferrable else 0.5,  # first asked for after four of them
+        poll_interval=3 if deferrable else 0.5,  # first polled after four of them
         on_execute_callback=arm,
         **RETRIES,
     ).expand(prompt=prompts)

@@ -35,7 +35,7 @@ def test_the_account_is_the_connection_whatever_its_url_and_key():
 
 
 @pytest.mark.parametrize(("max_cost", "count"), [(None, None), (0.0, 0), (0.39, 0), (0.4, 1), (4.0, 10), (4.39, 10)])
-def test_so_many_may_be_submitted(max_cost, count):
+def test_number_of_videos_that_may_be_submitted(max_cost, count):
     assert room(budget(max_cost)) == count
 
 

@@ -42,7 +42,7 @@ def when(happened, act):
 
 
 @pytest.mark.parametrize("fault", LOST)
-def test_a_lost_answer_is_reported_and_never_paid_for_again(relay, a_try, fault):
+def test_lost_answer_is_reported_and_never_submitted_again(relay, a_try, fault):
     relay.set_faults(f"{fault}@prompt=k002")
     done = a_try(jobs(6))
     assert (done.counts, done.states["k002"]) == ({"succeeded": 5, "unknown": 1}, "unknown")
@@ -75,7 +75,7 @@ def test_an_outage_of_a_second_does_not_take_the_night(relay, a_try, fault):
 
 
 @pytest.mark.slow
-def test_a_relay_that_never_answers_is_asked_ever_more_rarely(relay, a_try):
+def test_relay_that_never_answers_gets_fewer_and_fewer_requests(relay, a_try):
     relay.set_faults("drop-after")
 
     def begun(run):
@@ -119,7 +119,7 @@ def test_a_key_that_is_refused_stops_those_that_wait_for_their_turn(relay, a_try
     assert creates(relay) <= 2 + 2 * slots.CREATES_AT_ONCE
 
 
-def test_a_model_that_the_connection_lacks_is_no_refusal_of_the_relay(relay, a_try):
+def test_model_missing_from_the_connection_is_not_a_refusal_of_the_relay(relay, a_try):
     batch = [job("a"), job("b")]
     batch[1].body["model"] = "veo9"
     done = a_try(batch)
@@ -150,7 +150,7 @@ class EarlyUrl(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_only_the_status_of_a_create_says_that_a_video_is_there(a_try, serve, connect):
+def test_only_the_status_of_a_create_says_that_a_video_exists(a_try, serve, connect):
     connect(host=f"http://127.0.0.1:{serve(EarlyUrl).server_port}")
     done = a_try(jobs(1))
     assert (done.counts, done.errors) == ({"failed": 1}, {"k000": "blocked"})
@@ -165,7 +165,7 @@ def test_a_video_that_was_found_at_the_relay_is_adopted(relay, a_try):
     assert creates(relay) == 1
 
 
-def test_a_lost_answer_is_paid_for_again_where_that_is_asked_for(relay, a_try):
+def test_lost_answer_is_submitted_again_if_requested(relay, a_try):
     relay.set_faults("drop-after@prompt=k001,1")
     done = a_try(jobs(3), on_ambiguous_submit="resubmit")
     assert done.counts == {"succeeded": 3}
@@ -344,7 +344,7 @@ def test_an_older_process_sends_nothing_more_and_loses_nothing(relay, a_try, jou
     assert relay.stats()["paid_twice"] == {}
 
 
-def test_the_same_try_in_several_processes_pays_once(relay, a_try):
+def test_the_same_try_in_several_processes_is_billed_once(relay, a_try):
     """A scheduler that takes a worker for dead starts another one, and a third."""
     relay.configure(generation_seconds=0.2)
     relay.set_faults("slow=0.05")

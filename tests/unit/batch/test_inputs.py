@@ -78,7 +78,7 @@ def test_the_next_try_has_the_same_jobs_though_their_prompts_would_be_rendered_o
 
 
 @pytest.mark.parametrize("changed", [{"jobs": ["a cow", "a horse"]}, {"defaults": {**DEFAULTS, "model": "veo3"}}])
-def test_what_was_changed_is_read_anew(read, changed, caplog):
+def test_changed_input_is_read_again(read, changed, caplog):
     read(["a cow"])
     made = read(**{"jobs": ["a cow"], **changed})
     assert made[0].body["model"] == changed.get("defaults", DEFAULTS)["model"]
@@ -86,7 +86,7 @@ def test_what_was_changed_is_read_anew(read, changed, caplog):
     assert "The jobs differ from the previous try" in caplog.text
 
 
-def test_a_manifest_that_was_changed_is_read_anew(read, tmp_path):
+def test_changed_manifest_is_read_again(read, tmp_path):
     uri = f"file://{tmp_path}/prompts.jsonl"
     for prompt in "a cow", "a dog":
         (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": prompt}))
@@ -94,7 +94,7 @@ def test_a_manifest_that_was_changed_is_read_anew(read, tmp_path):
 
 
 @pytest.mark.parametrize("before", [None, str.upper])
-def test_a_manifest_is_read_anew_when_rendering_is_switched(read, tmp_path, before):
+def test_manifest_is_read_again_when_rendering_is_switched(read, tmp_path, before):
     (tmp_path / "prompts.csv").write_text("prompt\na {{ cow }}\n")
     uri = f"file://{tmp_path}/prompts.csv"
     assert prompts(read(manifest=uri, render=before)) == ["A {{ COW }}" if before else "a {{ cow }}"]
@@ -176,7 +176,7 @@ def test_a_manifest_of_unknown_size_is_not_read_beyond_the_limit(read, tmp_path,
         read(manifest=f"file://{tmp_path}/prompts.csv")
 
 
-def test_a_fifo_is_no_manifest(read, tmp_path):
+def test_fifo_is_not_a_manifest(read, tmp_path):
     os.mkfifo(tmp_path / "prompts.csv")
     os.symlink(tmp_path / "prompts.csv", tmp_path / "link.csv")
     for name in ("prompts.csv", "link.csv"):
@@ -192,12 +192,12 @@ def test_what_a_mapped_task_pushed_is_the_same_each_time(read, caplog):
     assert "2 jobs, the same as in the previous try" in caplog.text
 
 
-def test_a_task_that_goes_on_has_the_jobs_that_it_had(read, journal_of_batch):
+def test_resumed_task_has_the_same_jobs(read, journal_of_batch):
     made = read(["a cow", {"prompt": "牛", "key": "cow", "existing_veo_task_id": "veo3:9"}])
     assert inputs.recorded(journal_of_batch()) == made
 
 
-def test_a_task_can_not_go_on_with_jobs_that_are_gone(journal_of_batch, folder):
+def test_task_cannot_resume_without_its_jobs(journal_of_batch, folder):
     with pytest.raises(VeoValidationError, match="was removed or emptied") as caught:
         inputs.recorded(journal_of_batch())
     assert str(folder) in str(caught.value)
@@ -219,7 +219,7 @@ def test_jobs_that_were_cut_off_are_refused(read, folder, files):
 
 
 @pytest.mark.parametrize("place", ["memory"])
-def test_jobs_that_can_not_be_read_are_not_made_anew(read, journal_of_batch, storage):
+def test_unreadable_jobs_are_not_created_again(read, journal_of_batch, storage):
     read(["a cow"])
     storage.fails = {"read"}
     with pytest.raises(VeoJournalError, match="can't read"):
@@ -228,7 +228,7 @@ def test_jobs_that_can_not_be_read_are_not_made_anew(read, journal_of_batch, sto
         inputs.recorded(journal_of_batch())
 
 
-def test_a_manifest_that_is_not_there_is_a_mistake_for_good(read, tmp_path):
+def test_missing_manifest_is_a_final_error(read, tmp_path):
     with pytest.raises(VeoValidationError, match=r"(?s)Nothing was sent.*manifest: the file 'file://") as caught:
         read(manifest=f"file://{tmp_path}/none.csv")
     assert caught.value.final

@@ -70,7 +70,7 @@ def test_the_way_a_request_is_written_down_does_not_change_its_key():
     assert of_csv(crlf)[0].key == of_csv(lf)[0].key
 
 
-def test_rows_that_ask_for_the_same_are_counted():
+def test_rows_with_the_same_request_are_counted():
     rows = ["a", "b", "a", {"prompt": "a", "key": "named"}, "a", "b"]
     a, b = keys(["a"])[0], keys(["b"])[0]
     assert keys(rows) == [a, b, f"{a}-2", "named", f"{a}-3", f"{b}-2"]

@@ -27,7 +27,7 @@ def test_max_cost_is_compared_without_rounding():
     )
 
 
-def test_max_cost_counts_each_model_and_no_video_that_is_there_already():
+def test_max_cost_counts_each_model_and_no_existing_video():
     settings = connection(prices={"veo3-fast": 0.4, "veo3": 2.0})
     rows = ["a", {"prompt": "b", "model": "veo3"}, {"prompt": "c", "model": "veo3"}]
     there = {"prompt": "d", "model": "veo2", "existing_veo_task_id": "veo2:1"}

@@ -89,7 +89,7 @@ def test_jobs_in_every_form(jobs):
 
 
 @pytest.mark.parametrize("jobs", [None, "", "None", "a cow", b"[]", 7, {"prompt": "a"}, '{"prompt": "a"}', {"a"}, "[x"])
-def test_what_is_no_list_of_jobs(jobs):
+def test_what_is_not_a_list_of_jobs(jobs):
     ((source, text),) = manifest.of_jobs(jobs).mistakes
     assert source == "jobs"
     assert text.startswith("expected a list of prompts or of objects, or a string with a JSON or Python list, got")

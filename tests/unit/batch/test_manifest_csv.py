@@ -208,7 +208,7 @@ def test_a_thousand_unknown_columns_make_one_line():
     assert "'c19' and 980 more; known are" in mistake(text)
 
 
-def test_a_column_that_is_there_twice():
+def test_duplicate_column():
     assert mistake("prompt,model,Prompt \na,veo3,b\n") == "prompts.csv, header: the column prompt appears 2 times"
 
 
@@ -225,7 +225,7 @@ def test_without_a_column_prompt_only_the_header_is_wrong(text):
     assert all(mistake.source in ("prompts.csv, header", "prompts.csv") for mistake in found.mistakes)
 
 
-def test_a_header_that_is_there_again_is_no_prompt():
+def test_repeated_header_is_not_a_prompt():
     text = "prompt,model\na cow,veo3\n\ufeffPrompt,model\na calf,veo3\n"
     assert mistake(text) == "prompts.csv, line 3: repeats the header"
 

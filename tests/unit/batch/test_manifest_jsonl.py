@@ -72,14 +72,14 @@ def test_a_wrong_line_is_named_and_the_others_are_read(line, text):
 
 
 @pytest.mark.parametrize("indent", [None, 0, 2])
-def test_a_json_array_that_is_called_jsonl_is_told_what_it_is(indent):
+def test_json_array_named_jsonl_is_reported_as_such(indent):
     text = json.dumps([{"prompt": "a"}, {"prompt": "b"}], indent=indent)
     found = mistake(text, "prompts.jsonl")
     assert found.startswith("prompts.jsonl")
     assert "this is a JSON array, but JSONL has one JSON object per line" in found
 
 
-def test_a_json_array_with_an_object_in_each_line_is_told_what_it_is():
+def test_json_array_with_an_object_in_each_line_is_reported_as_such():
     assert "a JSON array" in mistake('[{"prompt": "a"},\n{"prompt": "b"}]\n', "prompts.jsonl")
 
 

@@ -31,7 +31,7 @@ ROWS = 105
         (b"prompt,model\n" + b"a\n" * ROWS, "wrong.csv"),
     ],
 )
-def test_a_manifest_has_at_most_so_many_rows(max_rows, content, name):
+def test_manifest_has_a_maximum_number_of_rows(max_rows, content, name):
     found = manifest.read(content, name)
     assert len(found.rows) + len(found.mistakes) == max_rows + 1
     assert found.mistakes[-1] == (name, manifest._TOO_MANY)
@@ -83,7 +83,7 @@ def test_nothing_is_rendered_of_a_manifest_with_too_many_rows():
     assert rendered == []
 
 
-def test_a_long_python_list_is_told_to_be_json():
+def test_long_python_list_gets_a_hint_to_use_json():
     text = "[" + "'a'," * (coerce.PYTHON_LITERAL_CHARACTERS // 4 + 2) + "]"
     (mistake,) = manifest.of_jobs(text).mistakes
     assert "| tojson" in mistake.text

@@ -31,7 +31,7 @@ def test_what_is_not_known_is_not_said(progress, line):
 
 
 @pytest.mark.parametrize("now", [999.0, 1000.0, -5.0])
-def test_a_clock_that_was_put_back_is_no_error(now):
+def test_clock_that_was_set_back_is_not_an_error(now):
     assert NIGHT.line(now) == "412/1000 done, 3 failed, 20 generating, 565 to submit"
 
 
@@ -50,6 +50,6 @@ def test_it_counts_what_is_on_record():
     assert Progress.of(2, {}, set(), {"a", "b"}) == Progress(2, 0, 0, 0, 2, cost=0)
 
 
-def test_a_trigger_goes_on_counting():
+def test_trigger_continues_counting():
     after = Progress(**json.loads(json.dumps(NIGHT.to_dict()))).with_ended(5, 2)
     assert (after.done, after.failed, after.generating, after.to_submit) == (417, 5, 13, 565)

@@ -112,7 +112,7 @@ def test_what_was_made_for_another_request_is_not_shown_as_this_one():
     assert (row["cost"], row["attempts"]) == (0.4, 1)
 
 
-def test_without_downloads_a_video_that_is_there_is_a_success():
+def test_without_downloads_a_ready_video_is_a_success():
     states = {row["key"]: row["state"] for row in results(download=False).rows()}
     assert (states["stored"], states["not_stored"]) == ("succeeded", "succeeded")
 
@@ -150,14 +150,14 @@ def test_the_cost_is_of_everything_that_was_accepted():
     assert results({"nothing": RECORDS["nothing"]}).cost == 0
 
 
-def test_what_is_no_longer_asked_for_is_not_forgotten(tmp_path):
+def test_removed_job_is_not_forgotten(tmp_path):
     gone, never = accepted("gone", "veo3:9"), intended("never")
     _, rows, summary = written(tmp_path, more=[gone, never])
     assert summary["no_longer_asked_for"] == [{"key": "gone", "id": "veo3:9"}]
     assert len(rows) == len(RECORDS)
 
 
-def test_the_reasons_are_told_the_most_frequent_first():
+def test_most_frequent_reasons_come_first():
     records = {f"k{number}": ("failed", accepted(f"k{number}").ended(FAILED), "") for number in range(3)}
     for number in range(6):
         record = intended(f"r{number}").not_accepted(REFUSED, VeoError(f"bad image {number}\nmore"), "1")

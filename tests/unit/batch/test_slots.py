@@ -35,7 +35,7 @@ def slots(backoff, **options):
     return Slots(Options(**{"max_in_flight": 100, "deferrable": True, **options}), backoff)
 
 
-def test_so_many_are_on_the_way_at_once(backoff):
+def test_creates_in_flight_are_limited(backoff):
     free = slots(backoff)
     found = [free.room(50, on_the_way, on_the_way) for on_the_way in range(CREATES_AT_ONCE + 1)]
     assert found == [5, 4, 3, 2, 1, 0]
@@ -93,12 +93,12 @@ def test_after_three_faults_one_probe_is_sent_at_a_time_ever_later(clock):
         (VeoRateLimitError("slow down", status_code=429), False),
     ],
 )
-def test_what_the_relay_itself_says_is_no_fault_of_the_connection(backoff, error, is_fault):
+def test_refusal_by_the_relay_is_not_a_fault_of_the_connection(backoff, error, is_fault):
     assert backoff.refused(error, time.monotonic())
     assert not backoff.refused(error, time.monotonic())
     assert (backoff.faults == 2) is is_fault
     assert backoff.refused_since
 
 
-def test_a_new_process_goes_on_carefully():
+def test_new_process_starts_carefully():
     assert slots(RelayBackoff(RateLimiter(), faults=FAULTS)).room(50, 0, 0) == 1

@@ -1,4 +1,4 @@
-"""Small files that are there whole or not at all, in each kind of storage."""
+"""Small files that are written completely or not at all, in each kind of storage."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_what_is_written_is_read(folder):
     assert atomic.names(folder) == ["x"]
 
 
-def test_what_is_not_there_is_nothing(folder):
+def test_missing_file_is_nothing(folder):
     assert atomic.read(folder / "x") is None
     assert atomic.names(folder) == []
     atomic.write(folder / "x", b"1")
@@ -67,7 +67,7 @@ def test_a_listing_is_what_the_storage_knows_now(folder):
     assert sorted(atomic.names(folder)) == ["x", "y"]
 
 
-def test_what_is_removed_is_gone_and_what_is_not_there_is_no_error(folder):
+def test_removing_a_missing_file_is_not_an_error(folder):
     atomic.write(folder / "x", b"1")
     atomic.write(folder / "y", b"2")
     atomic.remove([folder / "x", folder / "z"])
@@ -94,7 +94,7 @@ def test_who_reads_while_it_is_written_again_gets_one_of_both(folder):
 
 
 @pytest.mark.parametrize("what", ["list", "read"])
-def test_a_storage_that_fails_is_no_empty_one(storage, what):
+def test_storage_that_fails_is_not_read_as_empty(storage, what):
     folder = ObjectStoragePath("memory://bucket/a/b", conn_id="faulty")
     atomic.write(folder / "x", b"1")
     storage.fails = {what}
@@ -130,7 +130,7 @@ FULL = """
 
 
 @pytest.mark.slow
-def test_a_disk_that_takes_no_more_leaves_what_was_there(tmp_path):
+def test_full_disk_keeps_the_old_content(tmp_path):
     path = tmp_path / "a" / "x"
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(FULL), f"file://{path}"], timeout=120)
     assert done.returncode == 7
@@ -165,7 +165,7 @@ def test_a_stream_without_chunks_makes_an_empty_file(folder):
     assert atomic.read(folder / "empty") == b""
 
 
-def test_a_stream_that_may_not_appear_leaves_the_file_that_is_there(folder):
+def test_stream_that_may_not_appear_keeps_the_existing_file(folder):
     def refuse():
         raise RuntimeError("a newer process has written it")
 

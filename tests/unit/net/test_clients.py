@@ -206,7 +206,7 @@ def raw_deflate(data):
 @pytest.mark.parametrize(
     ("encoding", "compress"), [("gzip", gzip.compress), ("DEFLATE", zlib.compress), ("deflate", raw_deflate)]
 )
-def test_compressed_answer_is_understood_though_nobody_asked_for_it(connect, send, encoding, compress):
+def test_unrequested_compression_is_decoded(connect, send, encoding, compress):
     with serving(encoded(encoding, compress(ACCEPTED))) as server:
         connect(host=f"http://127.0.0.1:{server.port}")
         assert send(None).id == "veo3:1-x"

@@ -173,7 +173,7 @@ def test_a_changed_request_is_submitted_and_the_log_says_what_changed(relay, a_t
     assert a_try(3).submit(OTHER).video.id == second.video.id
 
 
-def test_a_changed_account_is_billed_anew(relay, a_try, caplog, monkeypatch):
+def test_changed_account_is_billed_again(relay, a_try, caplog, monkeypatch):
     a_try().submit(BODY)
     monkeypatch.setenv("AIRFLOW_CONN_VEO_TEAM", os.environ["AIRFLOW_CONN_VEO_DEFAULT"])
     a_try(2, conn_id="veo_team").submit(BODY)

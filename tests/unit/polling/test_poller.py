@@ -1,8 +1,9 @@
-"""Asking for a video until it is there, and at a limiter. Time is virtual; what is asked is scripted, not a relay."""
+"""Polling a video until it is ready, with a rate limiter. Time is virtual, and the answers are scripted."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 
 import pytest
@@ -52,10 +53,10 @@ class Script:
     def __init__(self, clock, *answers):
         self._clock = clock
         self._answers = list(answers)
-        self.asked = []
+        self.polled_at = []
 
     async def __call__(self, veo_task_id):
-        self.asked.append(self._clock.now)
+        self.polled_at.append(self._clock.now)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -67,26 +68,26 @@ def wait(clock, **arguments):
     return Wait(ID, **arguments)
 
 
-def test_it_asks_until_the_video_is_there(clock):
+def test_it_polls_until_the_video_is_ready(clock):
     script = Script(clock, RUNNING, VeoUnavailableError("down"), RUNNING, READY)
     start = clock.now
     assert until_ready(clock, wait(clock), script) == READY
-    assert len(script.asked) == 4
-    assert script.asked[0] - start <= 15.3
-    assert all(11.9 <= after - before <= 18.3 for before, after in zip(script.asked, script.asked[1:], strict=False))
+    assert len(script.polled_at) == 4
+    assert script.polled_at[0] - start <= 15.3
+    assert all(11.9 <= after - before <= 18.3 for before, after in itertools.pairwise(script.polled_at))
 
 
-def test_the_first_question_is_not_asked_before_the_video_can_be_ready(clock):
+def test_first_poll_is_not_before_the_video_can_be_ready(clock):
     script = Script(clock, READY)
     start = clock.now
     until_ready(clock, wait(clock, due=start + 1e9 + 60), script)
-    assert 60 <= script.asked[0] - start <= 75.3
+    assert 60 <= script.polled_at[0] - start <= 75.3
 
 
-def test_questions_go_out_at_ticks(clock):
+def test_polls_are_sent_at_ticks(clock):
     script = Script(clock, RUNNING, RUNNING, RUNNING, READY)
     until_ready(clock, wait(clock), script, tick=0.5)
-    assert [moment % 0.5 for moment in script.asked] == pytest.approx([0.0] * 4, abs=0.001)
+    assert [moment % 0.5 for moment in script.polled_at] == pytest.approx([0.0] * 4, abs=0.001)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_questions_go_out_at_ticks(clock):
         (VeoUnavailableError("down"), VeoUnavailableError),
     ],
 )
-def test_it_ends_with_what_no_further_question_can_change(clock, answer, kind):
+def test_it_ends_with_what_no_further_poll_can_change(clock, answer, kind):
     script = Script(clock, answer)
     start = clock.now
     with pytest.raises(kind):
@@ -107,18 +108,18 @@ def test_it_ends_with_what_no_further_question_can_change(clock, answer, kind):
     assert clock.now - start < 3602
 
 
-def test_a_deadline_that_has_passed_still_allows_one_question(clock):
+def test_deadline_that_has_passed_still_allows_one_poll(clock):
     script = Script(clock, READY)
     start = clock.now
     assert until_ready(clock, wait(clock, started=clock.now + 1e9 - 99999), script) == READY
-    assert script.asked[0] - start < 1
+    assert script.polled_at[0] - start < 1
     script = Script(again := VirtualTime(), RUNNING)
     with pytest.raises(VeoTimeoutError):
         until_ready(again, wait(clock, started=clock.now + 1e9 - 99999), script)
-    assert len(script.asked) == 1
+    assert len(script.polled_at) == 1
 
 
-def test_each_status_and_the_first_trouble_are_logged(clock, caplog):
+def test_each_status_and_the_first_error_are_logged(clock, caplog):
     caplog.set_level("INFO")
     answers = [RUNNING, RUNNING, VeoUnavailableError("down"), VeoUnavailableError("down"), READY]
     until_ready(clock, wait(clock), Script(clock, *answers), logging.getLogger("test"))
@@ -132,68 +133,68 @@ def test_each_status_and_the_first_trouble_are_logged(clock, caplog):
 # --- at a limited rate -----------------------------------------------------------------------------------------------
 
 
-def test_questions_keep_the_pace(clock):
+def test_polls_keep_to_the_rate(clock):
     script = Script(clock, READY)
-    ask = rate_limited(RateLimiter(60, clock), script)
+    poll = rate_limited(RateLimiter(60, clock), script)
 
     async def scenario():
-        await asyncio.gather(*(ask(ID) for _ in range(100)))
+        await asyncio.gather(*(poll(ID) for _ in range(100)))
 
     clock.run(scenario())
-    assert len(script.asked) == 100
-    assert script.asked[-1] - script.asked[0] == pytest.approx(99, abs=0.1)
+    assert len(script.polled_at) == 100
+    assert script.polled_at[-1] - script.polled_at[0] == pytest.approx(99, abs=0.1)
 
 
-def test_a_refusal_slows_down_and_is_told(clock):
+def test_refusal_slows_down_and_is_logged(clock):
     script = Script(clock, VeoRateLimitError("slow", retry_after=40), READY)
     limiter = RateLimiter(60, clock)
-    ask = rate_limited(limiter, script)
+    poll = rate_limited(limiter, script)
 
     async def scenario():
         with pytest.raises(VeoRateLimitError):
-            await ask(ID)
-        await asyncio.gather(ask(ID), ask(ID))
+            await poll(ID)
+        await asyncio.gather(poll(ID), poll(ID))
 
     clock.run(scenario())
-    first, second, third = script.asked
+    first, second, third = script.polled_at
     assert second - first >= 40
     assert 1.8 <= third - second <= 2.01
 
 
-def test_other_errors_do_not_change_the_pace(clock):
+def test_other_errors_do_not_change_the_rate(clock):
     script = Script(clock, *[VeoUnavailableError("down")] * 3, READY)
-    ask = rate_limited(RateLimiter(60, clock), script)
+    poll = rate_limited(RateLimiter(60, clock), script)
 
     async def scenario():
         for _ in range(3):
             with pytest.raises(VeoUnavailableError):
-                await ask(ID)
-        await ask(ID)
+                await poll(ID)
+        await poll(ID)
 
     clock.run(scenario())
-    assert script.asked[-1] - script.asked[0] == pytest.approx(3, abs=0.1)
+    assert script.polled_at[-1] - script.polled_at[0] == pytest.approx(3, abs=0.1)
 
 
 def test_what_goes_well_makes_it_faster_again(clock):
     script = Script(clock, VeoRateLimitError("slow"), READY)
-    ask = rate_limited(RateLimiter(60, clock), script)
+    poll = rate_limited(RateLimiter(60, clock), script)
 
     async def scenario():
         with pytest.raises(VeoRateLimitError):
-            await ask(ID)
+            await poll(ID)
         for _ in range(40):
-            await ask(ID)
+            await poll(ID)
 
     clock.run(scenario())
-    assert script.asked[2] - script.asked[1] > 1.8
-    assert script.asked[-1] - script.asked[-2] == pytest.approx(1, abs=0.01)
+    assert script.polled_at[2] - script.polled_at[1] > 1.8
+    assert script.polled_at[-1] - script.polled_at[-2] == pytest.approx(1, abs=0.01)
 
 
 def test_silence_holds_for_those_who_wait_for_a_socket_too(clock):
     sent = []
     slow = asyncio.Event()
 
-    async def ask(veo_task_id):
+    async def poll(veo_task_id):
         sent.append(clock.now)
         if len(sent) == 1:
             raise VeoRateLimitError("slow", retry_after=100)
@@ -201,9 +202,9 @@ def test_silence_holds_for_those_who_wait_for_a_socket_too(clock):
         return READY
 
     async def scenario():
-        ask_in_turn = rate_limited(RateLimiter(clock=clock), ask)
+        poll_in_turn = rate_limited(RateLimiter(clock=clock), poll)
         start = clock.now
-        waits = [asyncio.ensure_future(ask_in_turn(ID)) for _ in range(500)]
+        waits = [asyncio.ensure_future(poll_in_turn(ID)) for _ in range(500)]
         await asyncio.sleep(99)
         assert len(sent) <= POLLS_AT_ONCE + 1
         slow.set()
@@ -218,18 +219,18 @@ def test_silence_holds_for_those_who_wait_for_a_socket_too(clock):
 def test_a_wait_that_is_cancelled_gives_its_turn_back(clock):
     slow = asyncio.Event()
 
-    async def ask(veo_task_id):
+    async def poll(veo_task_id):
         await slow.wait()
         return READY
 
     async def scenario():
-        ask_in_turn = rate_limited(RateLimiter(clock=clock), ask)
-        waits = [asyncio.ensure_future(ask_in_turn(ID)) for _ in range(2 * POLLS_AT_ONCE)]
+        poll_in_turn = rate_limited(RateLimiter(clock=clock), poll)
+        waits = [asyncio.ensure_future(poll_in_turn(ID)) for _ in range(2 * POLLS_AT_ONCE)]
         await asyncio.sleep(1)
         for task in waits:
             task.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
         slow.set()
-        assert await ask_in_turn(ID) == READY
+        assert await poll_in_turn(ID) == READY
 
     clock.run(scenario())

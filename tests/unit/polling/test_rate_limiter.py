@@ -28,7 +28,7 @@ async def requests(clock, limiter, seconds):
         sent.append(clock.now)
 
 
-def test_without_a_pace_nothing_waits(clock):
+def test_without_a_rate_nothing_waits(clock):
     async def scenario():
         limiter = RateLimiter(clock=clock)
         before = clock.now
@@ -63,7 +63,7 @@ def test_it_holds_for_many_who_wait_at_once_and_the_first_is_served_first(clock)
     clock.run(scenario())
 
 
-def test_one_who_gives_up_takes_no_turn(clock):
+def test_cancelled_wait_takes_no_turn(clock):
     async def scenario():
         limiter = RateLimiter(60, clock)
         await limiter.turn()
@@ -79,7 +79,7 @@ def test_one_who_gives_up_takes_no_turn(clock):
 
 
 @pytest.mark.parametrize(("per_minute", "most", "count"), [(600, 32, 10), (600, 4, 4), (60, 32, 1), (6, 32, 1)])
-def test_a_turn_for_many_is_worth_a_second_of_the_pace(clock, per_minute, most, count):
+def test_turn_for_many_is_worth_a_second_of_the_rate(clock, per_minute, most, count):
     async def scenario():
         limiter = RateLimiter(per_minute, clock)
         start, sent = clock.now, 0
@@ -92,7 +92,7 @@ def test_a_turn_for_many_is_worth_a_second_of_the_pace(clock, per_minute, most, 
     clock.run(scenario())
 
 
-def test_a_refusal_halves_the_pace(clock):
+def test_refusal_halves_the_rate(clock):
     async def scenario():
         limiter = RateLimiter(120, clock)
         await limiter.turn()
@@ -117,7 +117,7 @@ def test_the_refusals_of_requests_that_were_on_the_way_halve_it_once(clock):
     clock.run(scenario())
 
 
-def test_an_unbounded_pace_is_slowed_to_half_of_what_was_sent(clock):
+def test_unbounded_rate_is_slowed_to_half_of_what_was_sent(clock):
     async def scenario():
         limiter = RateLimiter(clock=clock)
         for _ in range(600):
@@ -129,7 +129,7 @@ def test_an_unbounded_pace_is_slowed_to_half_of_what_was_sent(clock):
     clock.run(scenario())
 
 
-def test_the_first_refusal_of_all_is_no_reason_to_stand_still(clock):
+def test_first_refusal_does_not_stop_everything(clock):
     async def scenario():
         limiter = RateLimiter(clock=clock)
         for _ in range(10):
@@ -207,7 +207,7 @@ def test_it_recovers_to_what_is_allowed_and_no_further(clock):
     clock.run(scenario())
 
 
-def test_a_pace_that_nobody_has_set_goes_away_in_the_end(clock):
+def test_rate_that_nobody_has_set_is_lifted_in_the_end(clock):
     async def scenario():
         limiter = RateLimiter(clock=clock)
         await limiter.turn()
@@ -222,7 +222,7 @@ def test_a_pace_that_nobody_has_set_goes_away_in_the_end(clock):
     clock.run(scenario())
 
 
-def test_what_was_on_the_way_before_a_refusal_is_no_reason_to_go_faster(clock):
+def test_what_was_in_flight_before_a_refusal_does_not_speed_up(clock):
     async def scenario():
         limiter = RateLimiter(120, clock)
         sent_at = clock.now
@@ -235,7 +235,7 @@ def test_what_was_on_the_way_before_a_refusal_is_no_reason_to_go_faster(clock):
     clock.run(scenario())
 
 
-def test_what_the_relay_has_told_another_process_holds_here(clock):
+def test_limits_reported_to_another_process_apply_here(clock):
     async def scenario():
         before, limiter = RateLimiter(clock=clock), RateLimiter(clock=clock)
         before.slow_down(clock.now, retry_after=90)
@@ -250,28 +250,28 @@ def test_what_the_relay_has_told_another_process_holds_here(clock):
     clock.run(scenario())
 
 
-@pytest.mark.parametrize(("has_creates", "creates", "questions"), [(True, 30, 30), (False, 0, 60)])
-def test_questions_take_half_of_the_pace_while_there_is_something_to_submit(clock, has_creates, creates, questions):
+@pytest.mark.parametrize(("has_creates", "creates", "polls"), [(True, 30, 30), (False, 0, 60)])
+def test_polls_take_half_of_the_rate_while_there_is_something_to_submit(clock, has_creates, creates, polls):
     """At 60 requests a minute and 100 videos in flight, 3.3 of them were creates."""
 
-    async def asks(limiter, asked):
+    async def polls_once(limiter, polled):
         while True:
             await limiter.turn_to_poll()
-            asked.append(clock.now)
+            polled.append(clock.now)
 
     async def submits(limiter, sent):
         while True:
             sent += [clock.now] * await limiter.turn(5)
 
     async def scenario():
-        limiter, sent, asked = RateLimiter(60, clock), [], []
+        limiter, sent, polled = RateLimiter(60, clock), [], []
         limiter.has_creates = has_creates
-        tasks = [asyncio.ensure_future(asks(limiter, asked)) for _ in range(100)]
+        tasks = [asyncio.ensure_future(polls_once(limiter, polled)) for _ in range(100)]
         tasks += [asyncio.ensure_future(submits(limiter, sent))] if has_creates else []
         await asyncio.sleep(600)
         for task in tasks:
             task.cancel()
         assert len(sent) / 10 >= creates - 1
-        assert len(asked) / 10 == pytest.approx(questions, abs=1)
+        assert len(polled) / 10 == pytest.approx(polls, abs=1)
 
     clock.run(scenario())

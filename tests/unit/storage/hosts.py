@@ -83,7 +83,7 @@ class Host(http.server.BaseHTTPRequestHandler):
             self.connection.close()
 
     def finish(self) -> None:
-        with contextlib.suppress(OSError):  # whoever asked has hung up
+        with contextlib.suppress(OSError):  # the client has hung up
             super().finish()
 
     def handle(self) -> None:

@@ -44,7 +44,7 @@ class Server:
         return self._buckets[-1]
 
     def close(self) -> None:
-        """Close what its buckets were asked with."""
+        """Close the clients of its buckets."""
         for bucket in self._buckets:
             bucket.client.close()
 

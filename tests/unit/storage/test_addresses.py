@@ -233,7 +233,7 @@ def test_a_name_with_one_private_address_among_public_ones_is_refused(host, stor
 
 
 def test_a_name_that_changes_its_address_after_the_check_gets_no_connection(host, store, strict, monkeypatch):
-    """Rebinding: public when asked for first, private from then on. There is no second time."""
+    """Rebinding: public at the first lookup, private from then on. It is looked up only once."""
     answers = [["192.88.98.1"], ["127.0.0.1"], ["127.0.0.1"]]
     asked = look_up(monkeypatch, {"media.example.com": lambda: answers[min(len(asked) - 1, 2)]})
     tried = []
@@ -278,7 +278,7 @@ def test_a_relay_reaches_nothing_else_by_its_own_name(host, store, strict, targe
 
 
 def look_up(monkeypatch, names):
-    """Answer for some names in the resolver's place: there is no other on a machine without a network."""
+    """Answer for some names in the resolver's place: a machine without a network has none."""
     real, asked = socket.getaddrinfo, []
 
     def getaddrinfo(host, port, *arguments, **options):
@@ -345,7 +345,7 @@ def test_redirects_lead_to_http_only(host, store, location):
         "http://①②⑦.⓪.⓪.①/x",
     ],
 )
-def test_what_is_no_plain_url_is_refused(store, target, url):
+def test_what_is_not_a_plain_url_is_refused(store, target, url):
     with pytest.raises(VeoDownloadRefusedError, match="did not send the request") as caught:
         store(url)
     assert "secret-password" not in str(caught.value)
@@ -404,7 +404,7 @@ def test_a_redirect_from_https_to_http_is_refused(host, store, settings, target,
     assert len(host.asked) == 1
 
 
-def test_a_certificate_that_nobody_signed_is_no_host(store, tls_host):
+def test_unsigned_certificate_is_refused(store, tls_host):
     tls, _ = tls_host
     with pytest.raises(VeoDownloadError, match="CERTIFICATE_VERIFY_FAILED"):
         store(f"https://localhost:{tls.server_port}/x.mp4")
@@ -464,13 +464,13 @@ def test_metadata_names_are_refused_whatever_is_allowed(host, store, settings, n
     assert host.asked == []
 
 
-def test_a_proxy_that_is_down_tells_no_password(store, settings):
+def test_error_of_an_unreachable_proxy_contains_no_password(store, settings):
     with pytest.raises(VeoDownloadError, match="got no answer") as caught:
         store(settings=dataclasses.replace(settings, proxy="http://me:hunter2-hunter2@127.0.0.1:9"))
     assert "hunter2" not in str(caught.value)
 
 
-def test_an_id_in_a_url_is_no_secret(host, store, log):
+def test_id_in_a_url_is_not_a_secret(host, store, log):
     veo_task_id = "veo3-fast:1795349140-xTL0P9HvGF"
     host.always.status = 503
     with pytest.raises(VeoDownloadError) as caught:

@@ -90,7 +90,7 @@ def told(content):
 
 
 @pytest.mark.parametrize("which", range(5))
-def test_a_checksum_that_the_host_tells_is_checked(host, store, target, which):
+def test_checksum_from_the_host_is_checked(host, store, target, which):
     host.always = Reply(headers=told(host.content)[which])
     host.script = [Reply(headers=told(host.content)[which], body=video(seed=b"a bit flipped"))]
     store()
@@ -118,7 +118,7 @@ PAGE = b"<html><head><title>Busy</title></head><body>Sign in again: canary=" + b
 @pytest.mark.parametrize(
     "page", [PAGE, b"  <!DOCTYPE html>\n", b'{"error": "gone"}', b"busy", "忙碌".encode(), b"<p>caf\xe9</p>"]
 )
-def test_a_page_under_200_is_no_file_and_is_quoted(host, store, target, page):
+def test_page_with_status_200_is_retried_and_quoted(host, store, target, page):
     host.always = Reply(body=page)
     with pytest.raises(VeoDownloadError, match="got a page instead of the file") as caught:
         store()
@@ -130,7 +130,7 @@ def test_a_page_under_200_is_no_file_and_is_quoted(host, store, target, page):
     assert len(quoted) <= 500
 
 
-def test_a_quoted_page_tells_no_secret(host, store, settings):
+def test_quoted_page_contains_no_secret(host, store, settings):
     said = f"<html>{settings.api_key} AccessKey &amp; signature-4f1d0c9ab77e5532 and more</html>"
     host.always = Reply(body=said.encode())
     with pytest.raises(VeoDownloadError, match=r"\*\*\* AccessKey &amp; \*\*\* and more"):
@@ -158,7 +158,7 @@ def test_a_page_for_a_while_is_waited_out(host, store, target):
         b"ab\x00",
     ],
 )
-def test_what_is_no_video_is_refused_for_good(host, store, target, content):
+def test_what_is_not_a_video_is_refused_for_good(host, store, target, content):
     host.always = Reply(body=content)
     with pytest.raises(VeoDownloadRefusedError, match=r"not a video: it begins with [0-9a-f]{2} ") as caught:
         store()

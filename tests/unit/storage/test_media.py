@@ -68,7 +68,7 @@ def test_a_file_that_is_cut_off_anywhere_is_not_whole(name):
             assert missing, size
 
 
-def test_what_is_missing_is_told():
+def test_what_is_missing_is_reported():
     content = WHOLE["index first"]
     assert looked_at(content[:-100])[0] == "its last part is missing 100 bytes"
     assert looked_at(FTYP + MOOV + b"\0\0\0")[0] == "it ends inside the header of a part"

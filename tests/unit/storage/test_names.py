@@ -100,5 +100,5 @@ def test_no_two_ids_share_a_name(one, other):
         ("file:///videos/x y.mp4", "file:///videos/x y.mp4"),
     ],
 )
-def test_a_uri_tells_no_connection(path, uri):
+def test_uri_contains_no_connection(path, uri):
     assert remote.uri(ObjectStoragePath(path)) == uri

@@ -1,4 +1,4 @@
-"""What is there already: the same file is reused, another one is an error, and both are as they were."""
+"""Existing files: the same file is reused, another one is an error, and neither is changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_provider_veo.storage import StoredVideo
 from tests.unit.storage.conftest import files_in
 from tests.unit.storage.hosts import Reply, video
 
-# --- what is there already -------------------------------------------------------------------------------------------
+# --- existing files --------------------------------------------------------------------------------------------------
 
 
 def there(target, content):
@@ -103,7 +103,7 @@ def test_a_checksum_of_the_host_saves_the_download(host, store, target):
     assert is_untouched(target, host.content)
 
 
-def test_a_comparison_is_resumed_and_begun_anew_as_a_download_is(host, store, target):
+def test_comparison_is_resumed_and_restarted_as_a_download_is(host, store, target):
     there(target, host.content)
     host.script = [Reply(cut=40_000), Reply(ranges=False, cut=70_000), Reply(status=503, body=b""), Reply(ranges=False)]
     store()
@@ -145,7 +145,7 @@ def test_another_word_is_a_mistake(store):
         store(overwrite="maybe")
 
 
-def test_a_folder_is_no_file(store, target):
+def test_folder_is_not_a_file(store, target):
     target.mkdir(parents=True)
     for overwrite in ("never", "always"):
         with pytest.raises(VeoDownloadError, match="IsADirectoryError") as caught:

@@ -25,7 +25,7 @@ def key(bucket):
     return ObjectStoragePath(f"s3://my_s3@{bucket.name}/videos/x.mp4")
 
 
-def test_an_object_comes_whole(host, store, bucket, key):
+def test_object_is_complete(host, store, bucket, key):
     stored = store(destination=key)
     assert stored.uri == f"s3://{bucket.name}/videos/x.mp4"
     assert bucket.content("videos/x.mp4") == host.content
@@ -35,7 +35,7 @@ def test_an_object_comes_whole(host, store, bucket, key):
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_download_that_breaks_off_goes_on_in_the_same_upload(host, store, bucket, key, ranges):
+def test_interrupted_download_continues_in_the_same_upload(host, store, bucket, key, ranges):
     """20 MiB are three parts."""
     reply, sha256 = large(20 * MIB, cut=10 * MIB)
     host.script = [reply]
@@ -82,7 +82,7 @@ def test_whatever_ends_the_task_leaves_no_object_and_no_upload(host, store, buck
     assert bucket.uploads() == []
 
 
-def test_a_storage_that_refuses_is_told(host, store, bucket):
+def test_refusal_of_the_storage_is_reported(host, store, bucket):
     with pytest.raises(VeoDownloadError, match="could not") as caught:
         store(destination=ObjectStoragePath("s3://my_s3@there-is-no-such-bucket/x.mp4"))
     assert not caught.value.final

@@ -107,7 +107,7 @@ def test_what_the_sandbox_does_for_a_while_is_outlived(relay, store_made, held, 
         ("file:hang-before=5", "timed out"),
     ],
 )
-def test_what_the_sandbox_does_for_good_is_told(relay, store_made, held, target, fault, says):
+def test_permanent_fault_of_the_sandbox_is_reported(relay, store_made, held, target, fault, says):
     relay.set_faults(fault)
     with pytest.raises(VeoDownloadError) as caught:
         store_made(timeout=0.5 if "hang" in fault else 30)

@@ -27,7 +27,7 @@ from tests.unit.storage.hosts import Reply, video
 # --- storages that fail ----------------------------------------------------------------------------------------------
 
 
-def test_a_folder_that_can_not_be_written_is_told(store, target):
+def test_unwritable_folder_is_reported(store, target):
     target.parent.write_text("a file where a folder should be")
     with pytest.raises(VeoDownloadError, match="could not: NotADirectoryError") as caught:
         store()
@@ -52,7 +52,7 @@ def in_a_process(script, *arguments, **options):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(host, store, target):
+def test_full_disk_is_reported_and_leaves_nothing(host, store, target):
     """A limit on files fails a write halfway, as a full disk does, and takes no disk of its own."""
     host.always, _ = large(32 * MIB, cut=32 * MIB)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -68,7 +68,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(host, store, target):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
-def test_a_disk_that_is_full_at_last_is_told(host, store, target, monkeypatch):
+def test_disk_that_is_full_at_the_end_is_reported(host, store, target, monkeypatch):
     """A real ENOSPC, which some file systems keep for the sync."""
 
     def fsync(file):
@@ -375,7 +375,7 @@ def test_a_file_that_gets_its_name_while_we_wait_for_it_is_not_written_to(host, 
     assert files_in(target.parent) == ["x.mp4"]
 
 
-def test_an_upload_that_is_given_up_is_not_completed_by_the_garbage_collector():
+def test_abandoned_upload_is_not_completed_by_the_garbage_collector():
     """Like Azure's, whatever its arguments: a file that is forgotten is closed, and one that is closed is stored."""
     from fsspec.spec import AbstractBufferedFile
 

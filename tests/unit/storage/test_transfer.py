@@ -190,7 +190,7 @@ def test_a_part_from_the_same_place_by_another_signature_is_used(host, store, ta
     assert ranges(host) == [None, None, "bytes=40000-", "bytes=40000-"]
 
 
-def test_a_part_that_nobody_asked_for_is_no_file(host, store, target):
+def test_unrequested_part_is_refused(host, store, target):
     host.always = Reply(status=206, headers={"Content-Range": "bytes 0-99999/100000"})
     with pytest.raises(VeoDownloadError, match="HTTP 206"):
         store()
@@ -208,21 +208,21 @@ def test_a_range_that_can_not_be_satisfied_starts_over(host, store, target):
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 204])
-def test_a_host_that_can_not_for_now_is_asked_again(host, store, target, status):
+def test_host_that_is_unavailable_is_retried(host, store, target, status):
     host.script = [Reply(status=status, body=b"")] * 2
     store()
     assert target.read_bytes() == host.content
     assert len(host.asked) == 3
 
 
-def test_a_host_says_when_to_ask_again(host, store, target):
+def test_host_says_when_to_retry(host, store, target):
     host.script = [Reply(status=503, body=b"", headers={"Retry-After": "0.5"})]
     started = time.monotonic()
     store()
     assert 0.5 <= time.monotonic() - started < 30
 
 
-def test_a_host_that_asks_for_more_time_than_there_is_ends_it_at_once(host, store, target):
+def test_retry_after_beyond_the_timeout_ends_it_at_once(host, store, target):
     host.always = Reply(status=429, body=b"", headers={"Retry-After": "100"})
     with pytest.raises(VeoDownloadError, match="HTTP 429") as caught:
         store(timeout=50)
@@ -241,7 +241,7 @@ def test_another_status_ends_it(host, store, target, status):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_an_expired_url_is_asked_for_anew(host, store, target, status):
+def test_expired_url_is_requested_again(host, store, target, status):
     fresh = f"http://127.0.0.1:{host.server_port}/fresh.mp4?sig=2"
     host.script = [Reply(status=status, body=b"<Error><Code>ExpiredToken</Code></Error>")]
     store(fresh_url=lambda: fresh)
@@ -252,14 +252,14 @@ def test_an_expired_url_is_asked_for_anew(host, store, target, status):
     ]
 
 
-def test_a_url_that_expires_halfway_goes_on_with_a_fresh_one(host, store, target):
+def test_download_continues_with_a_fresh_url_if_one_expires_halfway(host, store, target):
     host.script = [Reply(cut=40_000), Reply(status=403, body=b"")]
     store(fresh_url=lambda: host.url.replace("v=1", "v=2"))
     assert target.read_bytes() == host.content
     assert ranges(host) == [None, "bytes=40000-", "bytes=40000-"]
 
 
-def test_a_url_that_is_always_expired_is_asked_for_twice_at_most(host, store, target):
+def test_url_that_is_always_expired_is_requested_at_most_twice(host, store, target):
     host.always = Reply(status=403, body=b"")
     asked = []
     with pytest.raises(VeoDownloadError, match="has expired") as caught:
@@ -286,7 +286,7 @@ def test_a_page_in_place_of_a_file_may_be_an_expired_url(host, store, target):
     assert asked == [1]
 
 
-def test_what_goes_wrong_with_a_fresh_url_is_told_as_it_is(host, store, target):
+def test_error_with_a_fresh_url_is_reported_as_it_is(host, store, target):
     def gone():
         raise VeoNotFoundError("the relay doesn't know it")
 
@@ -299,7 +299,7 @@ def test_what_goes_wrong_with_a_fresh_url_is_told_as_it_is(host, store, target):
 # --- time ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_host_that_is_not_there_is_asked_again_and_no_secret_is_told(store, target, log):
+def test_unreachable_host_is_retried_and_no_secret_is_shown(store, target, log):
     with pytest.raises(VeoDownloadError, match="got no answer: ConnectionError"):
         store("http://127.0.0.1:9/x.mp4?X-Signature=signature-4f1d0c9ab77e5532")
     assert len([line for line in log.lines if "Retrying in" in line]) == transfer.MAX_TRIES - 1
@@ -358,20 +358,20 @@ def test_headers_that_drip_end_with_the_timeout(host, store, settings, target, t
 
 
 @pytest.mark.parametrize("headers", [{"Content-Length": "9" * 5000}, {"Content-Length": "-5"}, {"Content-Length": "x"}])
-def test_headers_that_make_no_sense_are_no_accident(host, store, target, headers):
+def test_nonsensical_headers_are_ignored(host, store, target, headers):
     host.script = [Reply(headers=headers)]
     store()
     assert target.read_bytes() == host.content
 
 
-def test_a_relay_that_names_no_url_any_more_is_told(host, store, target):
+def test_relay_that_no_longer_names_a_url_is_reported(host, store, target):
     host.always = Reply(status=404, body=b"")
     with pytest.raises(VeoDownloadError, match="returned no new URL"):
         store(fresh_url=lambda: None)
     assert nothing_is_left(target)
 
 
-def test_a_short_query_is_not_told_either(store):
+def test_short_query_is_not_shown_either(store):
     with pytest.raises(VeoDownloadError) as caught:
         store("http://127.0.0.1:9/x.mp4?sig=abc123")
     assert "abc123" not in str(caught.value)

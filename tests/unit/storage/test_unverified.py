@@ -139,7 +139,7 @@ def test_a_second_answer_with_fewer_bytes_confirms_nothing_and_loses_nothing(fra
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("content", [video(), INDEXED, WHOLE["index last"], WHOLE["WebM"]])
-def test_file_that_tells_its_end_is_verified_at_once(host, store, log, content, chunked):
+def test_file_with_a_known_end_is_verified_at_once(host, store, log, content, chunked):
     host.always = Reply(body=content, headers={} if chunked else BARE, chunked=chunked)
     assert store().verified
     assert not warned(log)
@@ -201,7 +201,7 @@ def test_countless_parts_are_not_followed_to_their_end():
         assert not tells_its_end(content)
 
 
-# --- what is there already -------------------------------------------------------------------------------------------
+# --- existing files --------------------------------------------------------------------------------------------------
 
 
 def test_reused_file_is_as_unverified_as_the_download(fragmented, store, target, log):

@@ -19,7 +19,7 @@ def everything(line):
 
 
 @pytest.mark.parametrize("line", [b"{}\n", b"x\n", b'{"state": "failed"}\n'])
-def test_a_page_looks_at_so_many_lines_and_says_where_to_go_on(line):
+def test_page_reads_a_limited_number_of_lines_and_says_where_to_continue(line):
     file = InMemory(line * 50_000)
     cursor, pages = LineCursor(), 0
     while cursor is not None:
@@ -30,7 +30,7 @@ def test_a_page_looks_at_so_many_lines_and_says_where_to_go_on(line):
     assert pages == -(-50_000 // lines.MAX_PAGE_LINES)
 
 
-def test_empty_lines_are_no_rows():
+def test_empty_lines_are_not_rows():
     assert [line.row for line in page_of(InMemory(b"\n\n{}\n\n \n"), LineCursor(), 9, everything).lines] == [{}]
 
 
