@@ -88,7 +88,7 @@ class Answer:
         return bytes(body[:size])
 
     @contextlib.contextmanager
-    def ended_after(self, seconds: float) -> Iterator[None]:
+    def ended_after(self, seconds: float) -> Iterator[Deadline]:
         """
         Close the connection after this time, also during a read, which then fails or reaches the end of the body.
 
@@ -98,7 +98,7 @@ class Answer:
         with contextlib.suppress(OSError, ValueError):  # the whole body has been read
             deadline.watch(self._response.raw)
         try:
-            yield
+            yield deadline
         finally:
             deadline.cancel()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import email
+import http.server
+import time
 
 import pytest
 import tenacity
@@ -145,8 +147,47 @@ def test_a_host_that_fails_for_now_is_tried_three_times(host, reply):
     assert len(host.asked) == 3
 
 
-def test_a_drip_of_bytes_ends_in_time(host, monkeypatch):
+@pytest.mark.parametrize("length", [str(len(PNG) + 1), None])
+def test_a_slow_image_is_not_complete(serve, monkeypatch, length):
+    """Without a length, the connection that the deadline closes looks like the end of the image."""
     monkeypatch.setattr(uploads, "FETCH_SECONDS", 0.5)
-    host.always = Reply(headers={"Content-Length": str(len(PNG) + 1)})
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response_only(200)
+            if length:
+                self.send_header("Content-Length", length)
+            self.end_headers()
+            self.wfile.write(PNG)
+            time.sleep(1.0)
+
+        def log_message(self, *arguments):
+            pass
+
+    asked = []
     with pytest.raises(VeoImageError):
-        encode(host.url)
+        encode(f"http://127.0.0.1:{serve(Slow).server_port}/a.png")
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"prompt": "a cow", "note": "x\ud83d"}, "'note': 'utf-8' codec can't encode"),
+        ({"no\ud83d": "x"}, r"'no\ud83d': 'utf-8' codec can't encode"),
+        ({"seed": 10**5000}, "'seed': Exceeds the limit"),
+        ({"seed": float("nan")}, "'seed': Out of range"),
+    ],
+)
+def test_what_has_no_encoding_is_a_mistake(host, fields, said):
+    request = ApiRequest("POST", "/v1/videos", fields=fields, files=[("input_reference", host.url)])
+    with pytest.raises(VeoValidationError, match="Nothing was sent or billed") as caught:
+        uploads.prepare(request, settings())
+    assert said in caught.value.mistakes[0]
+    assert host.asked == []
+
+
+def test_a_number_without_json_is_a_mistake():
+    with pytest.raises(VeoValidationError, match="Exceeds the limit"):
+        uploads.prepare(ApiRequest("POST", "/v1/videos", fields={"seed": 10**5000}), settings())
