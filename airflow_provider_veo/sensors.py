@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_veo.compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_veo.links import VideoLink, failure_pushed
 from airflow_provider_veo.operators.task import VeoTask
-from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoTimeoutError
+from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoNotFoundError, VeoTimeoutError
 from airflow_provider_veo.protocol.errors import from_dict
 from airflow_provider_veo.protocol.video import veo_task_id_of
 from airflow_provider_veo.protocol.waiting import Wait
@@ -110,7 +110,7 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
 
     def _poll(self, wait: Wait) -> VideoTask | None:
         """
-        Poll once; in a process of its own, until the answers decide whether the video is ready.
+        Poll once; in a process of its own, until the answers decide whether the video is ready, or exists.
 
         :raises VeoError: the wait has ended.
         """
@@ -119,7 +119,8 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
             if video is not None:
                 return video
             seconds = wait.seconds_to_next(time.time())  # raises when the deadline has passed
-            if self.deferrable or not (self.reschedule and wait.is_undecided):
+            is_unclear = wait.is_undecided or isinstance(wait.last_error, VeoNotFoundError)
+            if self.deferrable or not (self.reschedule and is_unclear):
                 return None
             time.sleep(min(seconds, SECONDS_TO_MAKE_SURE))
 
@@ -174,7 +175,7 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
         first = getattr(context["ti"], "get_first_reschedule_date", None) if self.reschedule else None
         if first and (began := first(context)):
             # Each poke is a separate process, and Airflow only stores when the first one started.
-            wait.started = wait.not_found_since = began.timestamp()
+            wait.started = began.timestamp()
         return wait
 
     def _obstacle(self) -> str | None:

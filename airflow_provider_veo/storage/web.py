@@ -88,7 +88,7 @@ class Answer:
         return bytes(body[:size])
 
     @contextlib.contextmanager
-    def ended_after(self, seconds: float) -> Iterator[None]:
+    def ended_after(self, seconds: float) -> Iterator[Deadline]:
         """
         Close the connection after this time, also during a read, which then fails or reaches the end of the body.
 
@@ -98,7 +98,7 @@ class Answer:
         with contextlib.suppress(OSError, ValueError):  # the whole body has been read
             deadline.watch(self._response.raw)
         try:
-            yield
+            yield deadline
         finally:
             deadline.cancel()
 
@@ -155,11 +155,12 @@ class Web:
 
         :param url: absolute, http or https.
         :param headers: sent to every hop.
-        :param seconds: maximum time until the answer begins, for each hop.
+        :param seconds: maximum time until the answer begins, redirects included.
         :raises UrlRefusedError: the URL or a redirect is not allowed.
         :raises requests.RequestException: or another one of ``TRANSPORT_ERRORS``: no answer.
         """
         own_host = own_origin = self._with_key
+        ends = time.monotonic() + seconds
         for _ in range(MAX_REDIRECTS + 1):
             self._remember(url)
             _check_form(url)
@@ -167,7 +168,7 @@ class Web:
             own_origin = own_origin and _origin(url) == _origin(self._settings.base_url)
             own_host = own_host and (own_origin or _is_at(url, self._settings.base_url))
             self._policy = Policy(self._settings.allow_private_media, _host(url) if own_host else None)
-            response = self._send(url, headers, seconds, with_key=own_origin)
+            response = self._send(url, headers, max(0.01, ends - time.monotonic()), with_key=own_origin)
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not location:
                 return Answer(url, response)

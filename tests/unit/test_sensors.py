@@ -21,6 +21,7 @@ from airflow_provider_veo.protocol import (
     VeoTimeoutError,
     VeoUnavailableError,
 )
+from airflow_provider_veo.protocol import waiting as rules
 from airflow_provider_veo.sensors import VeoVideoSensor
 from tests.airflow_lines import LINE
 from tests.conftest import CANARY
@@ -100,6 +101,28 @@ def test_poke_is_false_while_the_video_is_not_visible_yet(relay, ti, submit):
     waiting = sensor(submit())
     assert not waiting.poke(ti.context)
     assert waiting.poke(ti.context)
+
+
+def test_one_404_does_not_end_an_old_rescheduled_wait(relay, slow):
+    relay.set_faults("query:status=404@1")
+    ti = TaskInstance("wait", rescheduled_at=datetime.now(timezone.utc) - timedelta(minutes=5))
+    assert not sensor(slow, mode="reschedule").poke(ti.context)
+    assert queries(relay) == 2
+
+
+def test_rescheduled_poke_ends_when_only_404_is_returned(relay, slow, monkeypatch):
+    monkeypatch.setattr(rules, "NOT_FOUND_SECONDS", 0.5)
+    relay.set_faults("query:status=404")
+    ti = TaskInstance("wait", rescheduled_at=datetime.now(timezone.utc) - timedelta(minutes=5))
+    with pytest.raises(AirflowFailException):
+        sensor(slow, mode="reschedule").poke(ti.context)
+    assert queries(relay) > 2
+
+
+def test_rescheduled_poke_does_not_wait_for_a_relay_that_is_down(relay, slow):
+    relay.set_faults("query:status=404@1", "query:status=503@2+")
+    assert not sensor(slow, mode="reschedule").poke(TaskInstance("wait").context)
+    assert queries(relay) == 2
 
 
 def test_poke_accepts_the_dict_of_a_create_task(relay, ti, video):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import email
+import http.server
+import time
 
 import pytest
 import tenacity
@@ -122,7 +124,7 @@ def test_an_image_that_is_too_large_is_a_mistake(host, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_IMAGE_BYTES", 5000)
     with pytest.raises(VeoValidationError) as caught:
         encode(host.url, data_uri(PNG))
-    assert all("has more than 5,000 bytes" in mistake for mistake in caught.value.mistakes)
+    assert all("the images have more than 5,000 bytes together" in mistake for mistake in caught.value.mistakes)
     assert len(caught.value.mistakes) == 2
 
 
@@ -146,11 +148,28 @@ def test_a_host_that_fails_for_now_is_tried_three_times(host, reply):
     assert len(host.asked) == 3
 
 
-def test_a_drip_of_bytes_ends_in_time(host, monkeypatch):
+@pytest.mark.parametrize("length", [str(len(PNG) + 1), None])
+def test_a_slow_image_is_not_complete(serve, monkeypatch, length):
+    """Without a length, the connection that the deadline closes looks like the end of the image."""
     monkeypatch.setattr(uploads, "FETCH_SECONDS", 0.5)
-    host.always = Reply(headers={"Content-Length": str(len(PNG) + 1)})
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response_only(200)
+            if length:
+                self.send_header("Content-Length", length)
+            self.end_headers()
+            self.wfile.write(PNG)
+            time.sleep(1.0)
+
+        def log_message(self, *arguments):
+            pass
+
+    asked = []
     with pytest.raises(VeoImageError):
-        encode(host.url)
+        encode(f"http://127.0.0.1:{serve(Slow).server_port}/a.png")
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize("location", ["http://[", "//[::1", "http://a]b/"])
@@ -165,3 +184,53 @@ def test_signatures_of_images_do_not_fill_airflows_masker(host, monkeypatch):
     monkeypatch.setattr(web, "mask_secret", masked.append)
     encode(host.url)
     assert masked == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"prompt": "a cow", "note": "x\ud83d"}, "'note': 'utf-8' codec can't encode"),
+        ({"no\ud83d": "x"}, r"'no\ud83d': 'utf-8' codec can't encode"),
+        ({"seed": 10**5000}, "'seed': Exceeds the limit"),
+        ({"seed": float("nan")}, "'seed': Out of range"),
+    ],
+)
+def test_what_has_no_encoding_is_a_mistake(host, fields, said):
+    request = ApiRequest("POST", "/v1/videos", fields=fields, files=[("input_reference", host.url)])
+    with pytest.raises(VeoValidationError, match="Nothing was sent or billed") as caught:
+        uploads.prepare(request, settings())
+    assert said in caught.value.mistakes[0]
+    assert host.asked == []
+
+
+def test_a_number_without_json_is_a_mistake():
+    with pytest.raises(VeoValidationError, match="Exceeds the limit"):
+        uploads.prepare(ApiRequest("POST", "/v1/videos", fields={"seed": 10**5000}), settings())
+
+
+def test_the_limit_is_for_all_images_together(host, monkeypatch):
+    monkeypatch.setattr(uploads, "MAX_IMAGE_BYTES", len(PNG) * 2 + 10)
+    assert len(parts_of(encode(host.url, data_uri(PNG)))) == 5
+    with pytest.raises(VeoValidationError) as caught:
+        encode(host.url, data_uri(PNG), f"{host.url}&third")
+    assert [mistake.partition(":")[0] for mistake in caught.value.mistakes] == ["images[2]"]
+
+
+def test_the_time_limit_includes_redirects(host, monkeypatch):
+    monkeypatch.setattr(uploads, "FETCH_SECONDS", 0.6)
+
+    def late(handler):
+        time.sleep(0.4)
+        return redirect(f"{handler.path}x")
+
+    host.always = late
+    started = time.monotonic()
+    with pytest.raises(VeoImageError):
+        encode(host.url)
+    assert len(host.asked) <= 2 * 3
+    assert time.monotonic() - started < 10
+
+
+def test_images_are_requested_uncompressed(host):
+    encode(host.url)
+    assert host.asked[0][1]["Accept-Encoding"] == "identity"
