@@ -21,6 +21,7 @@ class BatchCheckpoint:
     :param told_at: epoch seconds when progress was last logged.
     :param held_until: epoch seconds before which the relay wants no requests.
     :param refused_since: epoch seconds since when the relay has accepted nothing.
+    :param images_failing_since: epoch seconds since when no image could be fetched.
     :param faults: see :class:`~airflow_provider_veo.batch.backoff.RelayBackoff`.
     """
 
@@ -30,6 +31,7 @@ class BatchCheckpoint:
     told_at: float = 0.0
     held_until: float | None = None
     refused_since: float | None = None
+    images_failing_since: float | None = None
     faults: int = 0
 
     @classmethod

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_veo.batch.downloads import Downloads
 from airflow_provider_veo.batch.places import Places
+from airflow_provider_veo.batch.preparation import Preparation
 from airflow_provider_veo.batch.slots import Slots
 from airflow_provider_veo.journal.decision import Action, decide
 from airflow_provider_veo.journal.submission import FAILED, REFUSED, UNSENT, Submission
@@ -69,6 +70,7 @@ class Engine:
     :param budget: limits the cost.
     :param store: stores the file of a job, in a thread, and returns its metadata.
     :param log: the task's logger.
+    :param images_failing_since: epoch seconds since when no image could be fetched, as seen by another process.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Engine:
         budget: Budget,
         store: Callable[[Job, Submission], Mapping[str, Any]],
         log: Log,
+        images_failing_since: float | None = None,
     ) -> None:
         self.records = records
         self.places = Places()
@@ -100,6 +103,15 @@ class Engine:
         self._budget = budget
         self._downloads = Downloads(store)
         self._log = log
+        self.preparation = Preparation(
+            self.places,
+            hook,
+            self._spawn,
+            self._not_submitted,
+            log,
+            may_wait=not options.deferrable,
+            failing_since=images_failing_since,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._creates: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -117,11 +129,13 @@ class Engine:
         self._refuse_another_account(actions)
         for job in self._jobs.values():
             self._begin_job(job, actions[job.key], outcomes)
+        self.preparation.begin()
         self.stopped = self.stopped or _what_stopped(self.records.values())
 
     def stop(self, error: VeoError) -> None:
         """Submit nothing more; what is in flight continues."""
         self.stopped = self.stopped or error
+        self.preparation.cancel()
         self._changed.set()
 
     def kill(self, error: BaseException) -> None:
@@ -133,7 +147,7 @@ class Engine:
         """
         Work until there is nothing left to do here: without a trigger, until all jobs have ended.
 
-        Jobs that are left in the queue, unless something has stopped the work, wait for the relay.
+        Jobs that are left to submit, unless something has stopped the work, wait for the relay or for their images.
 
         :raises VeoError: the work can't continue; what was sent is on record.
         """
@@ -143,8 +157,9 @@ class Engine:
             if room := self._room():
                 await self._submit(room)
                 continue
-            seconds = self._slots.seconds_to_room(*self._load)
-            if not self._tasks and seconds is None:
+            seconds = self._seconds_to_room
+            if seconds is None and not self._has_work:
+                await self.preparation.end()
                 return
             self._changed.clear()
             with contextlib.suppress(asyncio.TimeoutError):
@@ -166,7 +181,7 @@ class Engine:
     @property
     def has_more(self) -> bool:
         """Whether there is more to submit in this try."""
-        return bool(self.places.queue) and self.stopped is None
+        return bool(self.places.queue or self.places.preparing) and self.stopped is None
 
     def _decide(self, job: Job) -> Action:
         return decide(self.records.get(job.key), job.wanted(self._budget.account), self._options.policy)
@@ -190,7 +205,7 @@ class Engine:
         if action is Action.ADOPT:
             record = self._keep(Submission.adopt(job.wanted(self._budget.account), record))
         if action is Action.SUBMIT:
-            self.places.queued(job)
+            self.preparation.queue(job)
             self._resubmissions[job.key] = record.again if record else 0
         elif action in (Action.POLL, Action.ADOPT) and record is not None:
             self.places.flies(job)
@@ -211,16 +226,35 @@ class Engine:
 
     def _room(self) -> int:
         """Return how many creates may be sent now."""
-        self._limiter.has_creates = self.has_more
         if self.has_more and self._backoff.is_out_of_patience:
             self.stop(self._backoff.last_error)
+        if self.has_more:
+            self.preparation.start(self._free)
+        self._limiter.has_creates = bool(self._load[0])
         return self._slots.room(*self._load)
 
     @property
     def _load(self) -> tuple[int, int, int]:
-        """Jobs to submit, jobs in flight, and creates that are being sent."""
-        queued = len(self.places.queue) if self.stopped is None else 0
+        """Jobs that could be submitted now, jobs in flight, and creates that are being sent."""
+        queued = self.preparation.ready if self.stopped is None else 0
         return queued, len(self.places.in_flight), len(self._creates)
+
+    @property
+    def _free(self) -> int:
+        return self._slots.free(len(self.places.in_flight))
+
+    @property
+    def _seconds_to_room(self) -> float | None:
+        """Seconds until there may be more to do without another event; ``None``: there won't be."""
+        images = self.preparation.seconds_to_start(self._free) if self.has_more else None
+        both = (self._slots.seconds_to_room(*self._load), images)
+        return min((each for each in both if each is not None), default=None)
+
+    @property
+    def _has_work(self) -> bool:
+        """Whether a task runs that is worth a worker. Without free slots, images are not."""
+        is_for_later = self._options.deferrable and not self._free
+        return bool(self._tasks - self.preparation.tasks if is_for_later else self._tasks)
 
     async def _submit(self, room: int) -> None:
         self._slots.taken()
@@ -228,9 +262,8 @@ class Engine:
         is_probe = self._backoff.is_open  # it may have opened a moment ago
         if (allowed := self._backoff.room(len(self._creates))) is not None:
             count = min(count, allowed)
-        jobs = self.places.next(count)
-        prepared = dict(zip((job.key for job in jobs), await asyncio.gather(*map(self._prepare, jobs)), strict=True))
-        intents = [self._intent(job) for job in jobs if prepared[job.key] and self._commit(job)]
+        prepared = {job.key: each for job, each in await self.preparation.take(count) if self._commit(job)}
+        intents = [self._intent(self._jobs[key]) for key in prepared]
         if not intents:
             return
         try:
@@ -241,17 +274,9 @@ class Engine:
             raise
         for record in intents:
             self.records[record.key] = record
-            work = self._create(self._jobs[record.key], record, cast("Prepared", prepared[record.key]), is_probe)
+            work = self._create(self._jobs[record.key], record, prepared[record.key], is_probe)
             self._creates.add(task := self._spawn(work))
             task.add_done_callback(self._creates.discard)
-
-    async def _prepare(self, job: Job) -> Prepared | None:
-        """Do what costs nothing before the intent is on record. A job for which that fails is settled."""
-        try:
-            return await self._hook.prepare(job.body)
-        except VeoError as error:
-            self._not_submitted(job, error)
-            return None
 
     async def _turn(self, most: int) -> int:
         """Wait until the rate limiter admits submissions; 0 if the work was stopped in the meantime."""
@@ -393,7 +418,7 @@ class Engine:
     def _leave(self, job: Job, *, again: bool = False, first: bool = True) -> None:
         """Release a job's slot: it is settled, or submitted again."""
         if again:
-            self.places.queued(job, first=first)
+            self.preparation.queue(job, first=first)
         else:
             self.places.settled(job)
         self._changed.set()

@@ -1,14 +1,16 @@
 """
-The place of each job of a batch: exactly one of four.
+The place of each job of a batch: exactly one of five.
 
 =============  ==========================================  =====================================================
 place          entered when                                left when
 =============  ==========================================  =====================================================
 ``QUEUED``     not submitted yet; refused for now;         its intent is on record: *in flight*; the budget is
                failed, and another attempt is allowed      exhausted: *settled*
+``PREPARING``  as *queued*, if images have to be fetched   its intent is on record: *in flight*; its images can't be
+               and uploaded with its request               used, or the budget is exhausted: *settled*
 ``IN_FLIGHT``  its intent is on record                     its video is ready: *storing*, or *settled* if no
-                                                           files are stored; not accepted, or failed: *queued* or
-                                                           *settled*; given up: *settled*
+                                                           files are stored; not accepted, or failed: *queued*,
+                                                           *preparing* or *settled*; given up: *settled*
 ``STORING``    its video is ready                          its file is stored, or could not be: *settled*
 ``SETTLED``    nothing is left to do in this try           never
 =============  ==========================================  =====================================================
@@ -28,6 +30,7 @@ class Place(Enum):
     """See the module's table."""
 
     QUEUED = auto()
+    PREPARING = auto()
     IN_FLIGHT = auto()
     STORING = auto()
     SETTLED = auto()
@@ -36,7 +39,8 @@ class Place(Enum):
 MOVES = {
     None: set(Place),
     Place.QUEUED: {Place.IN_FLIGHT, Place.SETTLED},
-    Place.IN_FLIGHT: {Place.QUEUED, Place.STORING, Place.SETTLED},
+    Place.PREPARING: {Place.IN_FLIGHT, Place.SETTLED},
+    Place.IN_FLIGHT: {Place.QUEUED, Place.PREPARING, Place.STORING, Place.SETTLED},
     Place.STORING: {Place.SETTLED},
     Place.SETTLED: set(),
 }
@@ -49,12 +53,19 @@ class Places:
     def __init__(self) -> None:
         self.queue: deque[Job] = deque()
         """Jobs to submit, the next one first."""
+        self.preparing: dict[str, Job] = {}
+        """Jobs to submit with images, by key."""
         self.in_flight: dict[str, Job] = {}
         """Jobs that are being submitted or generated, by key."""
         self._of: dict[str, Place] = {}
 
     def __getitem__(self, key: str) -> Place | None:
         return self._of.get(key)
+
+    @property
+    def to_submit(self) -> set[str]:
+        """Keys of all jobs to submit."""
+        return {job.key for job in self.queue} | self.preparing.keys()
 
     def queued(self, job: Job, *, first: bool = False) -> None:
         """Put a job at the end of the queue, or with ``first`` back at its start."""
@@ -64,6 +75,11 @@ class Places:
     def next(self, count: int) -> list[Job]:
         """Take the next jobs out of the queue, to pass to :meth:`flies` or :meth:`settled`."""
         return [self.queue.popleft() for _ in range(min(count, len(self.queue)))]
+
+    def prepares(self, job: Job) -> None:
+        """Note that a job's images have to be fetched before it can be submitted."""
+        self._move(job, Place.PREPARING)
+        self.preparing[job.key] = job
 
     def flies(self, job: Job) -> None:
         """Note that a job's intent is on record, or its video is being generated."""
@@ -84,3 +100,4 @@ class Places:
             raise AssertionError(f"job {job.key} can't go from {came_from} to {to}")
         self._of[job.key] = to
         self.in_flight.pop(job.key, None)
+        self.preparing.pop(job.key, None)

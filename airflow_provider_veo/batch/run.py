@@ -120,6 +120,7 @@ class Run:
             budget=budget,
             store=store,
             log=log,
+            images_failing_since=checkpoint.images_failing_since,
         )
 
     @property
@@ -128,7 +129,7 @@ class Run:
         engine = self.engine
         # Records of jobs that are no longer in the input are not counted.
         records = {key: engine.records[key] for key in self._jobs.keys() & engine.records.keys()}
-        generating, to_submit = set(engine.places.in_flight), {job.key for job in engine.places.queue}
+        generating, to_submit = set(engine.places.in_flight), engine.places.to_submit
         began, ended_before = self._checkpoint.since, self._checkpoint.ended_before
         return Progress.of(len(self._jobs), records, generating, to_submit, began, ended_before)
 
@@ -140,6 +141,7 @@ class Run:
             told_at=self.reported_at,
             held_until=self.backoff.held_until,
             refused_since=self.backoff.refused_since,
+            images_failing_since=self.engine.preparation.failing_since,
             faults=self.backoff.faults,
         )
 
@@ -202,7 +204,7 @@ class Run:
 
     def _remaining(self) -> Remaining:
         in_flight, has_more = len(self.engine.places.in_flight), self.engine.has_more
-        # Jobs are queued although there is room: the relay accepts nothing for a while.
+        # Jobs are left although there is room: the relay accepts nothing for a while, or no image can be fetched.
         is_paused = has_more and in_flight < self._options.max_in_flight
         wake_at = (self.backoff.held_until or time.time() + PAUSE_SECONDS) if is_paused else None
         return Remaining(in_flight, has_more, wake_at)

@@ -29,6 +29,14 @@ class Slots:
         self._clock = clock
         self._waiting_since: float | None = None
 
+    def free(self, in_flight: int) -> int:
+        """
+        Return how many more videos may be generated; 0 if the relay accepts nothing for long.
+
+        :param in_flight: videos that are being generated or submitted.
+        """
+        return 0 if self._is_paused else max(0, self._options.max_in_flight - in_flight)
+
     def room(self, queued: int, in_flight: int, on_the_way: int) -> int:
         """
         Return how many creates may be sent now.
@@ -37,8 +45,8 @@ class Slots:
         :param in_flight: videos that are being generated or submitted.
         :param on_the_way: creates that are being sent.
         """
-        free = self._free(queued, in_flight)
-        if not free or self._is_paused:
+        free = self.free(in_flight)
+        if not free or not queued:
             self._waiting_since = None
             return 0
         room = min(free, queued, CREATES_AT_ONCE - on_the_way)
@@ -53,7 +61,7 @@ class Slots:
 
     def seconds_to_room(self, queued: int, in_flight: int, on_the_way: int) -> float | None:
         """Return the seconds until there may be room without another event; ``None``: there won't be."""
-        if not self._free(queued, in_flight) or self._is_paused:
+        if not queued or not self.free(in_flight):
             return None
         if self._backoff.seconds_to_probe is not None:
             return None if on_the_way else self._backoff.seconds_to_probe
@@ -63,9 +71,6 @@ class Slots:
     def taken(self) -> None:
         """Note that slots are being used."""
         self._waiting_since = None
-
-    def _free(self, queued: int, in_flight: int) -> int:
-        return max(0, self._options.max_in_flight - in_flight) if queued else 0
 
     @property
     def _is_paused(self) -> bool:

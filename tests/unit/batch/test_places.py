@@ -11,6 +11,7 @@ from tests.unit.batch.conftest import jobs
 
 GO = {
     Place.QUEUED: Places.queued,
+    Place.PREPARING: Places.prepares,
     Place.IN_FLIGHT: Places.flies,
     Place.STORING: Places.stores,
     Place.SETTLED: Places.settled,
@@ -27,6 +28,8 @@ def check(places, batch):
     """Assert that queue and slots agree with the places of all jobs."""
     found = {job.key: places[job.key] for job in batch}
     assert sorted(job.key for job in places.queue) == sorted(key for key in found if found[key] is Place.QUEUED)
+    assert places.preparing.keys() == {key for key in found if found[key] is Place.PREPARING}
+    assert places.to_submit == {job.key for job in places.queue} | places.preparing.keys()
     assert places.in_flight.keys() == {key for key in found if found[key] is Place.IN_FLIGHT}
 
 
