@@ -31,8 +31,8 @@ ASSET = "asset" if LINE >= (3, 0) else "dataset"
 
 # What goes before an alias in FROM: from 3.4 on, a query with the columns of the earlier table. A table has all tries,
 # names the map index differently, and XComs belong to a try.
-TASK_INSTANCES, EARLIER_TRIES, XCOMS, TASK_STATES = (
-    ("task_instance", "task_instance_history", "xcom", "task_state_store")
+TASK_INSTANCES, EARLIER_TRIES, XCOMS, TASK_STATES, RENDERED_FIELDS = (
+    ("task_instance", "task_instance_history", "xcom", "task_state_store", "rendered_task_instance_fields")
     if LINE < (3, 4)
     else (
         "(SELECT region_index AS map_index, task_instance.* FROM task_instance WHERE working_set IS TRUE)",
@@ -40,8 +40,11 @@ TASK_INSTANCES, EARLIER_TRIES, XCOMS, TASK_STATES = (
         "(SELECT dag_id, run_id, task_id, region_index AS map_index, region_id, xcom_v2.* FROM xcom_v2"
         " JOIN task_instance ON task_instance.id = task_instance_id WHERE working_set IS TRUE)",
         "(SELECT region_index AS map_index, task_state_store.* FROM task_state_store)",
+        "(SELECT dag_id, run_id, task_id, rtif_v2.* FROM rtif_v2"
+        " JOIN task_instance ON task_instance.id = task_instance_id)",
     )
 )
+XCOM_TABLE = "xcom" if LINE < (3, 4) else "xcom_v2"
 
 # Before Airflow is imported: what it would otherwise say of its own defaults.
 SETTINGS = {"AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY": "True"} if LINE < (3, 0) else {}

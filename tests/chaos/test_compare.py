@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.airflow_lines import XCOM_TABLE
 from tests.chaos import harness, killer
 from tests.chaos.contenders import (
     CONTENDERS,
@@ -87,7 +88,7 @@ def what_became_of_them(place) -> list[Ended]:
     states = {dag_id: airflow.states(dag_id) for dag_id in (WORKERS, TRIGGERER)}
     logs = {dag_id: harness.logs_of(airflow, dag_id) for dag_id in (WORKERS, TRIGGERER)}
     tables = airflow.tables()
-    known = [tables["xcom"], tables["task_state_store"], *(text for log in logs.values() for text in log.values())]
+    known = [tables[XCOM_TABLE], tables["task_state_store"], *(text for log in logs.values() for text in log.values())]
     ended = []
     for (dag_id, task_id, map_index), case in task_instances(EACH).items():
         ids = [video["id"] for video in videos[prompt(case.seed)]]

@@ -19,6 +19,7 @@ from tests.system import databases
 
 PROJECT = Path(__file__).parents[2]
 DAGS = Path(__file__).parent / "dags"
+STRICT = Path(__file__).parent / "strict"
 
 
 class TaskInstance(NamedTuple):
@@ -162,9 +163,7 @@ def make_airflow(home: Path, dags: Path, **variables: str) -> Airflow:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "NO_PROXY": "127.0.0.1,localhost",
         "COLUMNS": "500",  # a message stays on its line
-        "PYTHONPATH": str(PROJECT),
-        # A warning about this package's code is a failure of it; those about other code are not ours to fix.
-        "PYTHONWARNINGS": "error:::airflow_provider_veo",
+        "PYTHONPATH": f"{STRICT}{os.pathsep}{PROJECT}",
         **variables,
     }
     if "mysql" in environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]:

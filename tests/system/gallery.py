@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from airflow_provider_veo import sandbox
-from tests.airflow_lines import LINE, NEWEST, TASK_INSTANCES
+from tests.airflow_lines import LINE, NEWEST, TASK_INSTANCES, XCOM_TABLE
 from tests.conftest import CANARY
 from tests.system.conftest import PROJECT, make_airflow
 from tests.system.services import Services
@@ -73,10 +73,10 @@ class Session(requests.Session):
         """Put a text into the database in the place of an XCom, valid JSON or not."""
         from sqlalchemy.exc import DBAPIError
 
-        table, where = "xcom", "dag_id = ? AND run_id = ? AND task_id = ?"
+        where = "dag_id = ? AND run_id = ? AND task_id = ?"
         if LINE >= (3, 4):
-            table, where = "xcom_v2", f"task_instance_id = (SELECT id FROM {TASK_INSTANCES} ti WHERE {where})"
-        statement = f'UPDATE {table} SET value = ? WHERE {where} AND "key" = ?'
+            where = f"task_instance_id = (SELECT id FROM {TASK_INSTANCES} ti WHERE {where})"
+        statement = f'UPDATE {XCOM_TABLE} SET value = ? WHERE {where} AND "key" = ?'
         try:
             self._services.airflow.query(statement, content, dag_id, RUN, task_id, key)
         except DBAPIError as error:
@@ -115,7 +115,6 @@ def gallery(migrated_home: Path, home: Path) -> Iterator[SimpleNamespace]:
             ),
             AIRFLOW__VEO__PAGE_MEDIA_HOSTS=relay.url,
             VEO_GALLERY_SECRETS=str(secrets),
-            PYTHONPATH=str(PROJECT),
         )
         with Services(
             airflow,

@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 import pytest
 
 from airflow_provider_veo import sandbox
-from tests.airflow_lines import ASSET, LINE, NEWEST
+from tests.airflow_lines import ASSET, LINE, NEWEST, RENDERED_FIELDS, XCOM_TABLE
 from tests.conftest import CANARY
 from tests.system.conftest import PROJECT, make_airflow
 from tests.system.examples import ALONE, EXAMPLES, NIGHT, PRICES, settings_of
@@ -183,14 +183,14 @@ def test_no_process_outlives_the_services(ran):
 
 
 def test_the_key_is_in_no_table(ran):
-    assert PROMPT in ran.tables["xcom"]
+    assert PROMPT in ran.tables[XCOM_TABLE]
     assert SMALLEST in ran.tables["serialized_dag"]
     assert {name for name, rows in ran.tables.items() if CANARY in rows} == set()
 
 
 def test_the_key_is_in_no_rendered_field(ran):
     rows = ran.airflow.query(
-        "SELECT run_id, rendered_fields FROM rendered_task_instance_fields WHERE dag_id = ? AND task_id = 'create'",
+        f"SELECT run_id, rendered_fields FROM {RENDERED_FIELDS} fields WHERE dag_id = ? AND task_id = 'create'",
         SMALLEST,
     )
     assert {run_id for run_id, _ in rows} >= set(RUNS)

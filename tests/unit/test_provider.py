@@ -38,6 +38,24 @@ def python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
+NO_WARNINGS = """
+import importlib, pkgutil, warnings
+warnings.filterwarnings("error", module=r"airflow_provider_veo(\\.|$)")
+import airflow_provider_veo
+names = [module.name for module in pkgutil.walk_packages(airflow_provider_veo.__path__, "airflow_provider_veo.")]
+for name in names:
+    if not name.startswith({skipped}):
+        importlib.import_module(name)
+print(len(names))
+"""
+"""In a process of its own: other tests have already imported the modules."""
+
+
+def test_no_module_is_imported_with_a_warning():
+    skipped = ["airflow_provider_veo.ui."] * (LINE < (3, 1)) + ["airflow_provider_veo.retry_policy"] * (LINE < (3, 3))
+    assert int(python(NO_WARNINGS.format(skipped=tuple(skipped)))) > 100
+
+
 def test_the_provider_info_obeys_airflows_schema():
     schema = json.loads((AIRFLOW / "provider_info.schema.json").read_text())
     jsonschema.validate(get_provider_info(), schema)
