@@ -192,7 +192,7 @@ def test_an_id_is_in_xcom_though_the_wait_failed(outcome):
 def test_the_log_tells_the_story(outcome):
     for part in (
         "Submitting a video to http://127.0.0.1:",
-        "model veo3.1-components, 2 images, aspect ratio 9:16, prompt ",
+        "model 'veo3.1-components', 2 images, aspect ratio 9:16, prompt ",
         f"Accepted: video {outcome.xcom('xcomargs')}",
         "It can't be known whether the request was accepted",
         "blocked by policy",
