@@ -12,6 +12,7 @@ import time
 
 import pytest
 import tenacity
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_veo.batch import preparation
 from airflow_provider_veo.hooks import uploads
@@ -224,11 +225,9 @@ def test_a_worker_defers_while_images_cannot_be_fetched(relay, host, tmp_path, m
     assert creates(relay) == 0
 
 
-def test_row_that_has_no_encoding_is_settled_alone(relay, tmp_path):
+def test_row_that_has_no_encoding_is_a_mistake_before_anything_is_sent(relay, tmp_path):
     batch = [{"key": "bad", "prompt": "a cow", "images": [INLINE], "extra_body": {"note": "x\ud83d"}}]
     batch += [{"key": f"j{number}", "prompt": f"p{number}"} for number in range(5)]
-    short = operator(tmp_path, batch).execute(TaskInstance("make").context)
-    assert (short["succeeded"], short["not_submitted"]) == (5, 1)
-    row = json.loads((tmp_path / "results.jsonl").read_text().splitlines()[0])
-    assert "'note': 'utf-8' codec can't encode" in row["error"]
-    assert creates(relay) == 5
+    with pytest.raises(AirflowFailException, match=r"jobs\[0\]: extra_body: can't be sent as JSON"):
+        operator(tmp_path, batch).execute(TaskInstance("make").context)
+    assert creates(relay) == 0
