@@ -106,7 +106,8 @@ class TaskJournal:
         found = [(submission, store) for store in stores if (submission := self._read_in(store)) is not None]
         if not found:
             return None
-        newest, self._found_in = max(found, key=lambda each: each[0].submitted)
+        tokens = {submission.token for submission, _ in found}  # two may be of the same millisecond
+        newest, self._found_in = max(found, key=lambda each: (each[0].submitted, each[0].replaces in tokens))
         return newest
 
     def lost(self) -> str:
