@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_veo.journal.submission import INTENDED
-from airflow_provider_veo.protocol import VeoError
+from airflow_provider_veo.protocol import VeoError, VeoValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.connection import VeoConnection
@@ -39,6 +39,25 @@ class Budget:
             self._committed += (record.cost or 0.0) + record.may_have_cost
             if record.state == INTENDED and record.price is None:  # recorded by an earlier version
                 self._committed += prices.get(record.key, 0.0)
+
+    def refuse_other_accounts(self, records: Collection[Submission]) -> None:
+        """
+        Refuse to work on videos that this account can't poll.
+
+        :param records: those in flight with another account.
+        :raises VeoValidationError: there are such records.
+        """
+        if not records:
+            return
+        names, mine = ", ".join(sorted({repr(record.account) for record in records})), self.account.name
+        raise VeoValidationError(
+            "Videos of this batch are in flight that were submitted with another account. Nothing was sent.",
+            [
+                f"{len(records)} jobs are in flight with the account {names}, and this task uses {mine!r}: set "
+                "veo_conn_id back until they have ended; or, if both connections bill the same account, give both the "
+                "same extra field account; or choose another result_path to be billed for them again"
+            ],
+        )
 
     def price(self, job: Job) -> float | None:
         """Return the price of a job; ``None`` if its model has none."""

@@ -32,7 +32,6 @@ from airflow_provider_veo.protocol import (
     VeoQuotaError,
     VeoRateLimitError,
     VeoUnavailableError,
-    VeoValidationError,
     VideoTask,
 )
 from airflow_provider_veo.protocol.errors import from_dict
@@ -126,7 +125,8 @@ class Engine:
         :raises VeoValidationError: another account is billed for videos in flight.
         """
         actions = {key: self._decide(job) for key, job in self._jobs.items()}
-        self._refuse_another_account(actions)
+        others = [self.records[key] for key, action in actions.items() if action is Action.OTHER_ACCOUNT]
+        self._budget.refuse_other_accounts(others)
         for job in self._jobs.values():
             self._begin_job(job, actions[job.key], outcomes)
         self.preparation.begin()
@@ -185,20 +185,6 @@ class Engine:
 
     def _decide(self, job: Job) -> Action:
         return decide(self.records.get(job.key), job.wanted(self._budget.account), self._options.policy)
-
-    def _refuse_another_account(self, actions: Mapping[str, Action]) -> None:
-        others = [self.records[key].account for key, action in actions.items() if action is Action.OTHER_ACCOUNT]
-        if not others:
-            return
-        names, mine = ", ".join(sorted({repr(name) for name in others})), self._budget.account.name
-        raise VeoValidationError(
-            "Videos of this batch are in flight that were submitted with another account. Nothing was sent.",
-            [
-                f"{len(others)} jobs are in flight with the account {names}, and this task uses {mine!r}: set "
-                "veo_conn_id back until they have ended; or, if both connections bill the same account, give both the "
-                "same extra field account; or choose another result_path to be billed for them again"
-            ],
-        )
 
     def _begin_job(self, job: Job, action: Action, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
         record = self.records.get(job.key)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.connection import Account
     from airflow_provider_veo.journal.submission import Wanted
+    from airflow_provider_veo.protocol import VeoError
 
 SUCCEEDED, NOT_STORED, FAILED, REFUSED, UNKNOWN, TIMED_OUT, NOT_SUBMITTED = STATES = (
     "succeeded",
@@ -114,6 +115,14 @@ class Results:
         """Accepted submissions of jobs that are no longer in the batch."""
         wanted = {job.key for job in self._jobs}
         return [record for key, record in self._records.items() if key not in wanted and record.veo_task_id]
+
+    @property
+    def error_for_now(self) -> VeoError | None:
+        """A temporary error because of which a job was not submitted: the next try may submit it."""
+        states = zip(self._jobs, self._states, strict=True)
+        left = (self._records.get(job.key) for job, state in states if state == NOT_SUBMITTED)
+        errors = (record.error for record in left if record)
+        return next((error for error in errors if error and not error.final), None)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Return a row for each job, in order."""

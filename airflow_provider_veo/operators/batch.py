@@ -322,6 +322,8 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
             raise stopped.adding(text)
         if short["not_stored"]:
             raise VeoDownloadError(f"{text}\nThe next try stores the files that are missing.")
+        if error := results.error_for_now:
+            raise error.adding(f"{text}\nThe next try submits the jobs that were not submitted.")
         raise AirflowFailException(text)
 
     def _input(self, context: Context) -> BatchInput:
