@@ -142,9 +142,12 @@ def _decoded(image: str) -> bytes:
 def _fetched(url: str, settings: VeoConnection) -> bytes:
     web = Web(settings, with_key=False)
     try:
-        with contextlib.closing(web), web.get(url, {}, FETCH_SECONDS) as answer:
-            with answer.ended_after(FETCH_SECONDS) as deadline:
-                return _content(url, answer, deadline)
+        with (
+            contextlib.closing(web),
+            web.get(url, {}, FETCH_SECONDS) as answer,
+            answer.ended_after(FETCH_SECONDS) as deadline,
+        ):
+            return _content(url, answer, deadline)
     except UrlRefusedError as error:
         raise _Refused(f"{shown(url)} is refused: {error}. {error.hint}") from None
     except TRANSPORT_ERRORS as error:
