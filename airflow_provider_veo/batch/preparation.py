@@ -87,7 +87,7 @@ class Preparation:
     def begin(self) -> None:
         """Begin with another job than an earlier process that could fetch nothing."""
         if self.failing_since is not None and self._queue:
-            self._queue.rotate(random.randrange(len(self._queue)))  # noqa: S311  not for secrets
+            self._queue.rotate(random.randrange(len(self._queue)))  # noqa: S311  no secret
 
     @property
     def ready(self) -> int:
