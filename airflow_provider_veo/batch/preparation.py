@@ -140,7 +140,7 @@ class Preparation:
 
     @property
     def _is_out_of_patience(self) -> bool:
-        """Whether no image could be fetched for so long, here as well, that this try fetches no more."""
+        """Whether this process, too, fetched nothing, and half an hour has passed since any image could be fetched."""
         since = self.failing_since if self._failing_here_since is not None else None
         return since is not None and time.time() - since > PATIENCE_SECONDS
 
