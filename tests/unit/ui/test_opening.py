@@ -107,19 +107,16 @@ def test_a_link_that_flips_while_files_are_served_never_shows_what_is_not_a_vide
     assert VIDEO in answers
 
 
-def test_an_object_of_a_connection_that_airflow_does_not_know_is_refused(monkeypatch, roots):
+def test_an_object_of_a_connection_that_airflow_does_not_know_is_refused(monkeypatch, roots, s3_server):
     pytest.importorskip("s3fs")
-    from tests.unit.storage import s3
-
-    with s3.serving() as objects:
-        monkeypatch.setenv("AIRFLOW_CONN_MY_S3", objects.connection)
-        bucket = objects.bucket()
-        bucket.client.put_object(Bucket=bucket.name, Key="a.mp4", Body=VIDEO)
-        roots(f"s3://my_s3@{bucket.name}", f"s3://nobody_knows@{bucket.name}")
-        known, unknown = (
-            admit(f"s3://{conn_id}@{bucket.name}/a.mp4", "mine", settings.page_roots())
-            for conn_id in ("my_s3", "nobody_knows")
-        )
-        assert open_file(known).read(0, 12) == VIDEO[:12]
-        with pytest.raises(UnreadableError, match="not known"):
-            open_file(unknown)
+    monkeypatch.setenv("AIRFLOW_CONN_MY_S3", s3_server.connection)
+    bucket = s3_server.bucket()
+    bucket.client.put_object(Bucket=bucket.name, Key="a.mp4", Body=VIDEO)
+    roots(f"s3://my_s3@{bucket.name}", f"s3://nobody_knows@{bucket.name}")
+    known, unknown = (
+        admit(f"s3://{conn_id}@{bucket.name}/a.mp4", "mine", settings.page_roots())
+        for conn_id in ("my_s3", "nobody_knows")
+    )
+    assert open_file(known).read(0, 12) == VIDEO[:12]
+    with pytest.raises(UnreadableError, match="not known"):
+        open_file(unknown)
