@@ -94,6 +94,7 @@ def _pairs(relay: Sandbox, form: str) -> dict[str, tuple[Callable[[], float], Ca
             "Authorization": f"Bearer {relay.api_key}",
             "Content-Type": "application/json",
             "Accept": "application/json",
+            "Accept-Encoding": "identity",
             "User-Agent": f"airflow-provider-veo/{__version__} apache-airflow/{airflow_version}",
         },
     }

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_veo.connection import VeoConnection
-    from airflow_provider_veo.net.adapter import Deadline
+    from airflow_provider_veo.net.deadline import Deadline
     from airflow_provider_veo.protocol.api import ApiRequest
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024

@@ -7,7 +7,6 @@ outlives its deadline, however slowly data arrives. A proxy's credentials are in
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 from importlib.util import find_spec
@@ -20,6 +19,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
+from airflow_provider_veo.net.deadline import Deadline
 from airflow_provider_veo.net.proxies import Proxy, raise_if_refused
 from airflow_provider_veo.net.session import TRANSPORT_ERRORS
 from airflow_provider_veo.protocol import VeoValidationError
@@ -151,45 +151,6 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
         manager.pool_classes_by_scheme = ours
 
 
-class Deadline:
-    """
-    Shuts sockets down when its time is over, which ends reads and writes blocked in another thread.
-
-    :param seconds: from now.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.is_over = threading.Event()
-        self._sockets: list[socket.socket] = []
-        self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def watch(self, connected: Any) -> None:
-        """Put a socket, or a reader of one, under this deadline."""
-        # A duplicate: TLS detaches the descriptor, and the number of a closed one may be reused.
-        duplicate = socket.socket(fileno=os.dup(connected.fileno()))
-        with self._lock:
-            self._sockets.append(duplicate)
-            if self.is_over.is_set():
-                _shut_down(duplicate)
-
-    def cancel(self) -> None:
-        """Release all sockets."""
-        self._timer.cancel()
-        with self._lock:
-            while self._sockets:
-                self._sockets.pop().close()
-
-    def _end(self) -> None:
-        with self._lock:
-            self.is_over.set()
-            for each in self._sockets:
-                _shut_down(each)
-
-
 def host_of(url: str) -> str:
     """
     Return the host of a URL as a request names it, IDNA-encoded.
@@ -197,11 +158,6 @@ def host_of(url: str) -> str:
     :raises requests.RequestException: it is not a valid URL.
     """
     return urlsplit(str(requests.Request("GET", url).prepare().url)).hostname or ""
-
-
-def _shut_down(connected: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        connected.shutdown(socket.SHUT_RDWR)
 
 
 class _Watched(HTTPConnection):

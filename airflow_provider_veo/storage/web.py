@@ -20,8 +20,9 @@ from requests.utils import requote_uri
 
 from airflow_provider_veo import connection
 from airflow_provider_veo.compat import mask_secret
-from airflow_provider_veo.net.adapter import Deadline, GuardedAdapter
+from airflow_provider_veo.net.adapter import GuardedAdapter
 from airflow_provider_veo.net.addresses import METADATA, Policy, same_host
+from airflow_provider_veo.net.deadline import Deadline
 from airflow_provider_veo.net.session import TRANSPORT_ERRORS, Bearer, Session
 from airflow_provider_veo.protocol import envelope
 
