@@ -25,15 +25,17 @@ def ended_by(deadline, reader):
     """Return the seconds until a blocked read ends."""
     started = time.monotonic()
     deadline.watch(reader)
-    assert reader.recv(1) == b""
-    return time.monotonic() - started
+    try:
+        assert reader.recv(1) == b""
+        return time.monotonic() - started
+    finally:
+        deadline.cancel()
 
 
 def test_a_blocked_read_ends(pair):
     deadline = Deadline(0.1)
     assert ended_by(deadline, pair) < LONG / 2
     assert deadline.is_over.is_set()
-    deadline.cancel()
 
 
 def test_an_earlier_deadline_does_not_wait_for_a_later_one(pair):
