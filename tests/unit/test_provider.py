@@ -53,7 +53,8 @@ print(len(names))
 
 def test_no_module_is_imported_with_a_warning():
     skipped = ["airflow_provider_veo.ui."] * (LINE < (3, 1)) + ["airflow_provider_veo.retry_policy"] * (LINE < (3, 3))
-    assert int(python(NO_WARNINGS.format(skipped=tuple(skipped)))) > 100
+    printed = python(NO_WARNINGS.format(skipped=tuple(skipped)))
+    assert int(printed.split()[-1]) > 100  # some lines log on the same stream
 
 
 def test_the_provider_info_obeys_airflows_schema():
