@@ -139,10 +139,9 @@ class Answer:
             return self.status
         return next((int(code) for code in self.codes if re.fullmatch(r"[45]\d\d", code)), 400)
 
-    @cached_property
-    def any_id(self) -> str | None:
-        """Anything that may be the id of a video, also in JSON inside the message."""
-        return paths.any_id_of([self.content, *_inner(self.message)])
+    def any_id(self, *, unset: bool = False) -> str | None:
+        """Return anything that may be the id of a video, also in JSON inside the message; see :func:`any_id_of`."""
+        return paths.any_id_of([self.content, *_inner(self.message)], unset=unset)
 
     @property
     def message(self) -> str:

@@ -72,11 +72,9 @@ URL = _parsed(
 URL_OF_SUCCESS = _parsed(*_inside(WRAPPERS, ("fail_reason",)))
 """Where new-api now and then puts the URL of a success."""
 
-GENERATION_ERROR = _parsed("detail.video_generation_error", "data.detail.video_generation_error")
-"""Why the video could not be generated; also filled if a retry of the relay succeeded."""
 REASON = (
     *_parsed(*_inside(("data", "data.detail", "", "detail"), _REASONS)),
-    *GENERATION_ERROR,
+    *_parsed("detail.video_generation_error", "data.detail.video_generation_error"),
     *_parsed(*_inside(("data.data",), _REASONS)),
 )
 """Why a video failed, or an answer is an error. Also filled if a retry of the relay succeeded."""
@@ -124,21 +122,27 @@ def accepted_id_of(content: Mapping[str, Any]) -> str | None:
     return found
 
 
-def any_id_of(value: Any) -> str | None:
-    """Return anything that may be the id of a video, wherever it is in an answer."""
+def any_id_of(value: Any, *, unset: bool = False) -> str | None:
+    """
+    Return anything that may be the id of a video, wherever it is in an answer.
+
+    :param unset: also a number that was probably never set, such as 0.
+    """
     rest = [value]
     while rest:
         value = rest.pop()
-        if isinstance(value, dict):
-            named = {name: value[name] for name in ID_NAMES & value.keys()}
-            if found := next(filter(None, map(_id, named.values())), None):
+        if isinstance(value, list):
+            rest += value
+        elif isinstance(value, dict):
+            named = [value[name] for name in ID_NAMES & value.keys()]
+            numbers = (str(each) for each in named if unset and type(each) is int)
+            if found := next(filter(None, (*map(_id, named), *numbers)), None):
                 return found
-        if isinstance(value, (dict, list)):
-            rest += value.values() if isinstance(value, dict) else value
+            rest += value.values()
     return None
 
 
-def reason_of(content: Mapping[str, Any], places: tuple[Paths, ...] = REASON) -> str | None:
+def reason_of(content: Mapping[str, Any]) -> str | None:
     """
     Return the reason of a failure or an error.
 
@@ -146,7 +150,7 @@ def reason_of(content: Mapping[str, Any], places: tuple[Paths, ...] = REASON) ->
     ``failed`` into the first.
     """
     first = None
-    for reason in _texts(values(content, places)):
+    for reason in _texts(values(content, REASON)):
         if words.is_blocked(reason):
             return reason if first is None else f"{first}; {reason}"
         first = first or reason

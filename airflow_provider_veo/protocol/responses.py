@@ -83,6 +83,18 @@ _KIND_BY_STATUS: Mapping[int, type[VeoError]] = {
 }
 
 
+def read(
+    status: int,
+    headers: Mapping[str, str] | None,
+    body: bytes,
+    *,
+    secrets: Collection[str] = (),
+    now: float | None = None,
+) -> Answer:
+    """Parse an answer without interpreting it. See :func:`parse_create` for the parameters."""
+    return envelope.read(status, headers, body, secrets=secrets, now=now, max_bytes=MAX_BODY_BYTES)
+
+
 def parse_create(
     status: int,
     headers: Mapping[str, str] | None,
@@ -102,7 +114,7 @@ def parse_create(
     :raises VeoAmbiguousSubmitError: it may have been accepted.
     :raises VeoError: of another kind: it was not accepted.
     """
-    answer = envelope.read(status, headers, body, secrets=secrets, now=now, max_bytes=MAX_BODY_BYTES)
+    answer = read(status, headers, body, secrets=secrets, now=now)
     video = read_video(answer) if answer.succeeded else None
     if video is None or not video.id:
         raise _error("create a video", answer, _create_error(answer))
@@ -129,7 +141,7 @@ def parse_query(
 
     The other parameters are those of :func:`parse_create`.
     """
-    answer = envelope.read(status, headers, body, secrets=secrets, now=now, max_bytes=MAX_BODY_BYTES)
+    answer = read(status, headers, body, secrets=secrets, now=now)
     if answer.succeeded:
         video = read_video(answer, veo_task_id=veo_task_id)
         if video is not None and not veo_task_id and id_mistake(video.id, secrets):
@@ -139,11 +151,6 @@ def parse_query(
         if video is not None and video.status is not None and not is_error:
             return video
     raise _error(f"poll video {veo_task_id}", answer, _query_error(answer), veo_task_id)
-
-
-def read(status: int, headers: Mapping[str, str] | None, body: bytes, *, secrets: Collection[str] = ()) -> Answer:
-    """Parse an answer that is only described."""
-    return envelope.read(status, headers, body, secrets=secrets, now=None, max_bytes=MAX_BODY_BYTES)
 
 
 def query_error(
@@ -169,7 +176,7 @@ def parse_models(
 
     :raises VeoError: of the kind that says what is wrong with the key or the host.
     """
-    answer = envelope.read(status, headers, body, secrets=secrets, now=None, max_bytes=MAX_BODY_BYTES)
+    answer = read(status, headers, body, secrets=secrets)
     rows = answer.content.get("data") if answer.succeeded else None
     if isinstance(rows, list):
         return [
@@ -184,9 +191,8 @@ def _create_error(answer: Answer) -> type[VeoError]:
 
     So is an answer that has the id of a video after all: whatever it says, the next try would send the request again.
     """
-    if answer.any_id is not None:
-        return VeoAmbiguousSubmitError
-    return _kind_by(answer, _KIND_BY_CODE_OF_CREATE) or _refusal(answer) or VeoAmbiguousSubmitError
+    kind = _kind_by(answer, _KIND_BY_CODE_OF_CREATE) or _refusal(answer) or VeoAmbiguousSubmitError
+    return VeoAmbiguousSubmitError if answer.any_id(unset=not kind.final) is not None else kind
 
 
 def _refusal(answer: Answer) -> type[VeoError] | None:
@@ -248,7 +254,7 @@ def _error(
             f"Tried to {attempt}, and the relay answered HTTP {answer.status} with an id that can't be used: it "
             f"{unusable_id}. The answer begins with “{answer.excerpt}”."
         )
-    elif kind is VeoAmbiguousSubmitError and (found := answer.any_id) is not None:
+    elif kind is VeoAmbiguousSubmitError and (found := answer.any_id(unset=True)) is not None:
         happened += f" It has the id {cleaned(found, answer.secrets, MAX_ID_CHARACTERS)!r}."
     return kind(
         f"{happened}\n{next_step}",

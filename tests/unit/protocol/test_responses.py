@@ -218,6 +218,8 @@ def test_out_of_money_under_any_status(status, code):
            VeoAmbiguousSubmitError) for status in (201, 400, 500)],
         (400, {"id": "", "task_id": None, **envelope()}, VeoRequestRejectedError),
         (400, {"id": 0, **envelope()}, VeoRequestRejectedError),
+        (301, {"id": 0}, VeoAmbiguousSubmitError),
+        *[(500, {"id": number, **envelope()}, VeoAmbiguousSubmitError) for number in (0, -1)],
         (503, {"id": "t-1", **envelope("model_not_found")}, VeoAmbiguousSubmitError),
         (200, b'{"id": "x", "pad": "' + b"x" * 1024 * 1024 + b'"}', VeoAmbiguousSubmitError),
         *[(status, b"", VeoWrongHostError) for status in (301, 302, 303, 307, 308)],
