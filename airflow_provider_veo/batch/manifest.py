@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import difflib
 import json
 import math
 import reprlib
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_veo.protocol import coerce
 from airflow_provider_veo.protocol.payload import REQUEST_FIELDS
+from airflow_provider_veo.protocol.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,8 +166,8 @@ def _is_not_finite(value: Any) -> bool:
 def _unknown(kind: str, names: tuple[str, ...]) -> str:
     shown = []
     for name in names[:_NAMES_LISTED]:
-        near = difflib.get_close_matches(name[:80].lower(), FIELDS, n=1)
-        shown.append(short(name) + (f" (did you mean {near[0]}?)" if near else ""))
+        suggestion = did_you_mean(name[:80], FIELDS)
+        shown.append(short(name) + (f" ({suggestion})" if suggestion else ""))
     more = f" and {len(names) - _NAMES_LISTED} more" if len(names) > _NAMES_LISTED else ""
     return f"unknown {kind}{'s' * (len(names) > 1)} {', '.join(shown)}{more}; known are {', '.join(FIELDS)}"
 

@@ -5,7 +5,6 @@ The API key is in no ``repr``.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import os
@@ -23,7 +22,7 @@ from airflow_provider_veo import __version__
 from airflow_provider_veo.net import addresses, proxies
 from airflow_provider_veo.protocol import VeoUnavailableError, VeoValidationError, coerce
 from airflow_provider_veo.protocol.forms import APIS
-from airflow_provider_veo.protocol.text import shortened
+from airflow_provider_veo.protocol.text import did_you_mean, shortened
 from airflow_provider_veo.protocol.unified import UnifiedApi
 
 if TYPE_CHECKING:
@@ -177,10 +176,9 @@ class _Extra:
         """Report the fields that nothing has read. Their values are not repeated: a misspelled one may be a secret."""
         for name in self.fields:
             if name not in self._known:
-                near = difflib.get_close_matches(name.lower(), self._known, n=1)
-                suggestion = f"did you mean {near[0]}? " if near else ""
-                known = ", ".join(sorted(self._known))
-                self.mistakes.append(f"{shortened(name, 60)}: unknown field; {suggestion}Known fields: {known}")
+                known = f"Known fields: {', '.join(sorted(self._known))}"
+                hint = " ".join(filter(None, (did_you_mean(name, self._known), known)))
+                self.mistakes.append(f"{shortened(name, 60)}: unknown field; {hint}")
 
     def checked(self, name: str, convert: Callable[[], Any]) -> Any:
         try:

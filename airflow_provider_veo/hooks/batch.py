@@ -64,14 +64,6 @@ class VeoBatchHook:
         """Close the sockets."""
         await self._exchange.close()
 
-    async def create_video(self, body: Mapping[str, Any]) -> VideoTask:
-        """
-        Submit a video once. See :meth:`prepare` and :meth:`submit`.
-
-        :param body: from :func:`airflow_provider_veo.protocol.payload.build`.
-        """
-        return await self.submit(await self.prepare(body))
-
     async def prepare(self, body: Mapping[str, Any]) -> Prepared:
         """
         Do everything for a create that costs nothing, such as fetching images.

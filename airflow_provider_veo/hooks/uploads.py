@@ -37,7 +37,6 @@ FETCH_SECONDS = 60.0
 _TRIES = 3
 _NOTHING_SENT = "The images of the request can't be used. Nothing was sent or billed."
 _NOT_ENCODED = "The request can't be encoded. Nothing was sent or billed."
-_FOR_NOW = frozenset({408, 425, 429})
 _KINDS: Mapping[bytes, str] = {
     b"\x89PNG\r\n\x1a\n": "png",
     b"\xff\xd8\xff": "jpeg",
@@ -165,7 +164,7 @@ def _fetched(url: str, settings: VeoConnection, room: int) -> bytes:
 
 
 def _content(url: str, answer: Answer, deadline: Deadline, room: int) -> bytes:
-    if answer.status in _FOR_NOW or answer.status >= 500:
+    if answer.fails_for_now:
         raise _not_fetched(url, f"its host answered HTTP {answer.status}")
     if answer.status != 200:
         raise _Refused(f"{shown(url)} can't be fetched: its host answered HTTP {answer.status}")

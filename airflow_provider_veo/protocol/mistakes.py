@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from airflow_provider_veo.protocol.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,11 +55,11 @@ def _unknown_model(broken: Broken, model: VeoModel | None, catalog: Mapping[str,
             f"expected a model, got {_given(name)}; set the task's model, or default_model in the connection. "
             f"Known models: {', '.join(sorted(catalog))}"
         )
-    near = difflib.get_close_matches(name.lower(), catalog, n=3)
-    suggestion = f"did you mean {' or '.join(near)}? " if near else ""
+    known = f"Known models: {', '.join(sorted(catalog))}"
+    hint = " ".join(filter(None, (did_you_mean(name, catalog, most=3), known)))
     addition = json.dumps({name[:60]: {"max_images": 0, "aspect_ratio": True}})
     return (
-        f"{_given(name)} is not a known model; {suggestion}Known models: {', '.join(sorted(catalog))}. "
+        f"{_given(name)} is not a known model; {hint}. "
         f"If the relay has it, add it to the connection's extra: "
         f'"models": {addition}'
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
 REDACTED = "***"
 _SHORTEST_SECRET = 4
@@ -21,6 +22,18 @@ _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 def shortened(text: str, characters: int) -> str:
     """Truncate a text to a maximum length, and append its original length."""
     return text if len(text) <= characters else f"{text[: characters - 1]}… ({len(text)} characters)"
+
+
+def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
+    """
+    Ask whether a name is a misspelling of known ones: ``did you mean a or b?``. Empty if it is like none of them.
+
+    :param name: the unknown name.
+    :param known: in lower case.
+    :param most: maximum number of names to suggest.
+    """
+    near = difflib.get_close_matches(name.lower(), list(known), n=most)
+    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def first_line(error: object) -> str:

@@ -41,7 +41,7 @@ class Exchange:
     @property
     def content_type(self) -> str:
         """The type of the body, in lower case and without parameters."""
-        return forms.content_type(self.request)
+        return forms.content_type(self.request.headers)
 
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
@@ -106,7 +106,7 @@ async def _subject(request: Request, body: bytes) -> tuple[str | None, str | Non
         return None, None
     document: Any
     try:
-        if forms.content_type(request) == forms.MULTIPART:
+        if forms.content_type(request.headers) == forms.MULTIPART:
             document = (await forms.read(request, body)).fields
         else:
             document = json.loads(body)

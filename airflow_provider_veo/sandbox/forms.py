@@ -12,6 +12,7 @@ from starlette.requests import Request
 from airflow_provider_veo.sandbox.answers import Refusal
 
 if TYPE_CHECKING:
+    from starlette.datastructures import Headers
     from starlette.types import Message
 
 MULTIPART = "multipart/form-data"
@@ -37,9 +38,9 @@ class Form:
     uploads: tuple[Upload, ...]
 
 
-def content_type(request: Request) -> str:
+def content_type(headers: Headers) -> str:
     """Return the type of a request's body, in lower case and without parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def read(request: Request, body: bytes) -> Form:

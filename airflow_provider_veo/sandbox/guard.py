@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 
+from airflow_provider_veo.sandbox import forms
 from airflow_provider_veo.sandbox.answers import envelope
 from airflow_provider_veo.sandbox.control import PREFIX
 from airflow_provider_veo.sandbox.delivery import Delivery
@@ -93,7 +94,7 @@ class Guard:
         return port == self._port and (is_loopback(host) or (self._any_address and address(host) is not None))
 
     def _control_refusal(self, method: str, headers: Headers) -> Answer | None:
-        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        content_type = forms.content_type(headers)
         if method == "POST" and content_type != "application/json":
             return envelope(415, f"Content-Type must be application/json, got {content_type!r}")
         return None

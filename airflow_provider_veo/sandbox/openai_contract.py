@@ -50,7 +50,7 @@ async def read_order(request: Request, body: bytes, models: Mapping[str, Model])
     :param body: The request's body.
     :raises Refusal: It is invalid. A 400 lists every mistake.
     """
-    kind = forms.content_type(request)
+    kind = forms.content_type(request.headers)
     uploads: tuple[Upload, ...] = ()
     given: dict[str, Any]
     if kind == "application/json":

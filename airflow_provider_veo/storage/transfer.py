@@ -39,7 +39,6 @@ FURTHER_BYTES = 8 * 1024 * 1024
 """A try that gets this many bytes further than any before resets the count."""
 MAX_FRESH_URLS = 2
 _EXPIRED = (401, 403, 404, 410)
-_FOR_NOW = (408, 425, 429)
 _BODY_BYTES = 64 * 1024
 _BODY_SECONDS = 10.0
 _RANGE = re.compile(r"bytes\s+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
@@ -179,7 +178,7 @@ class Transfer:
         came = f"got {said.describe()}."
         if status in _EXPIRED:
             self._get_fresh_url(came, status)
-        if status in _FOR_NOW or status >= 500 or status == 204:
+        if answer.fails_for_now or status == 204:
             raise _Again(
                 self._error(
                     came, "The host can't send the file at the moment.", status=status, retry_after=said.retry_after

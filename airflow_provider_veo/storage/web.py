@@ -74,6 +74,11 @@ class Answer:
         self.headers: Mapping[str, str] = response.headers
         self._response = response
 
+    @property
+    def fails_for_now(self) -> bool:
+        """Whether the host can't answer at the moment, but may later."""
+        return self.status in (408, 425, 429) or self.status >= 500
+
     def read(self) -> bytes:
         """Return the next bytes, at most 1 MiB, as soon as any arrive; empty at the end."""
         chunk: bytes = self._response.raw.read1(CHUNK_BYTES, decode_content=False)

@@ -19,7 +19,7 @@ from airflow_provider_veo.ui import cards, settings, values
 from airflow_provider_veo.ui.access import admit
 from airflow_provider_veo.ui.cards import OFF, OWNER, address, described, number, played, query, text
 from airflow_provider_veo.ui.folders import Folder
-from airflow_provider_veo.ui.loops import HAS_REGIONS, IDENTITY, locate, region_of
+from airflow_provider_veo.ui.loops import IDENTITY, in_region, locate, region_of
 from airflow_provider_veo.ui.paging import page_of
 from airflow_provider_veo.ui.videos import GENERATING
 
@@ -58,9 +58,7 @@ def find(session: Session, dag_id: str, run_id: str, task_id: str, map_index: in
         XComModel.task_id == task_id,
         XComModel.map_index == map_index,
     )
-    if region and HAS_REGIONS:
-        statement = statement.where(XComModel.region_id == region)
-    found = session.execute(statement.limit(1)).one_or_none()
+    found = session.execute(in_region(statement, region).limit(1)).one_or_none()
     if found is None:
         return None
     row = values.read(found)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
+    from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
 HAS_REGIONS = hasattr(XComModel, "region_id")
@@ -39,6 +40,11 @@ def locate(session: Session, rows: Iterable[Any]) -> None:
         if row.loop:
             map_index = row.map_index if row.loop["is_mapped"] else -1
             row.owner |= {"map_index": map_index, "loop_index": row.loop["iteration"]}
+
+
+def in_region(statement: Select[Any], region: UUID | None) -> Select[Any]:
+    """Restrict a statement about XComs to a region; ``None``, or a line of Airflow without regions: to none."""
+    return statement.where(XComModel.region_id == region) if region and HAS_REGIONS else statement
 
 
 def region_of(row: Any) -> dict[str, str]:

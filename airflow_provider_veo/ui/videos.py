@@ -21,7 +21,7 @@ from sqlalchemy.orm import aliased
 from airflow_provider_veo.ui import cards, settings, values
 from airflow_provider_veo.ui.access import Admitted, admit
 from airflow_provider_veo.ui.cards import OWNER, address, described, played, query, text
-from airflow_provider_veo.ui.loops import HAS_REGIONS, IDENTITY, locate, region_of
+from airflow_provider_veo.ui.loops import IDENTITY, in_region, locate, region_of
 from airflow_provider_veo.ui.paging import page_of
 
 if TYPE_CHECKING:
@@ -164,9 +164,7 @@ def file_of(
         XComModel.map_index == map_index,
         XComModel.key == PATH,
     )
-    if region and HAS_REGIONS:
-        statement = statement.where(XComModel.region_id == region)
-    path = values.parse(session.execute(statement.limit(1)).scalar_one_or_none())
+    path = values.parse(session.execute(in_region(statement, region).limit(1)).scalar_one_or_none())
     return admit(path, dag_id, settings.page_roots())
 
 

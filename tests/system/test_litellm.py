@@ -25,7 +25,7 @@ from airflow_provider_veo.protocol import (
 from airflow_provider_veo.storage import store_video
 from tests.conftest import CANARY
 from tests.system.conftest import PROJECT
-from tests.system.supervised import free_port
+from tests.system.supervised import free_port, launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -63,20 +63,18 @@ def gateway(litellm, tmp_path_factory):
             "LITELLM_TELEMETRY": "False",
         }
         port = free_port()
-        command = [litellm / "bin" / "litellm", "--config", CONFIGURATION, "--host", "127.0.0.1", "--port", str(port)]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        command = [litellm / "bin" / "litellm", "--config", CONFIGURATION, "--host", "127.0.0.1", "--port", port]
+        process = launch([str(each) for each in command], folder / "log", cwd=folder, environment=environment)
         try:
-            _wait_until_it_answers(process, f"http://127.0.0.1:{port}/health/liveliness", folder / "log")
+            _wait_until_it_answers(process.main, f"http://127.0.0.1:{port}/health/liveliness", folder / "log")
             yield SimpleNamespace(url=f"http://127.0.0.1:{port}", relay=relay)
         finally:
-            process.terminate()
-            process.wait(30)
+            process.end()
 
 
 def _wait_until_it_answers(process, url, log):
     deadline = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.is_running():
         try:
             if requests.get(url, timeout=5).ok:
                 return

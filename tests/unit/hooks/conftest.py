@@ -11,6 +11,11 @@ from airflow_provider_veo.protocol import payload
 BODY = payload.build("a cow flies", "veo3-fast")
 
 
+async def create_video(hook, body):
+    """Submit a video with the hook of a batch, as a batch does."""
+    return await hook.submit(await hook.prepare(body))
+
+
 @pytest.fixture
 def hook(relay):
     hook = VeoHook()

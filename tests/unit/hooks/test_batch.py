@@ -24,7 +24,7 @@ from airflow_provider_veo.protocol import (
     payload,
 )
 from tests.conftest import CANARY
-from tests.unit.hooks.conftest import BODY
+from tests.unit.hooks.conftest import BODY, create_video
 from tests.unit.hooks.test_create import AMBIGUOUS, NOT_ACCEPTED, creates
 
 IMPATIENT = {"read_timeout": 0.6, "connect_timeout": 0.4}
@@ -45,7 +45,7 @@ def with_hook(scenario, connections=8):
 
 
 def submit(body=BODY):
-    return with_hook(lambda hook: hook.create_video(body))
+    return with_hook(lambda hook: create_video(hook, body))
 
 
 def ask(veo_task_id):
@@ -149,14 +149,14 @@ def test_a_create_that_is_cancelled_is_not_sent_again(relay):
     relay.set_faults("hang-after=9")
 
     async def scenario(hook):
-        task = asyncio.ensure_future(hook.create_video(BODY))
+        task = asyncio.ensure_future(create_video(hook, BODY))
         while not creates(relay):
             await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         relay.set_faults()
-        assert (await hook.create_video(BODY)).id
+        assert (await create_video(hook, BODY)).id
 
     with_hook(scenario)
     assert creates(relay) == 2
@@ -164,10 +164,10 @@ def test_a_create_that_is_cancelled_is_not_sent_again(relay):
 
 def test_a_hook_can_be_used_again_after_it_was_closed(relay):
     async def scenario(hook):
-        await hook.create_video(BODY)
+        await create_video(hook, BODY)
         await hook.close()
         await hook.close()
-        return await hook.create_video(BODY)
+        return await create_video(hook, BODY)
 
     assert with_hook(scenario).id
 
@@ -223,12 +223,12 @@ def test_the_key_is_in_no_error_and_no_log(relay, connect, caplog, capfd, fault)
         batch = VeoBatchHook(hook, 2)
         try:
             if fault.startswith("query"):
-                veo_task_id = (await batch.create_video(BODY)).id
+                veo_task_id = (await create_video(batch, BODY)).id
                 relay.set_faults(fault)
                 await batch.get_video(veo_task_id)
             else:
                 relay.set_faults(fault)
-                await batch.create_video(BODY)
+                await create_video(batch, BODY)
         finally:
             assert CANARY not in repr(vars(batch)) + repr(vars(batch._exchange)) + repr(batch.settings)
             await batch.close()
@@ -255,7 +255,7 @@ def rotate(relay, monkeypatch, connection=None):
 def test_a_rotated_key_is_picked_up_and_pays_once(relay, monkeypatch):
     async def scenario(hook):
         rotate(relay, monkeypatch)
-        await hook.create_video(BODY)
+        await create_video(hook, BODY)
         assert hook.settings.api_key == ROTATED
 
     with_hook(scenario)
@@ -266,10 +266,10 @@ def test_a_rotated_key_is_picked_up_and_pays_once(relay, monkeypatch):
 
 def test_another_form_of_the_api_is_not_taken_over_on_the_way(relay, monkeypatch):
     async def scenario(hook):
-        veo_task_id = (await hook.create_video(BODY)).id
+        veo_task_id = (await create_video(hook, BODY)).id
         rotate(relay, monkeypatch, json.dumps({**json.loads(relay.connection), "extra": {"api": "openai"}}))
         with pytest.raises(VeoAuthenticationError, match="Its API changed while videos were in flight"):
-            await hook.create_video(BODY)
+            await create_video(hook, BODY)
         with pytest.raises(VeoAuthenticationError):
             await hook.get_video(veo_task_id)
         assert hook.settings.api.name == "unified"
@@ -282,7 +282,7 @@ def test_a_rotated_key_is_picked_up_by_all_that_were_on_the_way(relay, monkeypat
     async def scenario(hook):
         rotate(relay, monkeypatch)
         bodies = [payload.build(f"cow {number}", "veo3-fast") for number in range(20)]
-        videos = await asyncio.gather(*(hook.create_video(body) for body in bodies))
+        videos = await asyncio.gather(*(create_video(hook, body) for body in bodies))
         assert len({video.id for video in videos}) == 20
         assert all([(await hook.get_video(video.id)).video_url for video in videos])
 
@@ -295,7 +295,7 @@ def test_a_rotated_key_is_picked_up_by_all_that_were_on_the_way(relay, monkeypat
 
 def test_a_question_picks_a_rotated_key_up(relay, monkeypatch):
     async def scenario(hook):
-        veo_task_id = (await hook.create_video(BODY)).id
+        veo_task_id = (await create_video(hook, BODY)).id
         rotate(relay, monkeypatch)
         assert (await hook.get_video(veo_task_id)).state == "succeeded"
 
@@ -315,7 +315,7 @@ def test_a_new_key_that_is_wrong_too_is_sent_once(relay, connect):
         relay.configure(api_key=ROTATED)
         connect(password="sk-neither-0123456789")
         with pytest.raises(VeoAuthenticationError):
-            await hook.create_video(BODY)
+            await create_video(hook, BODY)
 
     with_hook(scenario)
     assert creates(relay) == 2
@@ -329,7 +329,7 @@ def test_a_connection_that_is_of_no_use_any_more_leaves_the_error_as_it_is(relay
         rotate(relay, monkeypatch, connection)
         for _ in range(2):
             with pytest.raises(VeoAuthenticationError):
-                await hook.create_video(BODY)
+                await create_video(hook, BODY)
 
     with_hook(scenario)
     assert creates(relay) == 2
@@ -341,7 +341,7 @@ def test_a_new_connection_is_checked_before_its_key_is_sent_anywhere(relay, conn
         connect(host="http://8.8.8.8", password="sk-secret-0123456789", extra=IMPATIENT)
         for _ in range(2):
             with pytest.raises(VeoAuthenticationError, match="plain http to a public address"):
-                await hook.create_video(BODY)
+                await create_video(hook, BODY)
         assert hook.settings.base_url == relay.url
 
     with_hook(scenario)
@@ -353,7 +353,7 @@ def test_a_new_connections_proxy_is_used(relay, connect, proxy):
     async def scenario(hook):
         relay.configure(api_key=ROTATED)
         connect(password=ROTATED, extra={"proxy": f"http://127.0.0.1:{proxy.server_port}"})
-        await hook.create_video(BODY)
+        await create_video(hook, BODY)
 
     with_hook(scenario)
     assert proxy.asked == [f"{relay.url}/v1/video/create"]

@@ -25,7 +25,7 @@ from airflow_provider_veo.protocol import (
     VeoWrongHostError,
     payload,
 )
-from tests.unit.hooks.conftest import BODY
+from tests.unit.hooks.conftest import BODY, create_video
 from tests.unit.hooks.test_batch import IMPATIENT, submit, with_hook
 
 ACCEPTED = b'{"id": "veo3:1-x", "status": "pending"}'
@@ -94,7 +94,7 @@ def listen(connect):
 def test_requests_share_a_socket(listen):
     async def scenario(hook):
         for _ in range(5):
-            await hook.create_video(BODY)
+            await create_video(hook, BODY)
 
     server = listen(Handler)
     with_hook(scenario)
@@ -119,9 +119,9 @@ class ClosesIdleSockets(Handler):
 @pytest.mark.parametrize("idle", [1.5, 2.0])
 def test_a_socket_that_the_server_may_be_closing_is_not_used(listen, idle):
     async def scenario(hook):
-        await asyncio.gather(*(hook.create_video(BODY) for _ in range(4)))
+        await asyncio.gather(*(create_video(hook, BODY) for _ in range(4)))
         await asyncio.sleep(idle)
-        await asyncio.gather(*(hook.create_video(BODY) for _ in range(4)))
+        await asyncio.gather(*(create_video(hook, BODY) for _ in range(4)))
 
     server = listen(ClosesIdleSockets)
     with_hook(scenario)
@@ -137,7 +137,7 @@ class ClosesAfterEachAnswer(Handler):
 def test_a_server_that_closes_after_each_answer_loses_nothing(listen):
     async def scenario(hook):
         for _ in range(10):
-            await hook.create_video(BODY)
+            await create_video(hook, BODY)
             await asyncio.sleep(0.05)
 
     server = listen(ClosesAfterEachAnswer)
@@ -153,7 +153,7 @@ class Slow(Handler):
 
 def test_many_requests_share_few_sockets(listen):
     async def scenario(hook):
-        await asyncio.gather(*(hook.create_video(BODY) for _ in range(24)))
+        await asyncio.gather(*(create_video(hook, BODY) for _ in range(24)))
 
     server = listen(Slow)
     with_hook(scenario, connections=4)
@@ -164,7 +164,7 @@ def test_many_requests_share_few_sockets(listen):
 
 def test_waiting_for_a_socket_takes_nothing_from_an_answers_time(listen):
     async def scenario(hook):
-        await asyncio.gather(*(hook.create_video(BODY) for _ in range(8)))
+        await asyncio.gather(*(create_video(hook, BODY) for _ in range(8)))
 
     server = listen(Slow, **IMPATIENT)  # 2.4 s in all, where one request may take 1.6 s
     with_hook(scenario, connections=1)
@@ -177,10 +177,10 @@ def test_requests_that_fail_give_their_sockets_back(relay, connect):
     async def scenario(hook):
         for fault in ("drop-before", "reset", "cut-off", "hang-before=9", "redirect", "huge=2000000"):
             relay.set_faults(fault)
-            results = await asyncio.gather(*(hook.create_video(BODY) for _ in range(3)), return_exceptions=True)
+            results = await asyncio.gather(*(create_video(hook, BODY) for _ in range(3)), return_exceptions=True)
             assert all(isinstance(result, VeoError) for result in results)
         relay.set_faults()
-        await asyncio.gather(*(hook.create_video(BODY) for _ in range(4)))
+        await asyncio.gather(*(create_video(hook, BODY) for _ in range(4)))
 
     with_hook(scenario, connections=2)
 
@@ -227,7 +227,7 @@ def test_an_answer_that_stops_halfway_means_what_its_status_says(listen, end):
     bodies = [payload.build(f"status {status}", "veo3-fast") for status in BY_STATUS]
 
     async def scenario(hook):
-        return await asyncio.gather(*(hook.create_video(body) for body in bodies), return_exceptions=True)
+        return await asyncio.gather(*(create_video(hook, body) for body in bodies), return_exceptions=True)
 
     assert [type(error) for error in with_hook(scenario)] == list(BY_STATUS.values())
     assert server.posts == len(BY_STATUS)
@@ -311,7 +311,7 @@ def test_a_body_that_nobody_reads_is_given_up_for_good(listen):
     async def scenario(hook):
         started = time.monotonic()
         with pytest.raises(VeoAmbiguousSubmitError):
-            await hook.create_video(LARGE)
+            await create_video(hook, LARGE)
         assert time.monotonic() - started < 50
         server.released.set()
         while not received or received[-1] is not None:

@@ -234,19 +234,17 @@ def test_a_stored_video_may_be_downloaded_by_its_id(ti, hook, tmp_path):
 # --- a batch ---------------------------------------------------------------------------------------------------------
 
 
+def batch(folder, jobs, **arguments):
+    given = {"task_id": "make", "result_path": folder.as_uri(), "model": "veo3.1-components", "poll_interval": 0.05}
+    return VeoVideoBatchOperator(jobs=jobs, **given, **arguments)
+
+
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_batch_is_made_and_stored(relay, ti, tmp_path, images, deferrable):
     jobs = [{"key": f"j{n}", "prompt": f"prompt {n}", "images": [images.url] if n % 2 else None} for n in range(8)]
 
     def make():
-        return VeoVideoBatchOperator(
-            task_id="make",
-            jobs=jobs,
-            result_path=tmp_path.as_uri(),
-            model="veo3.1-components",
-            poll_interval=0.05,
-            deferrable=deferrable,
-        )
+        return batch(tmp_path, jobs, deferrable=deferrable)
 
     run(ti, make)
     rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
@@ -264,15 +262,7 @@ def test_a_job_whose_image_cannot_be_used_is_not_submitted_and_the_others_are(re
     jobs = [{"prompt": "with an image", "images": [images.url]}, {"prompt": "without"}]
 
     def make():
-        return VeoVideoBatchOperator(
-            task_id="make",
-            jobs=jobs,
-            result_path=tmp_path.as_uri(),
-            model="veo3.1-components",
-            poll_interval=0.05,
-            deferrable=False,
-            download=False,
-        )
+        return batch(tmp_path, jobs, deferrable=False, download=False)
 
     run(ti, make)
     rows = {
