@@ -87,6 +87,7 @@ def test_errors_are_those_of_the_sdk(client, gateway, openai):
         client.with_options(api_key="wrong").videos.create(**ORDER)
     with pytest.raises(openai.NotFoundError):
         client.videos.retrieve("video_unknown")
+    gateway.configure(generation_seconds=600)
     with pytest.raises(openai.BadRequestError, match="not completed"):
         client.videos.download_content(client.videos.create(**ORDER).id)
     gateway.set_faults("rate-limit=1")
