@@ -16,6 +16,7 @@ import tempfile
 NAMES = (
     "answers",
     "batch",
+    "cards",
     "imports",
     "night",
     "page",

@@ -76,6 +76,7 @@ def main() -> int:
         twice, polls = len(stats["paid_twice"]), stats["requests"]["query"]
         show_step("relay", f"{stats['accepted']} videos accepted, {twice} of them twice; {polls} polls")
         show_step("files", f"{short_path(results.parent / 'videos')}, with results.jsonl and summary.json beside it")
+        show_step("report", f"open it in a browser: {results.with_name('report.html').as_uri()}")
         show_step("done", f"in {time.monotonic() - started:.0f} s; Airflow's log is {short_path(LOG)}")
     except KeyboardInterrupt:
         show_step("stopped", "all started processes have ended")

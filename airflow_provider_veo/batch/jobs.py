@@ -128,6 +128,11 @@ def limit_mistakes(
     return [*_too_many(count, max_videos), *_too_expensive(jobs, settings.prices, max_cost)]
 
 
+def is_derived(key: str) -> bool:
+    """Whether a key was derived, not given."""
+    return key.startswith(_DERIVED)
+
+
 def derived_key(body: Mapping[str, Any]) -> str:
     """Return the key of a request without one: ``auto-`` and 16 hexadecimal digits of its SHA-256."""
     text = json.dumps(body, sort_keys=True, ensure_ascii=True)

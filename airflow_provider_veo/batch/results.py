@@ -43,9 +43,11 @@ could not be stored. ``failed``: the relay could not generate it. ``refused``: t
 ``not_submitted``: it was not sent; not billed.
 """
 RESULTS, SUMMARY = "results.jsonl", "summary.json"
+VIDEOS = "videos"
+"""The folder of the files, beside them."""
 _IMAGE_CHARACTERS = 2048
 """An image may be a ``data:`` URI of megabytes."""
-_FILE_FACTS = ("bytes", "sha256", "content_type", "width", "height", "duration_seconds", "verified")
+_FILE_FACTS = ("bytes", "sha256", "content_type", "width", "height", "duration_seconds", "verified", "poster")
 _REASONS_SHOWN = 5
 _ROWS_AT_A_TIME = 500
 
@@ -117,6 +119,16 @@ class Results:
         return [record for key, record in self._records.items() if key not in wanted and record.veo_task_id]
 
     @property
+    def times(self) -> dict[str, Any]:
+        """When the first job was submitted, when this is written, and the seconds between; empty if none was."""
+        submitted = [record.submitted for record in self._records.values()]
+        began = min(submitted, default=None)
+        if began is None:
+            return {}
+        times = {"first_submitted_at": datetime.fromtimestamp(began, tz=timezone.utc).isoformat(timespec="seconds")}
+        return {**times, "written_at": now(), "seconds": round(time.time() - began)}
+
+    @property
     def error_for_now(self) -> VeoError | None:
         """A temporary error because of which a job was not submitted: the next try may submit it."""
         states = zip(self._jobs, self._states, strict=True)
@@ -160,7 +172,7 @@ class Results:
             "cost": self.cost,
             "possible_cost": self.possible_cost,
         }
-        summary = {**about, **short, **self._times(), "models": self._by_model(), "reasons": self.reasons()}
+        summary = {**about, **short, **self.times, "models": self._by_model(), "reasons": self.reasons()}
         if self.orphans:
             summary["no_longer_asked_for"] = [{"key": each.key, "id": each.veo_task_id} for each in self.orphans]
         make_sure()
@@ -222,14 +234,6 @@ class Results:
             return reason or self._stopped or "It was not sent: the task ended first. The next try sends it."
         reasons = (video.get("error") if state == FAILED else None, reason)
         return "\n".join(filter(None, reasons)) or _WITHOUT_A_REASON[state]
-
-    def _times(self) -> dict[str, Any]:
-        submitted = [record.submitted for record in self._records.values()]
-        began = min(submitted, default=None)
-        if began is None:
-            return {}
-        times = {"first_submitted_at": datetime.fromtimestamp(began, tz=timezone.utc).isoformat(timespec="seconds")}
-        return {**times, "written_at": now(), "seconds": round(time.time() - began)}
 
     def _by_model(self) -> dict[str, dict[str, int]]:
         counted: dict[str, Counter[str]] = {}

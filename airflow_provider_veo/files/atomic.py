@@ -34,17 +34,22 @@ def write(path: ObjectStoragePath, content: bytes) -> None:
 
 
 def write_stream(
-    path: ObjectStoragePath, chunks: Iterable[bytes], make_sure: Callable[[], None] = lambda: None
+    path: ObjectStoragePath,
+    chunks: Iterable[bytes],
+    make_sure: Callable[[], None] = lambda: None,
+    content_type: str | None = None,
 ) -> None:
     """
     Write a file in chunks, with bounded memory.
 
     :param make_sure: called after the last chunk, before the file appears. If it raises, the file does not appear.
+    :param content_type: for storages that record one.
     """
     if is_local(path):  # not by a sink, which another process may have locked: each process has a file of its own
         replace_file(Path(path.path), chunks, make_sure)
         return
     sink = open_sink(path, time.monotonic() + _SECONDS, log)
+    sink.content_type = content_type
     try:
         for chunk in itertools.chain([b""], chunks):  # an empty file is a file
             sink.write(chunk)

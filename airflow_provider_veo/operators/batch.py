@@ -49,7 +49,7 @@ _COUNTS = ("max_videos", "max_in_flight", "attempts_per_video")
 _AMOUNTS = ("max_cost", "requests_per_minute", "poll_interval", "timeout")
 _MAY_BE_NOTHING = ("max_videos", "max_cost", "requests_per_minute")
 KILLED = "The task was killed. Its next try continues with the submitted videos."
-JOURNAL, VIDEOS = "_journal", "videos"
+JOURNAL = "_journal"
 SECONDS_TO_SEE_A_VIDEO = 120.0
 """Seconds after the first ready video until the worker is resumed, if there is work to do for it."""
 
@@ -66,12 +66,15 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
     together. A retry, or a run after a user cleared the task, continues with everything that was accepted, and submits
     only what was never sent.
 
-    Under ``result_path`` it writes ``results.jsonl``, one row per job in their order, ``summary.json``, the files in
-    ``videos/``, and ``_journal/``, which must be kept for as long as anybody may clear the task.
+    Under ``result_path`` it writes ``results.jsonl``, one row per job in their order, ``summary.json``,
+    ``report.html``, a report for people, the files in ``videos/``, and ``_journal/``, which must be kept for as long as
+    anybody may clear the task.
 
-    XComs: ``return_value``, a dict: ``results`` and ``summary`` (URIs), ``total``, the number of jobs in each state
-    (``succeeded``, ``not_stored``, ``failed``, ``refused``, ``unknown``, ``timed_out``, ``not_submitted``), ``cost``,
-    ``possible_cost`` (what may have been billed in addition);
+    XComs: ``return_value``, a dict: ``results``, ``summary`` and ``report`` (URIs), ``total``, the number of jobs in
+    each state (``succeeded``, ``not_stored``, ``failed``, ``refused``, ``unknown``, ``timed_out``, ``not_submitted``),
+    ``cost``, ``possible_cost`` (what may have been billed in addition);
+    ``summary_text``, five lines for a chat message, and ``report_path``, the report's path for ``ObjectStoragePath``,
+    both also if the task fails with results;
     ``progress``, at most every 30 s: ``total``, ``done``, ``failed``, ``generating``, ``to_submit``, ``since``,
     ``cost``, ``folder``.
 
@@ -247,6 +250,8 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         return self._finish(context, journal, jobs, self._run, budget)
 
     def _store(self, context: Context, job: Job, record: Submission) -> Mapping[str, Any]:
+        from airflow_provider_veo.batch.results import VIDEOS
+
         veo_task_id, url = str(record.veo_task_id), (record.video or {}).get("video_url")
         destination = f"{self._folder_uri}/{VIDEOS}/{batch_file_name(job.key if job.named else None, veo_task_id)}"
         download = Download(self.hook, destination, _file_log)
@@ -288,6 +293,8 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
     def _finish(
         self, context: Context, journal: BatchJournal, jobs: list[Job], run: Run, budget: Budget
     ) -> dict[str, Any]:
+        from airflow_provider_veo.batch.failures import Failures
+        from airflow_provider_veo.batch.report import Report, summary_text
         from airflow_provider_veo.batch.results import Results
 
         stopped = run.engine.stopped
@@ -297,6 +304,13 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         ti.xcom_push(key="progress", value=self._located(run.progress))
         about = {**owner_of(context), "try_number": ti.try_number, "account": budget.account.name}
         short = results.write(self._folder, about, journal.give_way_to_the_newer)
+        failures = Failures(results.rows())
+        report = Report(results, failures, self._folder, about, getattr(ti, "log_url", None))
+        short["report"] = report.write(journal.give_way_to_the_newer, self.log)
+        # Pushed, not returned: callbacks of a task that fails need them, too.
+        ti.xcom_push(key="summary_text", value=summary_text(results, failures, about, short["report"]))
+        if short["report"]:
+            ti.xcom_push(key="report_path", value=str(report.path))
         for job, stored in results.stored:
             self.report_lineage(job.body.get("images", ()), stored)
         self._say(results, short)

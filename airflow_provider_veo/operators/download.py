@@ -31,9 +31,10 @@ class VeoDownloadVideoOperator(VeoTask, FileLineage, BaseOperator):
     it is an MP4, MOV or WebM by its own bytes. The file appears under its name only when it is complete.
 
     XCom ``return_value``: ``{"uri", "bytes", "sha256", "content_type", "width", "height", "duration_seconds",
-    "veo_task_id", "verified"}``; the picture's size and duration only if the file gives them, ``veo_task_id`` only if
-    it is known. The same facts are in XCom ``veo_file`` and in the ``extra`` of the events of the task's ``outlets``;
-    an ``AssetAlias`` among them gets the file's own asset. XCom ``veo_path`` is the path for ``ObjectStoragePath``.
+    "veo_task_id", "verified", "poster"}``; the picture's size and duration only if the file gives them, ``veo_task_id``
+    only if it is known, ``poster`` (the URI of a JPEG beside the file) only if PyAV is installed. The same facts are in
+    XCom ``veo_file`` and in the ``extra`` of the events of the task's ``outlets``; an ``AssetAlias`` among them gets
+    the file's own asset. XCom ``veo_path`` is the path for ``ObjectStoragePath``.
 
     Give one of ``veo_task_id``, ``video_url`` and ``veo_video``.
 

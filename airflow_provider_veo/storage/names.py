@@ -49,6 +49,11 @@ def video_name(veo_task_id: str) -> str:
     return _name(veo_task_id, r"[A-Za-z0-9:-][A-Za-z0-9.:-]*")
 
 
+def poster_name(file_name: str) -> str:
+    """Return the name of a video's poster, which is beside its file: ``boat.jpg`` for ``boat.mp4``."""
+    return f"{file_name.rpartition('.')[0] or file_name}.jpg"
+
+
 def safe_name(text: str) -> str:
     """
     Return a name that is valid in every file system and object storage, and unique to the string.

@@ -1,8 +1,8 @@
 """Width, height and duration of a stored video, read directly from its index.
 
-The file is data from outside, so it is never given to a media library: a few hundred bytes of MP4 can make one allocate
-gigabytes. This module reads the headers it needs and seeks over everything else. It reads at most ``MAX_PARTS`` headers
-and ``MAX_BYTES`` bytes of any file, and holds no more than one value at a time.
+The file is data from outside, so this process never gives it to a media library: a few hundred bytes of MP4 can make
+one allocate gigabytes. This module reads the headers it needs and seeks over everything else. It reads at most
+``MAX_PARTS`` headers and ``MAX_BYTES`` bytes of any file, and holds no more than one value at a time.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from airflow_provider_veo.storage import DEFAULT_MAX_BYTES, DEFAULT_TIMEOUT
 from airflow_provider_veo.storage.comparison import Comparison, DifferentError, SameError
 from airflow_provider_veo.storage.order import Order, Received
 from airflow_provider_veo.storage.picture import Picture, probe
+from airflow_provider_veo.storage.poster import store_poster
 from airflow_provider_veo.storage.transfer import Transfer
 from airflow_provider_veo.storage.web import Web, shown
 
@@ -53,6 +54,8 @@ class StoredVideo:
     Whether the file's end is confirmed: by a length or checksum from the host, by the file's own structure, or by a
     second request. ``False``: everything that the host sent is stored, but that may not be the whole video.
     """
+    poster: str | None = None
+    """URI of a JPEG beside the file, as :attr:`uri`; ``None`` if it has none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the known facts as a JSON-serializable dict."""
@@ -83,6 +86,9 @@ def store_video(
     ETag that is the MD5); otherwise by its bytes, which are downloaded but not stored. The same file is reused. A
     different file is an error, and is kept. If the host no longer sends the video, a complete video file whose name
     contains the video's id is reused with a warning. ``overwrite="always"`` compares nothing.
+
+    **Poster.** If PyAV is installed, a poster is stored beside the file, or the existing one of this video is reused;
+    see :mod:`~airflow_provider_veo.storage.poster`. It never fails the download, and never replaces any other file.
 
     **Allowed sources.** See :class:`~airflow_provider_veo.storage.web.Web` and
     :class:`~airflow_provider_veo.net.addresses.Policy`: private addresses only if the connection allows them, and the
@@ -217,7 +223,14 @@ class _Store:
             duration_seconds=picture.duration_seconds,
             veo_task_id=self._order.veo_task_id,
             verified=received.verified,
+            poster=self._poster(received, picture),
         )
+
+    def _poster(self, received: Received, picture: Picture) -> str | None:
+        if picture.width is None:
+            return None
+        content_type = received.container.content_type
+        return store_poster(self._path, received.size, content_type, received.sha256, self._log)
 
     def _another_file(self, difference: str) -> VeoError:
         return VeoDownloadRefusedError(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from airflow_provider_veo.storage.names import safe_name
+from airflow_provider_veo.storage.names import poster_name, safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -153,6 +153,13 @@ class Admitted:
         if any(not name or "/" in name or _FORBIDDEN.search(name) or _leads_elsewhere(name) for name in names):
             raise ValueError(f"expected names of files, got {names!r}")
         return Admitted(self.root, self.dag_id, self.location._replace(parts=(*self.location.parts, *names)))
+
+    @property
+    def poster(self) -> Admitted | None:
+        """The path of the poster of the video that has this path; ``None`` if it can't have one."""
+        *folders, name = self.location.parts or ("",)
+        location = self.location._replace(parts=(*folders, poster_name(name)))
+        return Admitted(self.root, self.dag_id, location) if self.root.admits(location, self.dag_id) else None
 
 
 def admit(recorded: object, dag_id: str, roots: Iterable[Root]) -> Admitted | None:

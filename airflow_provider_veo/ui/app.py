@@ -208,6 +208,26 @@ async def file(
     return await _from_storage(files.serve(admitted, requested))
 
 
+def recorded_poster(
+    dag_id: Id, run_id: Id, task_id: Id, map_index: MapIndex, name: str | None = None, region: Region = None
+) -> Any:
+    """Find the recorded file of a task, or the folder of the batch that a poster belongs to."""
+    return recorded_file(dag_id, run_id, task_id, map_index, name, region)
+
+
+@data_routes.get("/posters/{dag_id}/{run_id}/{task_id}/{map_index}")
+async def poster(
+    recorded: Annotated[Any, Depends(recorded_poster)],
+    name: Annotated[str | None, Query(max_length=_MAX_CHARACTERS)] = None,
+    known: Annotated[str | None, Header(alias="If-None-Match")] = None,
+) -> Response:
+    """Return the poster of the file that a task or a batch's job has stored."""
+    if recorded is None:
+        raise HTTPException(404, _NOTHING_HERE)
+    find = (lambda: recorded.poster) if isinstance(recorded, Admitted) else partial(recorded.poster_of, name)
+    return await _from_storage(files.serve_poster(recorded.root, find, known))
+
+
 async def _from_storage(answer: Awaitable[_Answer]) -> _Answer:
     """
     Wait for a read from a storage.
@@ -254,6 +274,6 @@ async def _with_headers(request: Request, answer: Callable[[Request], Awaitable[
     response = await answer(request)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers.setdefault("Cache-Control", "private, no-cache")
     response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
     return response

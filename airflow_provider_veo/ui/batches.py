@@ -202,9 +202,13 @@ def _video(batch: Any, place: Mapping[str, Any], line: Line) -> dict[str, Any]:
     facts = {**row, **(request if isinstance(request, dict) else {})}
     asked = query({"key": row.get("key"), "at": line.begin, **region_of(batch)})
     href = f"api/files/{where}{asked}" if row.get("file") else None
+    poster = text(row.get("poster")) or ""
+    # Not by the offset of the row, which changes while the batch runs: a browser would load the poster again.
+    named = query({"name": poster.rpartition("/")[2], **region_of(batch)})
+    poster_href = f"api/posters/{where}{named}" if href and poster else None
     return {
         **described({**facts, "error": row.get("error") if is_over else None}),
-        **played(row, href, is_off=False),
+        **played(row, href, poster_href, is_off=False),
         "key": f"{address(*place.values())}/{text(row.get('key'))}",
         "state": text(state),
         "task_state": batch.task_state,

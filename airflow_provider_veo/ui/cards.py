@@ -58,19 +58,23 @@ def described(video: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: text(video.get(name)) for name in _TEXTS}, "cost": number(video.get("cost"))}
 
 
-def played(video: Mapping[str, Any], file_href: str | None, *, is_off: bool) -> dict[str, Any]:
+def played(
+    video: Mapping[str, Any], file_href: str | None, poster_href: str | None = None, *, is_off: bool
+) -> dict[str, Any]:
     """
     Return how a video is previewed, and its size and duration.
 
     :param video: its facts.
     :param file_href: the address of its file; ``None`` if it has none that may be read.
+    :param poster_href: the address of its poster.
     :param is_off: it has a file, but the settings do not allow the page to read it.
     """
     url = link(video.get("video_url"))
     remote_src = url if not file_href and settings.may_play(url) else None
     preview = FILE if file_href else REMOTE if remote_src else OFF if is_off else None
     facts = {name: number(video.get(name)) for name in _FACTS}
-    return {"preview": preview, "file_href": file_href, "remote_src": remote_src, "video_url": url, **facts}
+    addresses = {"file_href": file_href, "poster_href": poster_href, "remote_src": remote_src, "video_url": url}
+    return {"preview": preview, **addresses, **facts}
 
 
 def text(value: Any) -> str | None:

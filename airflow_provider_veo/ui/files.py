@@ -1,26 +1,29 @@
-"""Serve video files in ranges, as players request them, from local and object storage."""
+"""Serve posters, and video files in ranges, as players request them, from local and object storage."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi.responses import Response, StreamingResponse
 
-from airflow_provider_veo.storage import media
+from airflow_provider_veo.storage import media, poster
 from airflow_provider_veo.ui.opening import UnreadableError, open_file
 from airflow_provider_veo.ui.reads import reads_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from airflow_provider_veo.ui.access import Admitted
+    from airflow_provider_veo.ui.access import Admitted, Root
     from airflow_provider_veo.ui.opening import Opened
     from airflow_provider_veo.ui.reads import Reads
 
 POLICY = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 """For a video that is opened in a tab of its own."""
+POSTER_SECONDS = 300
+"""How long a browser shows a poster again without a request. Then it asks whether the poster has changed."""
 _PIECE_BYTES = 1024 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
@@ -41,6 +44,39 @@ async def serve(admitted: Admitted, requested: str | None) -> Response:
     response = _answer(reads, file, container.content_type, requested)
     response.headers["Content-Security-Policy"] = POLICY
     return response
+
+
+async def serve_poster(root: Root, find: Callable[[], Admitted | None], known: str | None) -> Response:
+    """
+    Return a response with a poster.
+
+    A file that is not a poster stored by this package is not served, whatever a task has recorded.
+
+    :param root: the root below which it is.
+    :param find: finds the path of the poster; it may block.
+    :param known: the ``If-None-Match`` header of the request.
+    :raises BusyError: too many reads of the storage are running or waiting.
+    :raises UnreadableError: the file does not exist or may not be served.
+    """
+    content = await reads_of(root).run(lambda: _poster(find()))
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": f"private, max-age={POSTER_SECONDS}"}
+    if tag in (known or ""):
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type=poster.CONTENT_TYPE)
+
+
+def _poster(admitted: Admitted | None) -> bytes:
+    if admitted is None:
+        raise UnreadableError("its video has no name")
+    file = open_file(admitted)
+    try:
+        content = file.read(0, poster.MAX_BYTES + 1)
+    finally:
+        file.close()
+    if len(content) > poster.MAX_BYTES or not poster.is_poster(content):
+        raise UnreadableError("it is not a poster")
+    return content
 
 
 def _open_video(admitted: Admitted) -> tuple[Opened, media.Container]:

@@ -14,9 +14,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_veo.batch import inputs
-from airflow_provider_veo.batch.results import RESULTS, SUMMARY, Results
+from airflow_provider_veo.batch.results import RESULTS, SUMMARY, VIDEOS, Results
 from airflow_provider_veo.journal.batch_journal import BatchJournal
-from airflow_provider_veo.operators.batch import JOURNAL, VIDEOS
+from airflow_provider_veo.operators.batch import JOURNAL
 from airflow_provider_veo.ui import lines
 from airflow_provider_veo.ui.opening import UnreadableError, folder_path, open_file
 
@@ -102,8 +102,21 @@ class Folder:
         row = line.row if line else None
         if row is None or row.get("key") != key or not isinstance(row.get("file"), str):
             raise UnreadableError("no file is recorded for this job")
+        return self._file(row["file"].rpartition("/")[2])
+
+    def poster_of(self, name: str) -> Admitted:
+        """
+        Return the path of a poster.
+
+        :param name: of its file.
+        :raises UnreadableError: the folder belongs to another task instance, or this is not the name of a file.
+        """
+        _recent.get(("owner", *self._key), self._verified)
+        return self._file(name)
+
+    def _file(self, name: str) -> Admitted:
         try:
-            return self._admitted.joined(VIDEOS, row["file"].rpartition("/")[2])
+            return self._admitted.joined(VIDEOS, name)
         except ValueError as error:
             raise UnreadableError("it is not the name of a file") from error
 

@@ -296,5 +296,6 @@ def _preview(url: Any, file: Any, path: Any) -> dict[str, Any]:
     may_read = admit(path, file.dag_id, settings.page_roots()) is not None
     where = address(*(getattr(file, name) for name in OWNER))
     href = f"api/files/{where}{query(region_of(file))}" if may_read else None
-    facts = played({**file.value, "video_url": url}, href, is_off=not may_read)
+    poster_href = f"api/posters/{where}{query(region_of(file))}" if may_read and file.value.get("poster") else None
+    facts = played({**file.value, "video_url": url}, href, poster_href, is_off=not may_read)
     return {**facts, "file": text(file.value.get("uri"))}

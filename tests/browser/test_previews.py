@@ -6,11 +6,12 @@ import http.server
 import os
 import threading
 import time
+from urllib.parse import quote
 
 import pytest
 
 from tests.browser.test_page import card
-from tests.system.gallery import HIDDEN
+from tests.system.gallery import HIDDEN, RUN
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -37,14 +38,34 @@ def media_host(serve):
 def test_an_edited_xcom_shows_a_reader_no_film_of_another_dag(person):
     admin, ben = person("admin"), person("ben")
     film = admin.airflow.admin.ask(f"api/videos?dag_id={HIDDEN}").json()["videos"][0]
-    assert ben.open("?text=red+kite").locator("video").first.get_attribute("src")
+    assert ben.open("?text=red+kite").locator("img").first.get_attribute("src")
     with ben.airflow.ben.edited_xcom("veo_gallery", "wide", "veo_path", film["file"]):
         kite = card(ben.open("?text=red+kite"), KITE)
         kite.get_by_role("button", name="Play from the relay's host").wait_for()
-        assert kite.locator("video").count() == 0
+        assert kite.locator("video, img").count() == 0
         refused = ben.context.request.get(f"{ben.airflow.url}/veo/api/files/veo_gallery/a_run%2B1%3A00/wide/-1")
         assert (refused.status, "video" in refused.headers["content-type"]) == (404, False)
     assert admin.context.request.get(f"{admin.airflow.url}/veo/{film['file_href']}").status == 200
+
+
+def test_posters_are_loaded_and_a_video_only_when_it_is_played(person):
+    anna = person()
+    frame = anna.open(f"?batch={quote(f'veo_night/{quote(RUN)}/make/-1', safe='')}")
+    frame.get_by_text("4 videos on this page").wait_for()
+    frame.get_by_role("heading", level=3).last.scroll_into_view_if_needed()
+    anna.page.wait_for_timeout(1000)
+    assert [each.partition("/veo/api/")[2].partition("/")[0] for each in requested(anna)] == ["posters"] * 3
+    sizes = frame.locator("img").evaluate_all("all => all.map(each => [each.naturalWidth, each.naturalHeight])")
+    assert sizes == [[640, 360], [360, 640], [640, 360]]
+    card(frame, "first of the night").locator("img").hover()
+    anna.page.wait_for_timeout(1000)
+    assert {each for each in requested(anna) if "/api/files/" in each} == {
+        f"{anna.airflow.url}/veo/api/files/veo_night/{quote(RUN)}/make/-1?key=one&at=0"
+    }
+
+
+def requested(anna):
+    return [each for each in anna.requests if "/api/files/" in each or "/api/posters/" in each]
 
 
 def test_the_help_says_what_turns_previews_on(person):

@@ -164,7 +164,9 @@ def test_the_files_are_whole_and_as_many_as_the_results_say(night):
     stored = [row for row in night.results if row["state"] == "succeeded"]
     files = {Path(urlsplit(row["file"]).path): row["sha256"] for row in stored}
     assert len(files) == len(stored) >= BATCHED - 32
-    assert {path for path in (night.root / "batch" / "videos").rglob("*") if path.is_file()} == files.keys()
+    posters = {Path(urlsplit(row["poster"]).path) for row in stored}
+    assert len(posters) == len(files)
+    assert {path for path in (night.root / "batch" / "videos").rglob("*") if path.is_file()} == files.keys() | posters
     for path, digest in files.items():
         assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
+from importlib.metadata import version
 from typing import TYPE_CHECKING
+
+from packaging.version import Version
 
 from tests.system.conftest import PROJECT
 
@@ -14,8 +17,15 @@ if TYPE_CHECKING:
     from airflow_provider_veo.sandbox import Sandbox
 
 EXAMPLES = PROJECT / "dags_examples"
-ALONE = sorted({path.stem for path in EXAMPLES.glob("*.py")} - {"veo_approval", "veo_files_in_s3"})
-"""The others wait for a person, and start another DAG: test_announcements.py runs them."""
+ALONE = sorted(
+    {path.stem for path in EXAMPLES.glob("*.py")} - {"veo_approval", "veo_files_in_s3", "veo_morning_report"}
+)
+"""
+The others wait for a person, and start another DAG: test_announcements.py runs them. test_morning.py runs the one that
+sends a report.
+"""
+HAS_NOTIFIERS = Version(version("apache-airflow-providers-http")) >= Version("5.5")
+"""The lowest versions of all dependencies don't allow a newer HTTP provider, and an older one has no notifier."""
 NIGHT = datetime(2026, 11, 22, tzinfo=timezone.utc)
 PRICES = {"veo3-fast": 0.4, "veo3.1-fast": 0.4, "veo3.1-components": 0.6, "veo3-pro-frames": 2, "veo2-fast-frames": 0.3}
 """The nightly example has a budget, which needs them."""

@@ -138,7 +138,12 @@ def test_the_requests_are_what_the_manifest_and_the_defaults_say(ran, task_id):
 
 @BOTH
 def test_what_it_returns_and_sums_up(ran, task_id):
-    returned = ran.xcoms[task_id, "return_value", -1]
+    returned = dict(ran.xcoms[task_id, "return_value", -1])
+    report = ran.root / task_id / "2026-11-22" / "report.html"
+    assert returned.pop("report") == report.as_uri()
+    assert ran.xcoms[task_id, "report_path", -1] == str(report)  # the folder is given as a path
+    assert report.read_text().count("data:image/jpeg;base64,") == 6
+    assert ran.xcoms[task_id, "summary_text", -1].split("\n")[1:3] == ["6 of 6 videos succeeded", "Cost: 3"]
     assert returned == {
         "results": (ran.root / task_id / "2026-11-22" / "results.jsonl").as_uri(),
         "summary": (ran.root / task_id / "2026-11-22" / "summary.json").as_uri(),

@@ -65,6 +65,9 @@ def test_demo_can_be_stopped_and_run_again():
     assert_readme_shows(done.stdout)
     assert not processes_of(folder)
     assert not (folder / "airflow").exists()
+    (report,) = (folder / "videos").rglob("report.html")
+    assert f"report   open it in a browser: {report.as_uri()}\n" in done.stdout
+    assert report.read_text().count("data:image/jpeg;base64,") == 24
     files = sorted((folder / "videos").rglob("*.mp4"))
     sizes = set()
     for file in files:

@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from airflow_provider_veo import sandbox
+from airflow_provider_veo.storage.poster import is_poster
 from tests.conftest import CANARY
 from tests.system.conftest import DAGS, make_airflow
 from tests.system.test_create_operator import Outcome
@@ -123,6 +124,7 @@ def facts(outcome, uri, name, **more):
         "sha256": hashlib.sha256(content).hexdigest(),
         "content_type": "video/mp4",
         "verified": True,
+        "poster": f"{uri.removesuffix('.mp4')}.jpg",
         **picture_of(content),
         **more,
     }
@@ -173,6 +175,7 @@ def test_files_go_to_s3_by_a_connection_in_the_uri_or_beside_it(outcome):
     ):
         assert outcome.state(task_id) == ("success", 1)
         assert outcome.objects.pop(key) == outcome.served["video"]
+        assert is_poster(outcome.objects.pop(f"{key.removesuffix('.mp4')}.jpg"))
         uri = f"s3://{outcome.bucket}/{key}"
         assert outcome.xcom(task_id) == facts(outcome, uri, "video", veo_task_id=outcome.ids["video"])
     assert outcome.objects == {}
@@ -284,10 +287,12 @@ def test_the_key_goes_to_no_other_host_also_not_by_a_redirect(outcome):
 
 
 def test_nothing_but_what_was_asked_for_is_left_behind(outcome):
-    assert [name for name in outcome.files if not name.endswith(".mp4")] == []
     stored = [value for (_, key, _), value in outcome.xcoms.items() if isinstance(value, dict) and "sha256" in value]
-    local = {each["uri"].removeprefix(f"file://{outcome.folder}/") for each in stored if each["uri"].startswith("file")}
-    assert set(outcome.files) == local
+    uris = [uri for each in stored for uri in (each["uri"], each["poster"]) if uri.startswith("file")]
+    assert set(outcome.files) == {uri.removeprefix(f"file://{outcome.folder}/") for uri in uris}
+    posters = [content for name, content in outcome.files.items() if not name.endswith(".mp4")]
+    assert len(posters) == len(outcome.files) / 2
+    assert all(map(is_poster, posters))
 
 
 def test_the_key_is_nowhere(outcome):

@@ -6,11 +6,13 @@ import base64
 import io
 import json
 import time
+from pathlib import Path
 from urllib.parse import quote
 
 import av
 import pytest
 import requests
+from PIL import Image
 
 from tests.conftest import CANARY
 from tests.system.gallery import HIDDEN, RUN, gallery
@@ -137,6 +139,40 @@ def test_files_play_and_are_served_in_parts(page):
         assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{card['bytes']}")
 
 
+def test_posters_are_small_pictures_that_a_browser_may_keep_for_a_while(page):
+    batch = page.anna.ask(f"{batch_path()}/videos").json()["videos"]
+    cards = [*(page.anna.cards()[name] for name in ("wide", "tall", "in_s3")), batch[0], batch[1], batch[3]]
+    for card in cards:
+        answer = page.anna.ask(card["poster_href"])
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/jpeg")
+        assert len(answer.content) < 61_000
+        assert answer.headers["Cache-Control"] == "private, max-age=300"
+        assert "sandbox" in answer.headers["Content-Security-Policy"]
+        with Image.open(io.BytesIO(answer.content)) as picture:
+            assert picture.size == (card["width"], card["height"])
+        known = {"If-None-Match": answer.headers["ETag"]}
+        again = page.anna.get(page.anna.base + card["poster_href"], headers=known, timeout=60)
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["Cache-Control"] == "private, max-age=300"
+    assert batch[2]["poster_href"] is None
+    assert page.anna.cards()["markup"]["poster_href"] is None
+
+
+def test_a_picture_that_is_not_a_poster_is_not_served(page):
+    with Image.open(io.BytesIO(page.anna.ask(page.anna.cards()["wide"]["poster_href"]).content)) as picture:
+        another = io.BytesIO()
+        picture.save(another, "JPEG")
+    poster = Path(page.anna.cards()["wide"]["file"].removeprefix("file://")).with_suffix(".jpg")
+    content = poster.read_bytes()
+    try:
+        for wrong in another.getvalue(), content + bytes(10_000_000), b"", content[100:]:
+            poster.write_bytes(wrong)
+            refused = page.anna.ask(page.anna.cards()["wide"]["poster_href"])
+            assert (refused.status_code, refused.json()) == (404, {"detail": "There is nothing to show here."})
+    finally:
+        poster.write_bytes(content)
+
+
 def test_a_video_that_was_not_stored_is_loaded_from_named_hosts_only(page):
     card = page.anna.cards()["markup"]
     assert (card["file_href"], card["remote_src"], card["preview"]) == (None, card["video_url"], "remote")
@@ -161,7 +197,9 @@ def test_an_edited_xcom_shows_no_file_of_another_dag(page):
     assert page.admin.ask(film["file_href"]).status_code == 200
     with page.ben.edited_xcom("veo_gallery", "wide", "veo_path", film["file"]):
         assert page.ben.cards()["wide"]["file_href"] is None
-        assert page.ben.ask(f"api/files/veo_gallery/{quote(RUN, safe='')}/wide/-1").status_code == 404
+        assert page.ben.cards()["wide"]["poster_href"] is None
+        for route in "files", "posters":
+            assert page.ben.ask(f"api/{route}/veo_gallery/{quote(RUN, safe='')}/wide/-1").status_code == 404
     assert page.ben.cards()["wide"]["preview"] == "file"
 
 
@@ -174,7 +212,9 @@ def test_an_edited_xcom_shows_no_batch_of_another_dag(page):
     with page.ben.edited_xcom("veo_night", "make", "progress", progress):
         answer = page.ben.ask(f"{batch_path()}/videos")
         file = page.ben.ask(f"api/files/veo_night/{quote(RUN, safe='')}/make/-1", key=secret[0]["name"], at=0)
-    for refused in answer, file:
+        name = secret[0]["poster_href"].partition("?name=")[2]
+        poster = page.ben.ask(f"api/posters/veo_night/{quote(RUN, safe='')}/make/-1?name={name}")
+    for refused in answer, file, poster:
         assert (refused.status_code, refused.json()) == (404, {"detail": "There is nothing to show here."})
     assert batch["preview"] is None
 
@@ -234,6 +274,10 @@ def test_a_value_that_is_not_an_object_leaves_the_lists_to_all_readers(page, dag
         (f"api/files/veo_night/{quote(RUN, safe='')}/make/{10**30}", {}),
         (f"api/batches/veo_night/{quote(RUN, safe='')}/make/-1/videos", {"cursor": "9" * 5000}),
         (f"api/files/veo_night/{quote(RUN, safe='')}/make/-1", {"key": "one", "at": "9" * 5000}),
+        (f"api/posters/veo_night/{quote(RUN, safe='')}/make/{10**30}", {}),
+        (f"api/posters/veo_night/{quote(RUN, safe='')}/make/-1", {"name": "\x00"}),
+        (f"api/posters/veo_night/{quote(RUN, safe='')}/make/-1", {"name": "x" * 1000}),
+        (f"api/posters/veo_night/{quote(RUN, safe='')}/make/-1", {"name": ""}),
     ],
 )
 def test_no_crafted_parameter_is_an_error_of_the_server(page, path, parameters):
@@ -297,6 +341,7 @@ PATHS = (
     f"{batch_path()}/videos",
     f"api/files/veo_gallery/{quote(RUN, safe='')}/wide/-1",
     f"api/files/veo_night/{quote(RUN, safe='')}/make/-1?key=one&at=0",
+    f"api/posters/veo_gallery/{quote(RUN, safe='')}/wide/-1",
 )
 
 
@@ -333,6 +378,8 @@ def test_what_a_user_may_not_read_is_refused(page):
     for path in (
         card["file_href"],
         in_batch["file_href"],
+        card["poster_href"],
+        in_batch["poster_href"],
         batch_path(HIDDEN, "batch"),
         f"{batch_path(HIDDEN, 'batch')}/videos",
         f"api/videos?dag_id={HIDDEN}",
@@ -340,9 +387,10 @@ def test_what_a_user_may_not_read_is_refused(page):
     ):
         assert page.admin.ask(path).status_code == 200
         refused = page.anna.ask(path)
-        assert (refused.status_code, "video" in refused.headers["Content-Type"]) == (403, False), path
+        assert (refused.status_code, refused.headers["Content-Type"]) == (403, "application/json"), path
 
 
+@pytest.mark.parametrize("route", ["files", "posters"])
 @pytest.mark.parametrize(
     "path",
     [
@@ -353,23 +401,27 @@ def test_what_a_user_may_not_read_is_refused(page):
         "~/{run}/film/-1",
         "veo_night/{run}/make/-1?key=../../../secrets.txt",
         "veo_night/{run}/make/-1?key=three",
+        "veo_night/{run}/make/-1?name=../../../wide/veo_gallery/x.jpg",
+        "veo_night/{run}/make/-1?name=..%252F..%252Fresults.jsonl",
+        "veo_night/{run}/make/-1?name=..",
     ],
 )
-def test_no_path_leads_elsewhere(page, path):
-    address = f"{page.anna.base}api/files/{path.format(run=quote(RUN, safe=''))}"
+def test_no_path_leads_elsewhere(page, path, route):
+    address = f"{page.anna.base}api/{route}/{path.format(run=quote(RUN, safe=''))}"
     prepared = requests.Request("GET", address, cookies=page.anna.cookies).prepare()
     prepared.url = address  # as it is: a client would normalize it
     answer = page.anna.send(prepared, timeout=60)
     assert answer.status_code in (403, 404, 422)
-    assert "video" not in answer.headers["Content-Type"]
+    assert answer.headers["Content-Type"] == "application/json"
 
 
 def test_what_a_task_should_not_have_recorded_is_not_served(page):
     card = page.anna.cards()["leaves_what_it_should_not"]
     assert card["video_url"] is None
     assert (card["file_href"], card["preview"]) == (None, "off")
-    answer = page.anna.ask(f"api/files/veo_gallery/{quote(RUN, safe='')}/leaves_what_it_should_not/-1")
-    assert (answer.status_code, answer.json()) == (404, {"detail": "There is nothing to show here."})
+    for route in "files", "posters":
+        answer = page.anna.ask(f"api/{route}/veo_gallery/{quote(RUN, safe='')}/leaves_what_it_should_not/-1")
+        assert (answer.status_code, answer.json()) == (404, {"detail": "There is nothing to show here."})
 
 
 def test_the_document_forbids_scripts_from_data(page):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 import time
+from urllib.parse import unquote
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowException, AirflowFailException, BaseOperator
@@ -104,12 +106,48 @@ def test_execute_makes_every_video_once_and_stores_it(relay, ti, batch, folder, 
     for row in (cow, dog):
         (file,) = [path for path in (folder / "videos").iterdir() if path.as_uri() == row["file"]]
         assert hashlib.sha256(file.read_bytes()).hexdigest() == row["sha256"]
-    assert len(list((folder / "videos").iterdir())) == 2
+        assert row["poster"] == file.with_suffix(".jpg").as_uri()
+    assert len(list((folder / "videos").glob("*.mp4"))) == len(list((folder / "videos").glob("*.jpg"))) == 2
+
+
+def test_execute_writes_a_report_and_pushes_a_message(relay, ti, batch, folder, connect):
+    connect(extra=PRICES)
+    done = batch("a cow", "a dog", download=True).execute(ti.context)
+    report = folder / "report.html"
+    assert done["report"] == ti.xcoms["report_path"] == report.as_uri()
+    assert report.read_text().count('src="data:image/jpeg;base64,') == 2
+    for name in re.findall(r'href="(videos/[^"]+)"', report.read_text()):
+        assert (folder / unquote(name)).is_file()
+    assert ti.xcoms["summary_text"].split("\n") == [
+        f"veo, make, run {ti.run_id}",
+        "2 of 2 videos succeeded",
+        "Cost: 0.8",
+        "Nothing went wrong",
+        f"Report: {report.as_uri()}",
+    ]
+
+
+def test_a_task_that_fails_has_pushed_its_report_before(relay, ti, batch, folder):
+    relay.set_faults("failed=<b>too violent</b>")
+    with pytest.raises(AirflowFailException):
+        batch("a cow").execute(ti.context)
+    assert "1 failed" in ti.xcoms["summary_text"]
+    assert ti.xcoms["report_path"] == (folder / "report.html").as_uri()
+    assert "&lt;b&gt;too violent&lt;/b&gt;" in (folder / "report.html").read_text()
+
+
+def test_a_report_that_can_not_be_written_does_not_fail_the_task(relay, ti, batch, folder):
+    (folder / "report.html").mkdir(parents=True)
+    done = batch("a cow").execute(ti.context)
+    assert (done["succeeded"], done["report"]) == (1, None)
+    assert "report_path" not in ti.xcoms
+    assert ti.xcoms["summary_text"].endswith("Report: could not be written, see the log")
 
 
 def test_execute_returns_and_pushes_what_became_of_the_jobs(relay, ti, batch, folder, connect):
     connect(extra=PRICES)
     done = batch("a cow", "a dog").execute(ti.context)
+    assert done.pop("report") == (folder / "report.html").as_uri()
     ends = ("not_stored", "failed", "refused", "unknown", "timed_out", "not_submitted")
     assert done == {
         "results": (folder / "results.jsonl").as_uri(),
@@ -283,7 +321,7 @@ def test_later_processes_finish_the_batch(relay, ti, batch, folder, states):
     assert (done["succeeded"], done["total"]) == (4, 4)
     assert accepted(relay) == dict.fromkeys(prompts, 1)
     assert states() == ["succeeded"] * 4
-    assert len(list((folder / "videos").iterdir())) == 4
+    assert len(list((folder / "videos").glob("*.mp4"))) == 4
     assert (ti.xcoms["progress"]["done"], ti.xcoms["progress"]["generating"]) == (4, 0)
 
 

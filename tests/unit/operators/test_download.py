@@ -168,7 +168,7 @@ def store(relay, target):
 
 
 def files_in(folder):
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def test_execute_stores_the_file_and_returns_its_facts(relay, ti, submit, store, target):
@@ -185,9 +185,10 @@ def test_execute_stores_the_file_and_returns_its_facts(relay, ti, submit, store,
         "duration_seconds": 0.5,
         "veo_task_id": veo_task_id,
         "verified": True,
+        "poster": target.with_suffix(".jpg").as_uri(),
     }
     assert content[4:8] == b"ftyp"
-    assert files_in(target.parent) == [target]
+    assert files_in(target.parent) == [target.with_suffix(".jpg"), target]
 
 
 def test_execute_pushes_the_facts_the_path_and_the_link(relay, ti, submit, store, target):
@@ -201,7 +202,7 @@ def test_folder_gets_a_file_named_after_dag_date_and_video(relay, ti, submit, st
     veo_task_id = submit()
     stored = store(veo_task_id=veo_task_id, destination=f"{tmp_path.as_uri()}/").execute(ti.context)
     assert stored["uri"].startswith(f"{tmp_path.as_uri()}/veo/2026-11-22/veo3-fast_")
-    assert files_in(tmp_path) == [Path(urlsplit(stored["uri"]).path)]
+    assert files_in(tmp_path) == [Path(urlsplit(stored[each]).path) for each in ("poster", "uri")]
 
 
 @pytest.mark.parametrize("source", ["video_url", "veo_video", "veo_video as a string"])

@@ -26,6 +26,7 @@ const VIDEO: Video = {
   finished_at: "2026-11-22T02:01:30Z",
   file: "s3://bucket/kite.mp4",
   file_href: "api/files/a/b/make/-1",
+  poster_href: "api/posters/a/b/make/-1",
   remote_src: null,
   video_url: "https://relay.example.com/kite.mp4",
   preview: "file",
@@ -34,7 +35,7 @@ const VIDEO: Video = {
   height: 1280,
   duration_seconds: 8,
 };
-const NOT_STORED = { file: null, file_href: null } as const;
+const NOT_STORED = { file: null, file_href: null, poster_href: null } as const;
 const BATCH: Batch = {
   dag_id: "nightly",
   run_id: "a+1",
@@ -112,7 +113,7 @@ test("a card says what became of a video, and leads on", async () => {
     `${window.location.origin}/veo/api/files/a/b/make/-1`,
     "https://relay.example.com/kite.mp4",
   ]);
-  expect(card.querySelector(".media.tall video")?.getAttribute("src")).toBe("api/files/a/b/make/-1");
+  expect(card.querySelector(".media.tall img")?.getAttribute("src")).toBe("api/posters/a/b/make/-1");
 });
 
 const IN_A_LOOP = { map_index: 1, region_id: "01a2-7e", iteration: 1, is_mapped: false } as const;
@@ -163,9 +164,34 @@ test("one video plays at a time, by its button", async () => {
   serve({ "api/videos": page([VIDEO, { ...VIDEO, key: "2", prompt: "A lantern" }]) });
   show();
   await userEvent.click(await screen.findByRole("button", { name: "Play A red kite" }));
+  fireEvent.play(document.querySelector("video") as HTMLElement);
   await userEvent.click(screen.getByRole("button", { name: "Play A lantern" }));
-  expect(HTMLMediaElement.prototype.play).toHaveBeenCalledTimes(2);
-  expect(HTMLMediaElement.prototype.pause).toHaveBeenCalled();
+  expect(HTMLMediaElement.prototype.pause).not.toHaveBeenCalled();
+  fireEvent.play(document.querySelectorAll("video")[1] as HTMLElement);
+  expect(vi.mocked(HTMLMediaElement.prototype.pause).mock.contexts).toEqual([document.querySelector("video")]);
+});
+
+test("a video is loaded only when it is played", async () => {
+  serve({ "api/videos": page([VIDEO, { ...VIDEO, key: "2", prompt: "A lantern", poster_href: null }]) });
+  const { container } = show();
+  await screen.findByRole("heading", { name: "A lantern" });
+  expect(container.querySelector("video")).toBeNull();
+  expect([...container.querySelectorAll("img")].map((img) => img.getAttribute("loading"))).toEqual(["lazy"]);
+  await userEvent.hover(container.querySelector("img") as HTMLElement);
+  expect(container.querySelector("img")).toBeNull();
+  const video = container.querySelector("video") as HTMLVideoElement;
+  expect([video.getAttribute("src"), video.autoplay]).toEqual(["api/files/a/b/make/-1", true]);
+  expect(video.getAttribute("poster")).toBe("api/posters/a/b/make/-1");
+  await userEvent.click(screen.getByRole("button", { name: "Play A lantern" }));
+  expect(container.querySelectorAll("video")).toHaveLength(2);
+});
+
+test("details open by a click on the poster", async () => {
+  serve({ "api/videos": page([VIDEO]) });
+  const { container } = show();
+  await screen.findByRole("heading", { name: "A red kite" });
+  fireEvent.click(container.querySelector("img") as HTMLElement);
+  expect(await screen.findByRole("dialog")).toBeTruthy();
 });
 
 test("details show everything, with the video's own controls", async () => {
@@ -378,33 +404,45 @@ test("a busy server is retried without an error message", async () => {
   expect(await screen.findByRole("heading", { name: "A red kite" }, { timeout: 10_000 })).toBeTruthy();
 }, 20_000);
 
-test("a preview that a busy server refused is loaded later", async () => {
-  serve({ "api/videos": page([VIDEO]), "api/files": BUSY });
+test("a poster that a busy server refused is loaded later", async () => {
+  serve({ "api/videos": page([VIDEO]), "api/posters": BUSY });
   const { container } = show();
   await screen.findByRole("heading", { name: "A red kite" });
-  fireEvent.error(container.querySelector("video") as HTMLElement);
+  fireEvent.error(container.querySelector("img") as HTMLElement);
+  expect(container.querySelector("img")).toBeNull();
+  await waitFor(() => expect(container.querySelector("img")).toBeTruthy(), { timeout: 4000 });
+});
+
+test("a poster that can't be loaded leaves its place, and the video plays", async () => {
+  serve({ "api/videos": page([VIDEO]), "api/posters": { status: 404, detail: "There is nothing to show here." } });
+  const { container } = show();
+  await screen.findByRole("heading", { name: "A red kite" });
+  fireEvent.error(container.querySelector("img") as HTMLElement);
+  await waitFor(() => expect(asked).toContain("api/posters/a/b/make/-1"));
+  expect(container.querySelector("img")).toBeNull();
+  await userEvent.hover(container.querySelector(".poster") as HTMLElement);
+  expect(container.querySelector("video")).toBeTruthy();
+});
+
+const played = async (container: HTMLElement) => {
+  await userEvent.click(await screen.findByRole("button", { name: "Play A red kite" }));
+  return container.querySelector("video") as HTMLElement;
+};
+
+test("a video that a busy server refused is loaded later", async () => {
+  serve({ "api/videos": page([VIDEO]), "api/files": BUSY });
+  const { container } = show();
+  fireEvent.error(await played(container));
   expect(container.querySelector("video")).toBeNull();
   expect(screen.queryByText("The file could not be loaded.")).toBeNull();
   await waitFor(() => expect(container.querySelector("video")).toBeTruthy(), { timeout: 4000 });
 });
 
-test("a preview that can't be loaded says so", async () => {
+test("a video that can't be loaded says so", async () => {
   serve({ "api/videos": page([VIDEO]), "api/files": { status: 404, detail: "There is nothing to show here." } });
   const { container } = show();
-  await screen.findByRole("heading", { name: "A red kite" });
-  fireEvent.error(container.querySelector("video") as HTMLElement);
+  fireEvent.error(await played(container));
   expect(await screen.findByText("The file could not be loaded.")).toBeTruthy();
-});
-
-test("previews load three at a time", async () => {
-  const videos = ["1", "2", "3", "4", "5"].map((key) => ({ ...VIDEO, key, file_href: `api/files/${key}` }));
-  serve({ "api/videos": page(videos) });
-  const { container } = show();
-  await screen.findAllByRole("heading", { name: "A red kite" });
-  const preloads = () => [...container.querySelectorAll("video")].map((video) => video.getAttribute("preload"));
-  await waitFor(() => expect(preloads()).toEqual(["metadata", "metadata", "metadata", "none", "none"]));
-  fireEvent.loadedMetadata(container.querySelector("video") as HTMLElement);
-  await waitFor(() => expect(preloads()).toEqual(["metadata", "metadata", "metadata", "metadata", "none"]));
 });
 
 test.each(["http://[", "http://exa mple/kite.mp4", "https://%zz/"])("the invalid URL %s is text, and the page stays", async (url) => {

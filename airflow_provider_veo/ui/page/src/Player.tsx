@@ -2,15 +2,19 @@ import { type ReactNode, useEffect, useRef, useState } from "react";
 
 import type { Video } from "./api";
 import { duration, seconds, words } from "./format";
-import { HostNotAllowed, PreviewOff, RemoteVideo, StoredVideo } from "./Preview";
+import { HostNotAllowed, Poster, PreviewOff, RemoteVideo, StoredVideo } from "./Preview";
 
 let playing: HTMLVideoElement | null = null;
 
-function play(video: HTMLVideoElement) {
+/** Pause the video that plays, if it is another one. */
+function playsAlone(video: HTMLVideoElement) {
   if (playing !== video) {
     playing?.pause();
   }
   playing = video;
+}
+
+function play(video: HTMLVideoElement) {
   void video.play().catch(() => undefined); // it was stopped before it began, or can't be played: onError tells
 }
 
@@ -60,7 +64,7 @@ export function Player({ video, onOpen }: { video: Video; onOpen: () => void }) 
 
 function preview(video: Video, onOpen: () => void): ReactNode {
   if (video.file_href !== null) {
-    return <FilePlayer href={video.file_href} name={video.name ?? video.prompt ?? "the video"} onOpen={onOpen} />;
+    return <FilePlayer href={video.file_href} poster={video.poster_href} name={video.name ?? video.prompt ?? "the video"} onOpen={onOpen} />;
   }
   if (video.remote_src !== null) {
     return <RemoteVideo src={video.remote_src} />;
@@ -75,29 +79,57 @@ function preview(video: Video, onOpen: () => void): ReactNode {
   return <Instead video={video} />;
 }
 
-/** A stored file; it plays when it is pointed at, or by its button. */
-function FilePlayer({ href, name, onOpen }: { href: string; name: string; onOpen: () => void }) {
+interface FileProps {
+  href: string;
+  poster: string | null;
+  name: string;
+  onOpen: () => void;
+}
+
+/** A stored file: its poster, until it is played by pointing at it or by its button. Nothing else of it is loaded before. */
+function FilePlayer({ href, poster, name, onOpen }: FileProps) {
   const element = useRef<HTMLVideoElement>(null);
+  const [isWanted, setWanted] = useState(false);
   const [isPlaying, setPlaying] = useState(false);
+  const toggle = () => {
+    if (element.current === null) {
+      setWanted(true);
+    } else if (isPlaying) {
+      element.current.pause();
+    } else {
+      play(element.current);
+    }
+  };
+  const button = (
+    <button type="button" className="play" aria-label={`${isPlaying ? "Pause" : "Play"} ${name}`} onClick={toggle}>
+      <span aria-hidden="true">{isPlaying ? "❚❚" : "▶"}</span>
+    </button>
+  );
+  if (!isWanted) {
+    return (
+      <>
+        <Poster href={poster} onMouseEnter={() => setWanted(true)} onClick={onOpen} />
+        {button}
+      </>
+    );
+  }
   return (
     <StoredVideo
       href={href}
       element={element}
+      poster={poster ?? undefined}
       tabIndex={-1}
+      autoPlay
       onMouseEnter={(event) => play(event.currentTarget)}
       onMouseLeave={(event) => event.currentTarget.pause()}
-      onPlay={() => setPlaying(true)}
+      onPlay={(event) => {
+        playsAlone(event.currentTarget);
+        setPlaying(true);
+      }}
       onPause={() => setPlaying(false)}
       onClick={onOpen}
     >
-      <button
-        type="button"
-        className="play"
-        aria-label={`${isPlaying ? "Pause" : "Play"} ${name}`}
-        onClick={() => element.current && (isPlaying ? element.current.pause() : play(element.current))}
-      >
-        <span aria-hidden="true">{isPlaying ? "❚❚" : "▶"}</span>
-      </button>
+      {button}
     </StoredVideo>
   );
 }

@@ -1,14 +1,13 @@
 /**
- * What loads a video, and what is shown where nothing may be loaded.
+ * What loads posters and videos, and what is shown where nothing may be loaded.
  *
- * Only files at this server are loaded without a click, a few at a time. Another host gets no request before one.
+ * Posters are loaded when they are in view, and a video only when it is played. Another host gets no request before a click.
  */
 
-import { type ReactNode, type RefObject, useEffect, useRef, useState, type VideoHTMLAttributes } from "react";
+import { type HTMLAttributes, type ReactNode, type RefObject, useEffect, useRef, useState, type VideoHTMLAttributes } from "react";
 
 import { BUSY_RETRIES, retryAfter, spread } from "./api";
 import { Outer } from "./Links";
-import { enqueue } from "./queue";
 
 /** Why a stored file isn't shown, and where the setting is explained. */
 export const PreviewOff = () => <Outer href="help#page-roots">Preview is off: set [veo] page_roots</Outer>;
@@ -49,7 +48,7 @@ export function StoredVideo(props: StoredProps): ReactNode {
 }
 
 function Stored({ href, element, children, ...rest }: StoredProps) {
-  const { attempt, phase, onLoaded, onError } = useStored(href);
+  const { attempt, phase, onError } = useRetries(href);
   if (phase === "failed") {
     return <p className="instead">The file could not be loaded.</p>;
   }
@@ -62,41 +61,36 @@ function Stored({ href, element, children, ...rest }: StoredProps) {
   }
   return (
     <>
-      <video
-        {...rest}
-        key={attempt}
-        ref={element}
-        src={href}
-        preload={phase === "queued" ? "none" : "metadata"}
-        muted
-        loop
-        playsInline
-        onLoadedMetadata={onLoaded}
-        onError={onError}
-      />
+      <video {...rest} key={attempt} ref={element} src={href} muted loop playsInline onError={onError} />
       {children}
     </>
   );
 }
 
-type Phase = "queued" | "loading" | "busy" | "failed";
+/** The poster of a stored file, loaded when it is scrolled into view. Its place is empty while there is none. */
+export function Poster({ href, ...rest }: HTMLAttributes<HTMLElement> & { href: string | null }) {
+  return href === null ? <div {...rest} className="poster" /> : <Picture key={href} href={href} {...rest} />;
+}
 
-function useStored(href: string) {
+function Picture({ href, ...rest }: HTMLAttributes<HTMLElement> & { href: string }) {
+  const { attempt, phase, onError } = useRetries(href);
+  if (phase !== "loading") {
+    return <div {...rest} className="poster" />;
+  }
+  return <img {...rest} key={attempt} className="poster" src={href} alt="" loading="lazy" decoding="async" onError={onError} />;
+}
+
+type Phase = "loading" | "busy" | "failed";
+
+function useRetries(href: string) {
   const [attempt, setAttempt] = useState(0);
-  const [phase, setPhase] = useState<Phase>("queued");
-  const leave = useRef<() => void>(() => undefined);
+  const [phase, setPhase] = useState<Phase>("loading");
   const gone = useRef(new AbortController());
   useEffect(() => {
     gone.current = new AbortController();
     return () => gone.current.abort();
   }, []);
-  useEffect(() => {
-    setPhase("queued");
-    leave.current = enqueue(() => setPhase("loading"));
-    return () => leave.current();
-  }, [attempt]);
   const onError = async () => {
-    leave.current();
     setPhase("busy");
     const { signal } = gone.current;
     const seconds = attempt < BUSY_RETRIES ? await untilRetry(href, attempt, signal) : null;
@@ -107,13 +101,17 @@ function useStored(href: string) {
       setPhase("failed");
       return;
     }
-    const timer = setTimeout(() => setAttempt(attempt + 1), spread(seconds));
+    const retry = () => {
+      setAttempt(attempt + 1);
+      setPhase("loading");
+    };
+    const timer = setTimeout(retry, spread(seconds));
     signal.addEventListener("abort", () => clearTimeout(timer));
   };
-  return { attempt, phase, onLoaded: () => leave.current(), onError: () => void onError() };
+  return { attempt, phase, onError: () => void onError() };
 }
 
-/** Return the seconds until a file may be requested again; `null` if that is no use. A player doesn't tell why it failed. */
+/** Return the seconds until a file may be requested again; `null` if that is no use. An element doesn't tell why it failed. */
 async function untilRetry(href: string, attempt: number, signal: AbortSignal): Promise<number | null> {
   try {
     const answer = await fetch(href, { headers: { Range: "bytes=0-0" }, signal });

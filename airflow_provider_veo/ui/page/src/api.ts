@@ -32,6 +32,8 @@ export interface Video extends Place {
   file: string | null;
   /** The stored file's address at this server; `null` where the page may not read it. */
   file_href: string | null;
+  /** The address of its poster at this server; `null` if it has none. */
+  poster_href: string | null;
   /** The relay's URL, where its host may be played from. Loaded only after a click. */
   remote_src: string | null;
   /** A link to open, never loaded by the page itself. */
