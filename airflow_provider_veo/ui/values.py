@@ -18,7 +18,7 @@ from sqlalchemy.sql.functions import FunctionElement
 _VALUES = ("value", "result")
 _MAX_CHARACTERS = 512 * 1024
 _NOT_TEXT_IN_POSTGRESQL = (
-    # PostgreSQL stores these in JSON but can't return them as text: NUL and lone surrogates.
+    # PostgreSQL stores these in columns of type json but can't return them as text: NUL and lone surrogates.
     r"\\u0000|\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f]"
 )
 
@@ -48,7 +48,10 @@ def _in_sqlite(element: Any, compiler: Any, **options: Any) -> str:
 
 @compiles(_IsReadable, "postgresql")
 def _in_postgresql(element: Any, compiler: Any, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS TEXT) !~* '{_NOT_TEXT_IN_POSTGRESQL}'"
+    value = compiler.process(element.clauses, **options)
+    # Airflow's column is of type jsonb, which doesn't store them. To search each value would take most of the query's time.
+    is_jsonb = f"pg_typeof({value}) = 'jsonb'::regtype"
+    return f"CASE WHEN {is_jsonb} THEN true ELSE CAST({value} AS TEXT) !~* '{_NOT_TEXT_IN_POSTGRESQL}' END"
 
 
 def field(name: str, of: Any = XComModel) -> Any:
