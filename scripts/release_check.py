@@ -35,12 +35,14 @@ NEEDED_IN_WHEEL = (
     f"{PACKAGE}/py.typed",
     f"{PACKAGE}/get_provider_info.py",
     f"{PACKAGE}/protocol/schemas/create_request.json",
+    f"{PACKAGE}/batch/report.html.jinja",
+    f"{PACKAGE}/batch/report.css",
     f"{PAGE}dist/index.html",
     f"{PAGE}dist/licenses.md",
     f"{PAGE}dist/assets/index.js",
 )
 IN_DIST_INFO = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
-SUFFIXES = {".py", ".pyi", ".typed", ".json", ".html", ".md", ".js", ".css"}
+SUFFIXES = {".py", ".pyi", ".typed", ".json", ".html", ".jinja", ".md", ".js", ".css"}
 """The file types of the package."""
 TOPS_OF_SDIST = {
     *(PACKAGE, "bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests"),

@@ -85,7 +85,7 @@ def test_what_the_sandbox_does_for_a_while_is_outlived(relay, store_made, held, 
     stored = store_made()
     assert target.read_bytes() == held
     assert (stored.width, stored.height, stored.duration_seconds) == (640, 360, 3.0)
-    assert files_in(target.parent) == ["x.mp4"]
+    assert files_in(target.parent) == ["x.jpg", "x.mp4"]
     os.utime(target, (1, 1))
     relay.set_faults()
     assert store_made() == stored
