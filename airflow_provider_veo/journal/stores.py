@@ -10,13 +10,12 @@ import contextlib
 import hashlib
 import json
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_veo.files.local import is_local, replace_file
+from airflow_provider_veo.files import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,16 +124,8 @@ class ObjectStorage:
 
     def set(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a value atomically."""
-        path = self._path(name)
         content = json.dumps({**value, "task_instance": self._task_instance}, indent=1).encode()
-        if is_local(path):
-            replace_file(Path(path.path), [content])
-            return
-        try:
-            path.fs.pipe_file(path.path, content)
-        except FileNotFoundError:  # a file system with real folders
-            path.fs.makedirs(path.parent.path, exist_ok=True)
-            path.fs.pipe_file(path.path, content)
+        atomic.write(self._path(name), content)
 
     def delete(self, name: str) -> None:
         """Remove a value if it exists."""
