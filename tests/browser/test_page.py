@@ -10,7 +10,6 @@ import pytest
 from tests.browser.conftest import wait_until, wait_until_played
 from tests.system.gallery import HIDDEN, RUN
 
-
 BRIGHTNESS = """body => {
     const canvas = document.createElement("canvas").getContext("2d");
     canvas.fillStyle = getComputedStyle(body).backgroundColor;
