@@ -101,6 +101,7 @@ def test_a_bad_key_ends_it_at_once(relay, a_try, connect):
     assert a_try(jobs(100), max_in_flight=100).counts == {"succeeded": 100}
 
 
+@pytest.mark.slow
 def test_a_relay_that_wants_fewer_requests_gets_fewer_and_all_is_made(relay, a_try):
     relay.set_faults("rate-limit=3@4-9")
     done = a_try(jobs(30), max_in_flight=8)
