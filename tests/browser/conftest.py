@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,21 @@ from tests.system.gallery import gallery
 IMAGES = Path(os.environ.get("VEO_IMAGES", ""))
 """Where pictures for the documents go, where somebody has said so."""
 WIDTH, HEIGHT = 1440, 1000
+MILLISECONDS = 120_000
+"""A deadline, not a duration: what a busy machine may need until something is there."""
+
+
+def wait_until(page, predicate, what: str) -> None:
+    """Wait until a predicate is true that asks more of a page than its locators can wait for."""
+    deadline = time.monotonic() + MILLISECONDS / 1000
+    while not predicate():
+        assert time.monotonic() < deadline, f"waited for {what}"
+        page.wait_for_timeout(50)
+
+
+def wait_until_played(video, seconds: float) -> None:
+    """Wait until a video has been played up to this second."""
+    wait_until(video.page, lambda: video.evaluate("video => video.currentTime") > seconds, what="the video to play")
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +64,7 @@ class Person:
         self.airflow = airflow
         scheme = "dark" if dark else "light"
         self.context = chromium.new_context(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)
-        self.context.set_default_timeout(30_000)
+        self.context.set_default_timeout(MILLISECONDS)
         self.context.add_init_script(f"localStorage.setItem('theme', '{scheme}')")
         self.context.add_cookies([{"name": "_token", "value": airflow.services.token(user), "url": airflow.url}])
         self.page = self.context.new_page()

@@ -11,8 +11,6 @@ from tests.airflow_lines import LINE
 from tests.conftest import CANARY
 from tests.unit.test_provider import FIELDS
 
-pytestmark = pytest.mark.timeout(300)
-
 DROPDOWNS = {"api", "on_cleared"}
 
 
@@ -21,9 +19,10 @@ def form(person):
     """The form for a new connection of type Veo."""
     admin = person("admin")
     page = admin.page
-    page.goto(f"{admin.airflow.url}/connections")
-    page.get_by_role("button", name="Add Connection").click()
-    page.wait_for_load_state("networkidle")  # the types of connections are loaded then
+    with page.expect_response(lambda response: "hook_meta" in response.url):  # the types of connections
+        page.goto(f"{admin.airflow.url}/connections")
+        page.get_by_role("button", name="Add Connection").click()
+    page.wait_for_load_state("networkidle")
     page.locator("input[name=connection_id]").fill("veo_by_hand")
     page.keyboard.press("Tab")
     page.keyboard.type("Veo")

@@ -7,10 +7,8 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
+from tests.browser.conftest import wait_until, wait_until_played
 from tests.system.gallery import HIDDEN, RUN
-
-pytestmark = pytest.mark.timeout(300)
-
 
 BRIGHTNESS = """body => {
     const canvas = document.createElement("canvas").getContext("2d");
@@ -22,10 +20,6 @@ BRIGHTNESS = """body => {
 
 def card(frame, prompt: str):
     return frame.get_by_role("listitem").filter(has=frame.get_by_role("heading", name=prompt, exact=True))
-
-
-def seconds_played(video) -> float:
-    return video.evaluate("video => video.currentTime")
 
 
 def test_it_is_found_in_airflows_navigation(person):
@@ -44,12 +38,10 @@ def test_a_video_plays_when_it_is_pointed_at(person, prompt, size):
     frame = anna.open("?text=" + prompt.replace(" ", "+"))
     card(frame, prompt).locator("img").hover()
     video = card(frame, prompt).locator("video")
-    anna.page.wait_for_timeout(1500)
-    assert seconds_played(video) > 0.3
+    wait_until_played(video, 0.3)
     assert tuple(video.evaluate("video => [video.videoWidth, video.videoHeight]")) == size
     anna.page.mouse.move(0, 0)
-    anna.page.wait_for_timeout(300)
-    assert video.evaluate("video => video.paused")
+    wait_until(anna.page, lambda: video.evaluate("video => video.paused && !video.ended"), what="the video to pause")
 
 
 def test_what_a_card_says(person):
@@ -119,16 +111,16 @@ def test_a_batch_appears_video_by_video_while_it_runs(person):
     frame = anna.open("?view=batches")
     anna.airflow.services.trigger("veo_night", "tonight")
     batch = frame.get_by_role("listitem").filter(has=frame.get_by_role("link", name="tonight"))
-    batch.get_by_text("4 generating").wait_for(timeout=90_000)
+    batch.get_by_text("4 generating").wait_for()
     batch.get_by_role("link", name="4 videos").click()
     frame.get_by_text("4 videos on this page").wait_for()
     frame.locator(".card .badge").get_by_text("generating").first.wait_for()
     anna.picture("page-generating")
     anna.airflow.relay.configure(generation_seconds=0)
-    card(frame, "first of the night").locator("img").wait_for(timeout=90_000)  # without a click
-    frame.get_by_text("too violent").first.wait_for(timeout=90_000)
-    anna.airflow.services.wait_for("veo_night", "tonight", timeout=120)
-    frame.get_by_text("3 succeeded").wait_for(timeout=60_000)
+    card(frame, "first of the night").locator("img").wait_for()  # without a click
+    frame.get_by_text("too violent").first.wait_for()
+    anna.airflow.services.wait_for("veo_night", "tonight")
+    frame.get_by_text("3 succeeded").wait_for()
     anna.picture("page-batch")
 
 
@@ -148,8 +140,7 @@ def test_a_file_opens_in_a_tab_of_its_own(person):
         card(frame, "A red kite over a harbour").get_by_role("link", name="file").click()
     tab = opened.value
     assert "/veo/api/files/veo_gallery/" in tab.url
-    tab.wait_for_timeout(1500)
-    assert seconds_played(tab.locator("video")) > 0.2
+    wait_until_played(tab.locator("video"), 0.2)
 
 
 def test_by_keyboard_alone(person):
@@ -165,9 +156,7 @@ def test_by_keyboard_alone(person):
     else:
         pytest.fail("the play button was not reached")
     anna.page.keyboard.press("Enter")
-    anna.page.wait_for_timeout(1000)
-    video = card(frame, "A red kite over a harbour").locator("video").first
-    assert seconds_played(video) > 0.2
+    wait_until_played(card(frame, "A red kite over a harbour").locator("video").first, 0.2)
     details = frame.get_by_role("button", name="Details of A red kite over a harbour")
     details.focus()
     anna.page.keyboard.press("Enter")
@@ -175,7 +164,9 @@ def test_by_keyboard_alone(person):
     anna.picture("page-details")
     anna.page.keyboard.press("Escape")
     frame.get_by_role("dialog").wait_for(state="detached")
-    assert details.evaluate("button => button === document.activeElement")
+    wait_until(
+        anna.page, lambda: details.evaluate("button => button === document.activeElement"), what="the focus to return"
+    )
 
 
 def test_who_may_not_read_a_dag_sees_none_of_its_videos(person):

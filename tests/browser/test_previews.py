@@ -10,10 +10,9 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.browser.conftest import wait_until, wait_until_played
 from tests.browser.test_page import card
 from tests.system.gallery import HIDDEN, RUN
-
-pytestmark = pytest.mark.timeout(300)
 
 KITE = "A red kite over a harbour"
 
@@ -53,12 +52,16 @@ def test_posters_are_loaded_and_a_video_only_when_it_is_played(person):
     frame = anna.open(f"?batch={quote(f'veo_night/{quote(RUN)}/make/-1', safe='')}")
     frame.get_by_text("4 videos on this page").wait_for()
     frame.get_by_role("heading", level=3).last.scroll_into_view_if_needed()
+    sizes = "all => all.map(each => [each.naturalWidth, each.naturalHeight])"
+    wait_until(
+        anna.page,
+        lambda: frame.locator("img").evaluate_all(sizes) == [[640, 360], [360, 640], [640, 360]],
+        what="three posters",
+    )
     anna.page.wait_for_timeout(1000)
     assert [each.partition("/veo/api/")[2].partition("/")[0] for each in requested(anna)] == ["posters"] * 3
-    sizes = frame.locator("img").evaluate_all("all => all.map(each => [each.naturalWidth, each.naturalHeight])")
-    assert sizes == [[640, 360], [360, 640], [640, 360]]
     card(frame, "first of the night").locator("img").hover()
-    anna.page.wait_for_timeout(1000)
+    wait_until_played(card(frame, "first of the night").locator("video"), 0.2)
     assert {each for each in requested(anna) if "/api/files/" in each} == {
         f"{anna.airflow.url}/veo/api/files/veo_night/{quote(RUN)}/make/-1?key=one&at=0"
     }
@@ -122,8 +125,8 @@ def test_a_storage_that_hangs_leaves_page_and_server_responsive(person):
         frame = anna.open()
         frame.get_by_text("24 videos on this page").wait_for()
         began = time.monotonic()
-        assert anna.context.request.get(f"{anna.airflow.url}/api/v2/monitor/health").ok
-        assert time.monotonic() - began < 30  # it does not wait for the FIFO, which nobody ever writes
+        assert anna.context.request.get(f"{anna.airflow.url}/api/v2/monitor/health", timeout=60_000).ok
+        assert time.monotonic() - began < 60  # it does not wait for the FIFO, which nobody ever writes
         for thread in threads:
             thread.join()
     finally:

@@ -6,9 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.browser.conftest import wait_until, wait_until_played
 from tests.system.gallery import RUN
-
-pytestmark = pytest.mark.timeout(300)
 
 RUN_PATH = f"/dags/veo_gallery/runs/{quote(RUN, safe='')}"
 
@@ -31,21 +30,20 @@ def test_the_link_leads_to_the_video(person, way):
     anna.page.get_by_role("link", name="Details", exact=True).click()
     tab = opened(anna, anna.page.get_by_role("link", name="Video", exact=True))
     assert tab.url.startswith(f"{anna.airflow.relay.url}/files/")
-    tab.wait_for_timeout(1500)
-    assert tab.locator("video").evaluate("video => video.currentTime") > 0.2
+    wait_until_played(tab.locator("video"), 0.2)
     anna.picture("task-link")
 
 
 def test_the_log_tells_the_story_of_the_video_and_leads_to_it(person):
     anna = person()
     anna.page.goto(f"{anna.airflow.url}{RUN_PATH}/tasks/wide")
-    last = anna.page.get_by_text("is ready: http").first
-    last.wait_for()
-    log = anna.page.locator("body").inner_text()
     story = ["Submitting a video to", "Accepted: video", "Deferred: polling", "is ready: http", "Storing", "Stored"]
+    body = anna.page.locator("body")
+    wait_until(anna.page, lambda: all(each in body.inner_text() for each in story), what="the story")
+    log = body.inner_text()
     places = [log.find(each) for each in story]
     assert -1 not in places, dict(zip(story, places, strict=True))
     assert places == sorted(places)
     anna.picture("task-log")
     tab = opened(anna, anna.page.locator(f"a[href^='{anna.airflow.relay.url}/files/']").last)
-    assert tab.locator("video").count() == 1
+    tab.locator("video").wait_for()

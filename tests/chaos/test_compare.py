@@ -26,7 +26,7 @@ from tests.chaos.verdict import SAID_WHEN_UNKNOWN, show
 pytestmark = pytest.mark.timeout(1200)
 
 EACH = int(os.environ.get("VEO_CHAOS_EACH", "5"))
-IN_FLIGHT = f"slow=60@prompt=<compare-{CONTENDERS.index(DEFERRABLE)}-,1-{EACH}"
+IN_FLIGHT = f"slow=240@prompt=<compare-{CONTENDERS.index(DEFERRABLE)}-,1-{EACH}"
 """The first answers take so long that the triggerer is killed while it waits for them."""
 
 
@@ -53,11 +53,12 @@ class Ended:
 def ended(request, migrated_home, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
     with harness.running(migrated_home, folder, {"VEO_CHAOS_EACH": str(EACH)}) as place:
-        # So long that a task on a busy machine still finds it running, and can die while it waits.
-        place.relay.configure(generation_seconds=15)
+        place.relay.configure(generation_seconds=3600)  # until the triggerer is killed, which they wait in
         place.relay.set_faults(IN_FLIGHT)
         kill_the_triggerer(place)
         place.relay.set_faults()
+        # So long that a task on a busy machine still finds it running, and can die while it waits.
+        place.relay.configure(generation_seconds=15)
         harness.run_to_the_end(place, WORKERS, 900)
         place.services.wait_for(TRIGGERER, harness.RUN_ID, timeout=300)
         ended = what_became_of_them(place)
@@ -75,7 +76,7 @@ def kill_the_triggerer(place):
         deferred = sum(row.state == "deferred" for row in rows)
         return deferred == len(inside) == place.relay.stats()["accepted"]
 
-    place.services.wait_until(all_wait, 120, what="all tasks to wait in the triggerer")
+    place.services.wait_until(all_wait, what="all tasks to wait in the triggerer")
     place.services.kill("triggerer")
     for case in inside.values():
         killer.write_down(str(place.strikes), case.seed, 1, case.row.name, "kill")

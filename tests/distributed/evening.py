@@ -26,15 +26,26 @@ DAGS = Path(__file__).parent / "dags"
 DAG_ID = "veo_evening"
 
 
+def all_wait(services, run_id):
+    """Whether all that wait are deferred, and the scheduler knows that their workers have left them."""
+    left = {name: services.ends_seen(DAG_ID, name, run_id) for name in ("batch", "wait", "waits")}
+    rows = services.task_instances(DAG_ID, run_id)
+    deferred = sorted(row.task_id for row in rows if row.state == "deferred")
+    waiting = ["batch", "wait", "wait_without_a_worker", "waits", "waits"]
+    return deferred == waiting and left == {"batch": 1, "wait": 1, "waits": 2}
+
+
 @pytest.fixture(scope="module")
 def evening(migrated_home, tmp_path_factory):
     root = tmp_path_factory.mktemp("evening")
     shutil.copytree(migrated_home, root / "airflow")
-    with sandbox.running(generation_seconds=20, video_seconds=0.2, api_key=CANARY) as relay:
+    with sandbox.running(generation_seconds=3600, video_seconds=0.2, api_key=CANARY) as relay:
         airflow = make_airflow(root / "airflow", DAGS, AIRFLOW_CONN_VEO_DEFAULT=relay.connection, VEO_NIGHT=str(root))
         with Services(airflow) as services:
             run_id = services.trigger(DAG_ID)
-            state = services.wait_for(DAG_ID, run_id, timeout=240)
+            services.wait_until(lambda: all_wait(services, run_id), what="all to wait in the triggerer")
+            relay.configure(generation_seconds=1)
+            state = services.wait_for(DAG_ID, run_id)
         yield SimpleNamespace(
             airflow=airflow,
             state=state,

@@ -25,7 +25,7 @@ SLOTS = 6
 DAG_ID, RUN_ID = "veo_night", "night"
 MANY = 5
 """Triggers."""
-PATIENCE = 120
+PATIENCE = 240
 GENERATION_SECONDS = 15
 NO_END = 3600
 """Seconds that a generation takes while none is to end."""
@@ -69,7 +69,7 @@ class Night:
         self._tell("the night began")
 
     def end(self) -> str:
-        state = self.services.wait_for(DAG_ID, RUN_ID, timeout=400)
+        state = self.services.wait_for(DAG_ID, RUN_ID, timeout=600)
         self._tell(f"the night ended: {state}")
         return state
 
@@ -87,7 +87,10 @@ class Night:
         self._kill("worker", _TASKS, 2, also=("batch", -1))
 
     def kill_a_triggerer(self) -> None:
+        """While no video becomes ready, so that it has many triggers however slowly they come."""
+        self.relay.configure(generation_seconds=NO_END)
         self._kill("triggerer", _TRIGGERS, MANY)
+        self.relay.configure(generation_seconds=GENERATION_SECONDS)
 
     def kill_a_scheduler(self) -> None:
         self._kill("scheduler", _QUEUED, 2)

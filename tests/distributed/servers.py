@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tests.system.supervised import Supervised
 
-_SECONDS_TO_START = 60
+_SECONDS_TO_START = 180
 _SECONDS_TO_STOP = 30
 _MANY_CONNECTIONS = 300
 

@@ -14,7 +14,7 @@ from tests.distributed.report import tell
 from tests.system.conftest import PROJECT
 from tests.system.databases import SERVER
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 FILES = (
     "tests/distributed/evening.py",

@@ -22,7 +22,7 @@ from tests.distributed.report import tell
 from tests.system.conftest import make_airflow
 from tests.system.services import Services
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 DAGS = Path(__file__).parent / "dags"
 ROTATED = CANARY + "-rotated"

@@ -101,7 +101,7 @@ def page(postgresql, tmp_path_factory):
         )
         airflow.run("db", "migrate")
         with Services(airflow) as services:
-            services.wait_for(DAG_ID, services.trigger(DAG_ID, "seed", logical_date=DATE), timeout=120)
+            services.wait_for(DAG_ID, services.trigger(DAG_ID, "seed", logical_date=DATE))
             engine = create_engine(postgresql.url)
             with engine.begin() as connection:
                 for statement in MULTIPLIED:

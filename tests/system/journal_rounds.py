@@ -57,9 +57,9 @@ class Story:
         self._relay = relay
         self._tries = Counter()
 
-    def end(self, timeout=120):
+    def end(self):
         """Wait for the end of the run, and look at what is left by the tasks that ran."""
-        self._services.wait_for(self.dag_id, self.run_id, timeout)
+        self._services.wait_for(self.dag_id, self.run_id)
         records = self.records()
         for row in self.rows():
             name = row.task_id if row.map_index < 0 else f"{row.task_id}[{row.map_index}]"

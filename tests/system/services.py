@@ -265,7 +265,7 @@ class Services:
         self.wait_until(ended, timeout, what=f"run {run_id} of {dag_id} to end")
         return str(self.airflow.run_state(dag_id, run_id))
 
-    def wait_until(self, predicate: Callable[[], object], timeout: float, what: str) -> None:
+    def wait_until(self, predicate: Callable[[], object], timeout: float = _SECONDS_TO_HAPPEN, *, what: str) -> None:
         """
         Wait until a predicate is true.
 
@@ -281,6 +281,15 @@ class Services:
                 raise ServicesError(f"Waiting for {what}, but {', '.join(unexpected)} ended.\n{self._account()}")
             self._start_again(ended)
             time.sleep(0.1)
+
+    def ends_seen(self, dag_id: str, task_id: str, run_id: str) -> int:
+        """
+        Return in how many tries the scheduler has seen a worker leave a task, also a task that only defers.
+
+        What ends the wait before that is lost on Airflow, be it a trigger or a person: it fails the task.
+        """
+        left = f"TaskInstance Finished: dag_id={dag_id}, task_id={task_id}, run_id={run_id},"
+        return self.log("scheduler").count(left)
 
     def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
         """Return the task instances of a run, by task and map index."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import secrets
 import signal as signals
 import socket
 import subprocess
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 HOSTNAME = "VEO_TESTS_HOSTNAME"
 HOSTNAME_CALLABLE = "tests.system.supervised.hostname"
 _SECONDS_TO_DIE = 60
+_OUR_PORTS = range(20_000, 32_000)
 
 
 def hostname() -> str:
@@ -34,10 +36,17 @@ def hostname() -> str:
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """
+    Return a port of the loopback address that nothing listens on.
+
+    It is not one of those that the system gives to connections and to listeners on port 0: any process of the machine
+    could get it before the server that it is for listens on it.
+    """
+    while True:
+        port = secrets.choice(_OUR_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 class Supervised(NamedTuple):

@@ -18,9 +18,7 @@ from tests.unit.storage import s3
 LINKED = ("slow_create", "slow_deferred", "slow_decorated", "store")
 FAULTS = (
     "failed=blocked by policy@prompt=blocked",
-    "file:slow=5@prompt=slow",
-    "query:unknown-status=rendering@prompt=slow_video,1-4",
-    "query:unknown-status=rendering@prompt=watched,1-4",
+    "file:slow=20@prompt=slow",
 )
 WAITING_FOR_A_PERSON = ("awaiting_input", "deferred")  # from Airflow 3.3 on, and before
 IN_A_FOLDER, IN_S3, LINKS, WORKERLESS = "in_a_folder", "in_s3", "links", "workerless"
@@ -71,7 +69,7 @@ def ran(migrated_home, tmp_path_factory):
     root = tmp_path_factory.mktemp("announcements")
     shutil.copytree(migrated_home, root / "airflow")
     with (
-        sandbox.running(generation_seconds=1, video_seconds=0.5, api_key=CANARY, faults=FAULTS) as relay,
+        sandbox.running(generation_seconds=3600, video_seconds=0.5, api_key=CANARY, faults=FAULTS) as relay,
         s3.serving() as objects,
     ):
         bucket = objects.bucket()
@@ -86,7 +84,7 @@ def ran(migrated_home, tmp_path_factory):
             found.ui.store_in(f"file://{root}/videos/")
             services.trigger("veo_announcements", LINKS)
             services.trigger("veo_no_worker", WORKERLESS)
-            found.seen = watch_links(found)
+            found.seen = watch_links(found, relay)
             found.approvals = {answer: answer_approval(found, answer) for answer in ("Approve", "Reject")}
             found.published = {IN_A_FOLDER: publish(found, IN_A_FOLDER)}
             found.ui.store_in(f"s3://my_s3@{bucket.name}/videos/")
@@ -100,21 +98,46 @@ def ran(migrated_home, tmp_path_factory):
         yield found
 
 
-def watch_links(found):
-    """Return the states in which each task was seen with and without its link, until all runs have ended."""
+def watch_links(found, relay):
+    """
+    Return the states in which each task was seen with and without its link, until all runs have ended.
+
+    No video becomes ready before those tasks that are deferred then have been seen.
+    """
     tasks = [("veo_announcements", LINKS, task_id) for task_id in (*LINKED, "wait", "blocked")]
     tasks.append(("veo_no_worker", WORKERLESS, "wait"))
     seen = {task_id if dag_id != "veo_no_worker" else "no_worker": [] for dag_id, _, task_id in tasks}
 
-    def all_have_ended():
-        for (dag_id, run_id, task_id), states in zip(tasks, seen.values(), strict=True):
-            look = (found.ui.task(dag_id, run_id, task_id), found.ui.link(dag_id, run_id, task_id))
-            if look not in states:
-                states.append(look)
-        return all(states[-1][0] in ("success", "failed", "upstream_failed") for states in seen.values())
+    def has_ended(states):
+        return states and states[-1][0] in ("success", "failed", "upstream_failed")
 
-    found.services.wait_until(all_have_ended, 120, what="the tasks with links to end")
+    def watch():
+        for task, states in zip(tasks, seen.values(), strict=True):
+            if not has_ended(states) and (look := look_at(found.ui, *task)) not in states:
+                states.append(look)
+
+    def all_wait():
+        watch()
+        deferred = ("deferred", None)
+        left = all(found.services.ends_seen("veo_announcements", name, LINKS) for name in ("slow_deferred", "wait"))
+        return left and deferred in seen["wait"] and deferred in seen["no_worker"]
+
+    def all_have_ended():
+        watch()
+        return all(map(has_ended, seen.values()))
+
+    found.services.wait_until(all_wait, what="the tasks with links to wait")
+    relay.configure(generation_seconds=1)
+    found.services.wait_until(all_have_ended, what="the tasks with links to end")
     return seen
+
+
+def look_at(ui, dag_id, run_id, task_id):
+    """Return a task's state, and the link that it has in this state."""
+    while True:
+        state, link = ui.task(dag_id, run_id, task_id), ui.link(dag_id, run_id, task_id)
+        if ui.task(dag_id, run_id, task_id) == state:
+            return state, link
 
 
 def answer_approval(found, answer):
@@ -122,15 +145,13 @@ def answer_approval(found, answer):
     run_id = answer.lower()
     found.services.trigger("veo_approval", run_id)
     path = f"dags/veo_approval/dagRuns/{run_id}"
-    # Answers that come before the scheduler has seen the worker leave are lost on it: it fails the task. No person is
-    # that quick.
-    left = f"TaskInstance Finished: dag_id=veo_approval, task_id=approve, run_id={run_id},"
-    found.services.wait_until(lambda: left in found.services.log("scheduler"), 90, what="a question")
+    # No person is so quick that the scheduler has not seen the worker leave.
+    found.services.wait_until(lambda: found.services.ends_seen("veo_approval", "approve", run_id), what="a question")
     assert found.ui.task("veo_approval", run_id, "approve") in WAITING_FOR_A_PERSON
     (question,) = found.ui.ask("GET", f"{path}/hitlDetails")["hitl_details"]
     before = {task.task_id: task.state for task in found.services.task_instances("veo_approval", run_id)}
     found.ui.ask("PATCH", f"{path}/taskInstances/approve/-1/hitlDetails", {"chosen_options": [answer]})
-    state = found.services.wait_for("veo_approval", run_id, timeout=90)
+    state = found.services.wait_for("veo_approval", run_id)
     return SimpleNamespace(
         question=question,
         before=before,
@@ -146,10 +167,8 @@ def publish(found, run_id):
     found.ui.ask("PATCH", "dags/veo_publish_files", {"is_paused": False})
     runs = "SELECT run_id FROM dag_run WHERE dag_id = 'veo_publish_files'"
     before = set(found.airflow.query(runs))
-    assert (
-        found.services.wait_for("veo_files_in_s3", found.services.trigger("veo_files_in_s3", run_id), 90) == "success"
-    )
-    found.services.wait_until(lambda: set(found.airflow.query(runs)) - before, 60, what="the DAG of the alias to start")
+    assert found.services.wait_for("veo_files_in_s3", found.services.trigger("veo_files_in_s3", run_id)) == "success"
+    found.services.wait_until(lambda: set(found.airflow.query(runs)) - before, what="the DAG of the alias to start")
     ((started,),) = set(found.airflow.query(runs)) - before
     assert found.services.wait_for("veo_publish_files", started) == "success"
     published = found.services.xcoms("veo_publish_files", started)["publish", "return_value", -1]

@@ -28,8 +28,6 @@ BILLED_AGAIN = "on_cleared is 'submit': if a video was submitted before, it is s
 FAULTS = (
     "drop-after@prompt=answer_lost:,1",
     "status=401@prompt=unauthorized:,1",
-    "query:status-word=pending@prompt=running:,1-200",
-    "query:status-word=pending@prompt=deferred:,1-20",
 )
 
 
@@ -94,13 +92,19 @@ def clear_run(services, dag_id):
     ask(services, "POST", f"/api/v2/dags/{dag_id}/dagRuns/run/clear", {"dry_run": False, "only_failed": False})
 
 
-def clear_while_they_wait(services, story):
-    def wait():
-        states = {row.task_id: row.state for row in story.rows()}
-        return states["running"] == "running" and states["deferred"] == "deferred" and story.accepted("running")
+def clear_while_they_wait(services, relay, story):
+    """Clear two tasks that wait, and let no video become ready until both wait again."""
 
-    services.wait_until(wait, timeout=120, what="two tasks to wait")
+    def wait(tries):
+        states = {row.task_id: row.state for row in story.rows()}
+        left = services.ends_seen(story.dag_id, "deferred", story.run_id) == tries
+        accepted = [len(story.accepted(name)) for name in ("running", "deferred")]
+        return left and accepted == [tries] * 2 and (states["running"], states["deferred"]) == ("running", "deferred")
+
+    services.wait_until(lambda: wait(1), what="two tasks to wait")
     story.clear("running", "deferred", keep_task_state=False)
+    services.wait_until(lambda: wait(2), what="two cleared tasks to wait again")
+    relay.configure(generation_seconds=0.5)
 
 
 def clear_tasks(story, run):
@@ -117,7 +121,7 @@ def ran(migrated_home, tmp_path_factory):
     """The records are in Airflow's task state store."""
     root = tmp_path_factory.mktemp("clearing")
     shutil.copytree(migrated_home, root / "airflow")
-    with sandbox.running(generation_seconds=0.5, api_key=CANARY, faults=FAULTS) as relay:
+    with sandbox.running(generation_seconds=3600, api_key=CANARY, faults=FAULTS) as relay:
         out = (root / "out").as_uri()
         variables = {
             "AIRFLOW_CONN_VEO_DEFAULT": relay.connection,
@@ -128,7 +132,7 @@ def ran(migrated_home, tmp_path_factory):
             story, run = (Story(services, relay, dag_id) for dag_id in ("veo_clearing", "veo_run_cleared"))
             for dag_id in LOOPS:
                 services.trigger(dag_id, "run")
-            clear_while_they_wait(services, story)
+            clear_while_they_wait(services, relay, story)
             clear_tasks(story, run)
             clear_run(services, "veo_run_cleared")
             for dag_id in LOOPS:

@@ -59,7 +59,7 @@ def test_demo_can_be_stopped_and_run_again():
     assert not processes_of(folder)
     assert not (folder / "airflow").exists()
 
-    done = subprocess.run(DEMO, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(DEMO, capture_output=True, text=True, timeout=480)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "24 videos accepted, 0 of them twice" in done.stdout
     assert_readme_shows(done.stdout)

@@ -79,7 +79,7 @@ def parse(home: Path, *files: Path) -> subprocess.CompletedProcess[str]:
     environment.pop("AIRFLOW_CONN_VEO_DEFAULT", None)
     code = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path, run_name='__main__')"
     command = [sys.executable, "-c", code, *map(str, files)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def about_us(said: str) -> list[str]:

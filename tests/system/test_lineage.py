@@ -66,6 +66,7 @@ def ran(migrated_home, tmp_path_factory):
             AIRFLOW_CONN_AWS_DEFAULT=objects.connection,
             AIRFLOW__CORE__PLUGINS_FOLDER=str(home / "plugins"),
             AIRFLOW__OPENLINEAGE__TRANSPORT=json.dumps(transport),
+            AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT="120",  # 10 s may be short for a busy machine
             READER_FILE=str(told),
             FILES_FOLDER=f"file://{root}/videos",
             FILES_S3_FOLDER=f"s3://aws_default@{bucket.name}/videos/",

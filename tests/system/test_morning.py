@@ -60,7 +60,7 @@ class Webhook(http.server.BaseHTTPRequestHandler):
 def receivers():
     """Run both."""
     mailbox = Mailbox()
-    mail = controller.Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    mail = controller.Controller(mailbox, hostname="127.0.0.1", port=free_port(), ready_timeout=60)
     mail.start()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Webhook) as chat:
         chat.messages = []
@@ -105,7 +105,7 @@ def ran(migrated_home, tmp_path_factory):
                 relay.set_faults(*faults)
                 services.trigger(DAG_ID, run_id, logical_date=DATES[run_id])
                 found.states[run_id] = services.wait_for(DAG_ID, run_id, timeout=300)
-                services.wait_until(lambda: mailbox.messages and chat.messages, 60, what="both messages")
+                services.wait_until(lambda: mailbox.messages and chat.messages, what="both messages")
                 found.mails[run_id], found.chats[run_id] = list(mailbox.messages), list(chat.messages)
                 mailbox.messages.clear()
                 chat.messages.clear()

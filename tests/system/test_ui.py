@@ -319,12 +319,12 @@ def test_a_batch_that_runs_shows_its_videos_one_by_one(page):
     def submitted():
         return page.anna.ask(path).json().get("generating") == 4
 
-    page.services.wait_until(submitted, 120, what="four videos to be submitted")
+    page.services.wait_until(submitted, what="four videos to be submitted")
     states = {each["name"]: each["state"] for each in page.anna.ask(f"{path}/videos").json()["videos"]}
     assert set(states.values()) == {"generating"}
     assert page.anna.ask(path).json()["counts"] is None
     page.relay.configure(generation_seconds=0)
-    assert page.services.wait_for("veo_night", "tonight", timeout=120) == "success"
+    assert page.services.wait_for("veo_night", "tonight") == "success"
     time.sleep(5)  # what was just read is cached for this long
     states = {each["name"]: each["state"] for each in page.anna.ask(f"{path}/videos").json()["videos"]}
     assert states == {"one": "succeeded", "two": "succeeded", "three": "failed", "four <b>": "succeeded"}

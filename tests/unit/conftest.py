@@ -35,12 +35,14 @@ class Storage(MemoryFileSystem):
     def __init__(self):
         super().__init__()
         self.fails: set[str] = set()
+        self.fails_once: set[str] = set()
         self.slow = 0.0
         self.listed = 0
 
     def _may(self, what):
         time.sleep(self.slow if what == "write" else 0)
-        if what in self.fails:
+        if what in self.fails | self.fails_once:
+            self.fails_once.discard(what)
             raise OSError(f"the storage can't {what}")
 
     def ls(self, path, detail=True, **kwargs):
@@ -63,7 +65,7 @@ def storage():
     storage = attach("memory", "faulty", fs=Storage()).fs  # the first one that is attached stays
     storage.store.clear()
     storage.pseudo_dirs[:] = [""]
-    storage.fails, storage.slow, storage.listed = set(), 0.0, 0
+    storage.fails, storage.fails_once, storage.slow, storage.listed = set(), set(), 0.0, 0
     return storage
 
 

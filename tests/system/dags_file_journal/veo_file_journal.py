@@ -15,7 +15,7 @@ with DAG(
     default_args={"retries": 1, "retry_delay": timedelta(0), "model": "veo3"},
 ):
     VeoCreateVideoOperator(
-        task_id="defers", prompt="defers", wait_for_completion=True, deferrable=True, poll_interval=0.3
+        task_id="defers", prompt="defers", wait_for_completion=True, deferrable=True, poll_interval=2
     )
     VeoCreateVideoOperator(task_id="answer_lost", prompt="answer_lost")
     VeoCreateVideoOperator.partial(task_id="mapped").expand(prompt=["mapped 0", "mapped 1"])

@@ -83,7 +83,7 @@ with DAG(
         store("expired_404", veo_video=create("gives_404_once", **WAITING).output["veo_video"]),
         store("expired_403", veo_task_id=create("gives_403_once", **WAITING).output),
         store("gone", video_url=create("always_403", **WAITING).output["video_url"]),
-        store("page", video_url=create("paged", **WAITING).output["video_url"], timeout=2),
+        store("page", video_url=create("paged", **WAITING).output["video_url"], timeout=5),
         store("too_large", veo_task_id=video.output, max_bytes=100),
         store("from_elsewhere", video_url=ELSEWHERE),
         store("redirected_elsewhere", veo_task_id=create("redirected", **WAITING).output),

@@ -49,7 +49,7 @@ with DAG(
     create("submits")
     create("waits", **WAITS, deferrable=False)
     create("defers", **DEFERS)
-    create("cleared_while_waiting", **WAITS, deferrable=True)
+    create("cleared_while_waiting", **DEFERS)
     create("not_durable", durable=False)
 
     create("prompt_changed")

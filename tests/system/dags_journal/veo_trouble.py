@@ -25,7 +25,7 @@ with DAG(
     create("unreachable")
 
 with DAG(
-    "veo_store_away", schedule=None, start_date=SINCE, default_args={"retries": 5, "retry_delay": timedelta(seconds=2)}
+    "veo_store_away", schedule=None, start_date=SINCE, default_args={"retries": 50, "retry_delay": timedelta(seconds=2)}
 ):
     VeoCreateVideoOperator(task_id="stored", prompt="{{ run_id }}: a paper boat", model="veo3")
 

@@ -57,7 +57,7 @@ with DAG("veo_gallery", schedule=None, start_date=SINCE):
     refused = VeoCreateVideoOperator(task_id="refused_later", prompt="blocked, as a sensor sees it", model="veo3-fast")
     VeoVideoSensor(task_id="wait_for_refused", veo_task_id=refused.output, deferrable=True, poll_interval=5)
     slow = VeoCreateVideoOperator(task_id="slow", prompt="slow", model="veo3-fast")
-    VeoVideoSensor(task_id="gives_up", veo_task_id=slow.output, deferrable=True, poll_interval=5, timeout=6)
+    VeoVideoSensor(task_id="gives_up", veo_task_id=slow.output, deferrable=True, poll_interval=5, timeout=12)
     # As many as a page holds, and more.
     VeoCreateVideoOperator.partial(task_id="many", model="veo3-fast").expand(prompt=[f"many {n}" for n in range(30)])
 
@@ -93,7 +93,8 @@ with DAG("veo_night", schedule=None, start_date=SINCE):
         result_path=f"{FOLDER}/night/{{{{ run_id }}}}",
         model="veo3-fast",
         deferrable=True,
-        poll_interval=0.5,
+        poll_interval=2,
+        **RETRIES,
     )
 
 with DAG("veo_secret", schedule=None, start_date=SINCE):

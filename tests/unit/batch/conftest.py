@@ -101,7 +101,9 @@ def a_try(relay, impatient, journal_of_batch, tmp_path):
 
     def store(hook, each, record):
         destination = ObjectStoragePath(f"file://{tmp_path}/videos/{each.key}.mp4")
-        return store_video(record.video["video_url"], destination, settings=hook.settings, log=LOG, timeout=5).to_dict()
+        return store_video(
+            record.video["video_url"], destination, settings=hook.settings, log=LOG, timeout=60
+        ).to_dict()
 
     def go(batch, outcomes=None, begun=lambda run: None, publish=lambda progress: None, checkpoint=None, **options):
         numbers[0] += outcomes is None

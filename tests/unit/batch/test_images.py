@@ -87,7 +87,11 @@ def test_slow_images_hold_up_neither_other_jobs_nor_a_kill(relay, tarpit, a_try)
     url, waiting = tarpit
     batch = [with_image(f"slow{number}", url) for number in range(10)] + jobs(10)
     killed = RuntimeError("killed")
-    done = a_try(batch, begun=lambda run: when(lambda: relay.stats()["accepted"] == 10, lambda: run.kill(killed)))
+
+    def all_else_is_accepted():
+        return len(waiting) == preparation.AT_ONCE and relay.stats()["accepted"] == 10
+
+    done = a_try(batch, begun=lambda run: when(all_else_is_accepted, lambda: run.kill(killed)))
     assert done.error is killed
     assert len(waiting) == preparation.AT_ONCE  # and none has got its answer
     assert done.run.engine.places.to_submit == {f"slow{number}" for number in range(10)}
@@ -114,7 +118,7 @@ def test_signal_ends_a_batch_that_waits_for_images(tarpit, a_try):
 
 def test_quota_error_ends_the_wait_for_images(relay, tarpit, a_try):
     url, waiting = tarpit
-    relay.set_faults("slow=0.5", "quota")
+    relay.set_faults("slow=2", "quota")
     started = time.monotonic()
     done = a_try([with_image("slow", url), job("cow")])
     assert waiting
@@ -126,6 +130,7 @@ def test_quota_error_ends_the_wait_for_images(relay, tarpit, a_try):
 def test_a_worker_is_not_kept_for_images_that_have_no_slot(relay, tarpit, a_try):
     url, waiting = tarpit
     relay.configure(generation_seconds=600)
+    relay.set_faults("slow=2")
     started = time.monotonic()
     done = a_try([with_image("slow", url), *jobs(3)], deferrable=True, max_in_flight=3)
     assert time.monotonic() - started < SLOW_SECONDS / 2

@@ -213,8 +213,8 @@ class Stopping(Handler):
         self.wfile.flush()
         if self.server.end == "hang":
             self.server.released.wait(60)
-        time.sleep(0.1)  # the client has read what there is
         if self.server.end == "reset":
+            time.sleep(0.5)  # the client has read what there is
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
         self.close_connection = True

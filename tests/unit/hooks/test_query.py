@@ -90,7 +90,7 @@ def wait(hook, video, **arguments):
 
 
 def test_a_wait_ends_with_the_video_and_logs_each_status_once(relay, hook, logged):
-    relay.configure(generation_seconds=0.6)
+    relay.configure(generation_seconds=3)
     video = hook.create_video(BODY)
     assert wait(hook, video).video_url
     told = re.findall(rf"Video {video.id}: (\w+)", logged())

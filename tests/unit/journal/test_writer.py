@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import threading
 import time
 
 import pytest
@@ -137,12 +136,9 @@ def test_record_changed_during_write_is_written_again(written, storage, journal_
 
 def test_a_storage_that_fails_for_a_moment_is_tried_again(written, storage, journal_of_batch):
     async def work(writer):
-        storage.fails = {"write"}
-        intending = asyncio.ensure_future(writer.intend([intended()]))
-        await asyncio.sleep(0.02)
-        assert not intending.done()
-        storage.fails = set()
-        await intending
+        storage.fails_once = {"write"}
+        await writer.intend([intended()])
+        assert storage.fails_once == set()
         assert writer.broken is None
 
     written(work)
@@ -230,22 +226,25 @@ def test_superseded_process_records_but_does_not_send(written, journal_of_batch)
     assert "later" not in found
 
 
-def intend_and_freeze(writer):
-    """Intend, and freeze this process while the intent is written and for a while after."""
+def intend_and_freeze(writer, meanwhile):
+    """Intend, and freeze this process while the intent is written and for a while after; others act meanwhile."""
+
+    def freeze():
+        time.sleep(1.3)
+        meanwhile()
+
     intending = asyncio.ensure_future(writer.intend([intended("a")]))
-    asyncio.get_running_loop().call_later(0.05, time.sleep, 0.8)
+    asyncio.get_running_loop().call_later(0.05, freeze)
     return intending
 
 
 @pytest.mark.parametrize("others", [0, 1])
 def test_frozen_process_checks_again_before_sending(written, storage, journal_of_batch, monkeypatch, others):
     monkeypatch.setattr(batch_journal_module, "FRESH_SECONDS", 0.3)
-    storage.slow = 0.1
+    storage.slow = 0.5
 
     async def work(writer):
-        intending = intend_and_freeze(writer)
-        for _ in range(others):
-            threading.Timer(0.4, lambda: journal_of_batch().begin()).start()
+        intending = intend_and_freeze(writer, lambda: [journal_of_batch().begin() for _ in range(others)])
         with pytest.raises(SupersededError, match="sends nothing more") if others else contextlib.nullcontext():
             await intending
         assert bool(writer.superseded) == bool(others)

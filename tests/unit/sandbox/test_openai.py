@@ -95,8 +95,9 @@ def test_form_may_have_no_image(client: Client) -> None:
     assert create(client, files={"anything": (None, "else")}).json()["prompt"] == ORDER["prompt"]
 
 
+@pytest.mark.slow
 def test_video_passes_through_the_statuses(client: Client, sandbox: Sandbox) -> None:
-    sandbox.configure(generation_seconds=1.2)
+    sandbox.configure(generation_seconds=6)  # of which the shortest status lasts a tenth
     video = accepted(client)
     assert_envelope(content(client, video), 400, "video_not_ready")
     seen: dict[str, list[int]] = {}

@@ -300,7 +300,7 @@ def test_memory_does_not_grow_with_the_file(host, tmp_path):
     replies = {f"/{size}.mp4": large(size * MIB, cut=size * MIB // 2) for size in (16, 1024)}
     host.always = lambda request: replies[request.path][0](request)
     done = in_a_process(LARGE, f"http://127.0.0.1:{host.server_port}", f"file://{tmp_path}")
-    said, errors = done.communicate(timeout=200)
+    said, errors = done.communicate(timeout=500)
     (small, sha256, before), (big, big_sha256, after) = (
         line.split() for line in said.splitlines() if line[:1].isdigit() and len(line.split()) == 3
     )
