@@ -71,13 +71,11 @@ def other_prompt(
             veo_task_id=veo_task_id,
         ) from error
     if prompt is None:
-        refused = VeoContentBlockedError(
+        raise VeoContentBlockedError(
             f"Video {veo_task_id} was blocked by the safety filter, and on_blocked returned no other prompt. Nothing "
             "more was submitted or billed. A later try calls it again.",
             veo_task_id=veo_task_id,
         )
-        refused.final = True
-        raise refused
     try:
         valid: str = payload.reworded(body, prompt, catalog=catalog)["prompt"]
     except VeoValidationError as error:
