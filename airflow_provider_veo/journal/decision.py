@@ -105,13 +105,14 @@ def _by_state(record: Submission, policy: Policy) -> Action:
     if record.state == ACCEPTED:
         return Action.POLL
     if record.is_blocked:
-        return _if_blocked(record, policy)
+        return if_blocked(record, policy)
     if record.state == FAILED:
         return Action.SUBMIT if policy.attempts is None or record.attempt < policy.attempts else Action.NOTHING
     return Action.STORE if record.state == SUCCEEDED and policy.download else Action.NOTHING
 
 
-def _if_blocked(record: Submission, policy: Policy) -> Action:
+def if_blocked(record: Submission, policy: Policy) -> Action:
+    """Return the next action for a video that the safety filter blocked, if the request is still the same."""
     if record.times_blocked <= policy.attempts_if_blocked:
         return Action.SUBMIT
     return Action.REWORD if policy.rewords and record.reworded is None else Action.NOTHING
