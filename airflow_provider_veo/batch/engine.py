@@ -52,8 +52,7 @@ if TYPE_CHECKING:
 
 RESUBMISSIONS = 2
 """Maximum number of times that one try resubmits a job that may have been accepted, with ``"resubmit"``."""
-_DOWNLOADS_AT_ONCE = 4
-_SETTLE_SECONDS = 60.0
+_DOWNLOADS_AT_ONCE, _SETTLE_SECONDS = 4, 60.0
 _T = TypeVar("_T")
 
 

@@ -39,9 +39,9 @@ SUCCEEDED, NOT_STORED, FAILED, BLOCKED, REFUSED, UNKNOWN, TIMED_OUT, NOT_SUBMITT
 How a job can end.
 
 ``succeeded``: the video is ready, and its file is stored if requested. ``not_stored``: the video is ready, but its file
-could not be stored. ``failed``: the relay could not generate it. ``blocked``: the safety filter blocked it. ``refused``: the relay refused it; not billed.
-``unknown``: it may have been accepted and billed. ``timed_out``: it was accepted, but the wait ended without a video.
-``not_submitted``: it was not sent; not billed.
+could not be stored. ``failed``: the relay could not generate it. ``blocked``: the safety filter blocked it.
+``refused``: the relay refused it; not billed. ``unknown``: it may have been accepted and billed. ``timed_out``: it was
+accepted, but the wait ended without a video. ``not_submitted``: it was not sent; not billed.
 """
 RESULTS, SUMMARY = "results.jsonl", "summary.json"
 VIDEOS = "videos"

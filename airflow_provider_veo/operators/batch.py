@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from airflow_provider_veo.batch.inputs import BatchInput
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.batch.progress import Progress
-    from airflow_provider_veo.batch.results import Results
     from airflow_provider_veo.batch.run import Remaining, Run
     from airflow_provider_veo.journal.batch_journal import BatchJournal
     from airflow_provider_veo.journal.submission import Submission

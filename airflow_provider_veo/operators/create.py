@@ -84,9 +84,9 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         ``[veo] journal_path``. Default: true.
     :param on_ambiguous_submit: what to do if it is unknown whether a request was accepted, because the answer was lost
         or the worker died: ``"fail"`` for good (default), or ``"resubmit"``, which may be billed twice.
-    :param attempts_if_blocked: maximum number of times that the task's retries submit the same prompt again if the safety
-        filter blocked it; each may be billed. Then the task fails for good. Without a record across tries, ``retries``
-        is the limit. Default: 1.
+    :param attempts_if_blocked: maximum number of times that the task's retries submit the same prompt again if the
+        safety filter blocked it; each may be billed. Then the task fails for good. Without a record across tries,
+        ``retries`` is the limit. Default: 1.
     :param on_blocked: a function that may return another prompt for a video that is still blocked, or ``None``. A retry
         calls it with the prompt, and by name with ``reason`` (the relay's) if it takes that. What it returns is
         recorded and submitted, again up to ``attempts_if_blocked`` times. Default: none.

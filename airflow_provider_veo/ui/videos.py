@@ -194,10 +194,9 @@ def _in_state(statement: Select[Any], state: str) -> Select[Any]:
         .subquery()
     )
     known = func.coalesce(ends.c.state, values.field("state"))
-    gave_up = or_(
-        func.coalesce(ends.c.error, values.field("error")).is_not(None), TaskInstance.state.in_(_WAIT_HAS_ENDED)
-    )
-    reason = func.replace(func.replace(func.lower(func.coalesce(ends.c.error, values.field("error"))), "_", " "), "-", " ")
+    error = func.coalesce(ends.c.error, values.field("error"))
+    gave_up = or_(error.is_not(None), TaskInstance.state.in_(_WAIT_HAS_ENDED))
+    reason = func.replace(func.replace(func.lower(error), "_", " "), "-", " ")
     is_blocked = or_(*(reason.contains(phrase, autoescape=True) for phrase in words.BLOCKED))
     # Up to SQLAlchemy 1.4, case() takes its branches as positional arguments.
     its = case(

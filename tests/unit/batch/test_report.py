@@ -35,6 +35,7 @@ ABOUT = {
     "try_number": 2,
     "account": "veo_default",
 }
+REASONS = ("no luck", "blocked by the safety filter", "bad image", "cut off", "too late")
 HOSTILE = "</style></p><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7*7 }} & \"quotes' \u202e\x00\ud83d"
 EMPTY = frozenset(("meta", "img", "br"))
 
@@ -113,8 +114,7 @@ def test_it_says_what_became_of_the_jobs_and_what_to_do(tmp_path):
     for advice in ADVICE.values():
         assert advice.what_to_do in document.text
         assert advice.billed in document.text
-    reasons = ("no luck", "blocked by the safety filter", "bad image", "cut off", "too late", "out of money", "disk full")
-    for reason in reasons:
+    for reason in (*REASONS, "out of money", "disk full"):
         assert reason in document.text
     for key, (state, _, _) in RECORDS.items():
         assert key in document.text, state

@@ -148,7 +148,7 @@ def test_execute_returns_and_pushes_what_became_of_the_jobs(relay, ti, batch, fo
     connect(extra=PRICES)
     done = batch("a cow", "a dog").execute(ti.context)
     assert done.pop("report") == (folder / "report.html").as_uri()
-    ends = ("not_stored", "failed", "refused", "unknown", "timed_out", "not_submitted")
+    ends = ("not_stored", "failed", "blocked", "refused", "unknown", "timed_out", "not_submitted")
     assert done == {
         "results": (folder / "results.jsonl").as_uri(),
         "summary": (folder / "summary.json").as_uri(),
