@@ -49,7 +49,7 @@ def veo_nightly():
         max_cost=25,
         # Do not resubmit a video whose generation fails. The results contain the reason.
         attempts_per_video=1,
-        # The safety filter often blocks by mistake: submit the same prompt once more. It is part of the budget.
+        # The safety filter often blocks by mistake: submit the same prompt again, once. It is part of the budget.
         attempts_if_blocked=1,
         max_in_flight=8,  # the number of videos that your relay generates at a time
         download=True,
