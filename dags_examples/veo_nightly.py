@@ -49,6 +49,8 @@ def veo_nightly():
         max_cost=25,
         # Do not resubmit a video whose generation fails. The results contain the reason.
         attempts_per_video=1,
+        # The safety filter often blocks by mistake: submit the same prompt again, once. It is part of the budget.
+        attempts_if_blocked=1,
         max_in_flight=8,  # the number of videos that your relay generates at a time
         download=True,
         deferrable=True,
@@ -58,7 +60,7 @@ def veo_nightly():
     @task
     def report(night: dict) -> None:
         print(f"{night['succeeded']} of {night['total']} videos are ready, for {night['cost']}")
-        others = ("not_stored", "failed", "refused", "unknown", "timed_out", "not_submitted")
+        others = ("not_stored", "failed", "blocked", "refused", "unknown", "timed_out", "not_submitted")
         print(", ".join(f"{night[state]} {state}" for state in others if night[state]) or "nothing went wrong")
         print(f"results: {night['results']}")
 

@@ -8,16 +8,16 @@ writer at once. :mod:`~airflow_provider_veo.batch.places` defines where a job ma
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from airflow_provider_veo.batch.downloads import Downloads
+from airflow_provider_veo.batch.capacity import Capacity
 from airflow_provider_veo.batch.places import Places
 from airflow_provider_veo.batch.preparation import Preparation
-from airflow_provider_veo.batch.slots import Slots
+from airflow_provider_veo.batch.tasks import Tasks
+from airflow_provider_veo.batch.threads import Threads
 from airflow_provider_veo.journal.decision import Action, decide
 from airflow_provider_veo.journal.submission import FAILED, REFUSED, UNSENT, Submission
 from airflow_provider_veo.journal.writer import LATER, SOON
@@ -38,7 +38,7 @@ from airflow_provider_veo.protocol.errors import from_dict
 from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from airflow_provider_veo.batch.backoff import RelayBackoff
     from airflow_provider_veo.batch.budget import Budget
@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 
 RESUBMISSIONS = 2
 """Maximum number of times that one try resubmits a job that may have been accepted, with ``"resubmit"``."""
-_SETTLE_SECONDS = 60.0
+_DOWNLOADS_AT_ONCE, _SETTLE_SECONDS = 4, 60.0
+_T = TypeVar("_T")
 
 
 class Engine:
@@ -68,6 +69,7 @@ class Engine:
     :param backoff: decides how many creates may be sent.
     :param budget: limits the cost.
     :param store: stores the file of a job, in a thread, and returns its metadata.
+    :param reword: returns another prompt for a job whose video was blocked, in a thread, for one job at a time.
     :param log: the task's logger.
     :param images_failing_since: epoch seconds since when no image could be fetched, as seen by another process.
     """
@@ -84,6 +86,7 @@ class Engine:
         backoff: RelayBackoff,
         budget: Budget,
         store: Callable[[Job, Submission], Mapping[str, Any]],
+        reword: Callable[[Job, Submission], str],
         log: Log,
         images_failing_since: float | None = None,
     ) -> None:
@@ -97,25 +100,24 @@ class Engine:
         self._writer = writer
         self._limiter = limiter
         self._backoff = backoff
-        self._slots = Slots(options, backoff)
         self._poll = rate_limited(limiter, hook.get_video)
         self._budget = budget
-        self._downloads = Downloads(store)
+        self._downloads = Threads(store, _DOWNLOADS_AT_ONCE, "veo-download")
+        self._rewordings = Threads(reword, 1, "veo-reword")
         self._log = log
+        self._tasks = Tasks()
+        self._resubmissions: dict[str, int] = {}
         self.preparation = Preparation(
             self.places,
             hook,
-            self._spawn,
+            self._body,
+            self._tasks.spawn,
             self._not_submitted,
             log,
             may_wait=not options.deferrable,
             failing_since=images_failing_since,
         )
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._creates: set[asyncio.Task[None]] = set()
-        self._changed = asyncio.Event()
-        self.killed: BaseException | None = None
-        self._resubmissions: dict[str, int] = {}
+        self._capacity = Capacity(options, backoff, limiter, self.places, self.preparation, self._tasks)
 
     def begin(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
         """
@@ -136,12 +138,16 @@ class Engine:
         """Submit nothing more; what is in flight continues."""
         self.stopped = self.stopped or error
         self.preparation.cancel()
-        self._changed.set()
+        self._tasks.note_change()
 
     def kill(self, error: BaseException) -> None:
         """End the work: :meth:`run` raises the error."""
-        self.killed = self.killed or error
-        self._changed.set()
+        self._tasks.kill(error)
+
+    @property
+    def killed(self) -> BaseException | None:
+        """Why the work ends."""
+        return self._tasks.killed
 
     async def run(self) -> None:
         """
@@ -154,29 +160,28 @@ class Engine:
         while True:
             if self.killed:
                 raise self.killed
-            if room := self._room():
+            if self.has_more and self._backoff.is_out_of_patience:
+                self.stop(self._backoff.last_error)
+            if room := self._capacity.room(has_more=self.has_more):
                 await self._submit(room)
                 continue
-            seconds = self._seconds_to_room
-            if seconds is None and not self._has_work:
+            seconds = self._capacity.seconds_to_room(has_more=self.has_more)
+            if seconds is None and not self._capacity.has_work:
                 await self.preparation.end()
                 return
-            self._changed.clear()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), seconds)
+            await self._tasks.next_change(seconds)
 
     async def settle(self) -> None:
         """Wait for the answers to creates, and cancel everything else."""
         self.places.queue.clear()
-        if self._creates:
-            await asyncio.wait(self._creates, timeout=_SETTLE_SECONDS)
-        for task in (tasks := list(self._tasks)):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._capacity.creates:
+            await asyncio.wait(self._capacity.creates, timeout=_SETTLE_SECONDS)
+        await self._tasks.cancel()
 
     def close(self) -> None:
         """Start nothing more."""
         self._downloads.close()
+        self._rewordings.close()
 
     @property
     def has_more(self) -> bool:
@@ -185,6 +190,11 @@ class Engine:
 
     def _decide(self, job: Job) -> Action:
         return decide(self.records.get(job.key), job.wanted(self._budget.account), self._options.policy)
+
+    def _body(self, job: Job) -> Mapping[str, Any]:
+        """Return the body to send: with the prompt on record, if the job was reworded."""
+        record = self.records.get(job.key)
+        return job.body if record is None else record.body_for(job.wanted(self._budget.account))
 
     def _begin_job(self, job: Job, action: Action, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
         record = self.records.get(job.key)
@@ -196,9 +206,7 @@ class Engine:
         elif action in (Action.POLL, Action.ADOPT) and record is not None:
             self.places.flies(job)
             self._resume(job, record, outcomes.get(str(record.veo_task_id)))
-        elif action is Action.STORE:
-            self._begin_to_store(job)
-        else:
+        elif not self._begin_in_a_thread(job, action):
             self.places.settled(job)
 
     def _resume(self, job: Job, record: Submission, outcome: Mapping[str, Any] | None) -> None:
@@ -208,45 +216,13 @@ class Engine:
         elif outcome and "error" in outcome:
             self._gave_up(job, from_dict(outcome["error"]))
         elif record.failure is None and not self._options.deferrable:
-            self._spawn(self._wait(job))
-
-    def _room(self) -> int:
-        """Return how many creates may be sent now."""
-        if self.has_more and self._backoff.is_out_of_patience:
-            self.stop(self._backoff.last_error)
-        if self.has_more:
-            self.preparation.start(self._free)
-        self._limiter.has_creates = bool(self._load[0])
-        return self._slots.room(*self._load)
-
-    @property
-    def _load(self) -> tuple[int, int, int]:
-        """Jobs that could be submitted now, jobs in flight, and creates that are being sent."""
-        queued = self.preparation.ready if self.stopped is None else 0
-        return queued, len(self.places.in_flight), len(self._creates)
-
-    @property
-    def _free(self) -> int:
-        return self._slots.free(len(self.places.in_flight))
-
-    @property
-    def _seconds_to_room(self) -> float | None:
-        """Seconds until there may be more to do without another event; ``None``: there won't be."""
-        images = self.preparation.seconds_to_start(self._free) if self.has_more else None
-        both = (self._slots.seconds_to_room(*self._load), images)
-        return min((each for each in both if each is not None), default=None)
-
-    @property
-    def _has_work(self) -> bool:
-        """Whether a task runs that is worth a worker. Without free slots, images are not."""
-        is_for_later = self._options.deferrable and not self._free
-        return bool(self._tasks - self.preparation.tasks if is_for_later else self._tasks)
+            self._tasks.spawn(self._wait(job))
 
     async def _submit(self, room: int) -> None:
-        self._slots.taken()
-        count = await self._turn(room)
+        self._capacity.taken()
+        count = await self._tasks.unless(self._is_over, self._limiter.turn(room)) or 0
         is_probe = self._backoff.is_open  # it may have opened a moment ago
-        if (allowed := self._backoff.room(len(self._creates))) is not None:
+        if (allowed := self._backoff.room(len(self._capacity.creates))) is not None:
             count = min(count, allowed)
         prepared = {job.key: each for job, each in await self.preparation.take(count) if self._commit(job)}
         intents = [self._intent(self._jobs[key]) for key in prepared]
@@ -261,21 +237,12 @@ class Engine:
         for record in intents:
             self.records[record.key] = record
             work = self._create(self._jobs[record.key], record, prepared[record.key], is_probe)
-            self._creates.add(task := self._spawn(work))
-            task.add_done_callback(self._creates.discard)
+            self._capacity.creates.add(task := self._tasks.spawn(work))
+            task.add_done_callback(self._capacity.creates.discard)
 
-    async def _turn(self, most: int) -> int:
-        """Wait until the rate limiter admits submissions; 0 if the work was stopped in the meantime."""
-        turn = asyncio.ensure_future(self._limiter.turn(most))
-        while not (turn.done() or self.stopped or self.killed):
-            self._changed.clear()
-            changed = asyncio.ensure_future(self._changed.wait())
-            await asyncio.wait({turn, changed}, return_when=asyncio.FIRST_COMPLETED)
-            changed.cancel()
-        if self.stopped or self.killed:
-            turn.cancel()
-            return 0
-        return turn.result()
+    def _is_over(self) -> bool:
+        """Whether nothing more may be sent in this try."""
+        return bool(self.stopped or self.killed)
 
     def _commit(self, job: Job) -> bool:
         """Reserve the price of a job; if the budget is exhausted, settle the job."""
@@ -324,7 +291,7 @@ class Engine:
     def _check_that_it_may_be_sent(self, is_probe: bool) -> None:
         """Check between a free socket and the first byte: things may have changed while this create waited."""
         is_held = self._backoff.is_open and not is_probe
-        if self.stopped or self.killed or is_held or not self._writer.may_send:
+        if self._is_over() or is_held or not self._writer.may_send:
             raise VeoNotSentError("Nothing more is sent.")
 
     def _accepted(self, job: Job, record: Submission, video: VideoTask) -> None:
@@ -332,7 +299,7 @@ class Engine:
         if video.state == "failed" or (video.state == "succeeded" and video.video_url):
             self._ended(job, video)
         elif not self._options.deferrable:
-            self._spawn(self._wait(job))
+            self._tasks.spawn(self._wait(job))
 
     def _unknown(self, job: Job, record: Submission, error: VeoError) -> None:
         again = self._resubmissions.get(job.key, 0) + 1
@@ -361,12 +328,11 @@ class Engine:
     def _ended(self, job: Job, video: VideoTask) -> None:
         record = self._keep(self.records[job.key].ended(video), LATER)
         if record.state == FAILED:
-            self._log.warning("Job %s (%s): video %s failed: %s", job.key, job.source, video.id, video.error)
+            failed = f"was blocked {record.blocked} times" if record.is_blocked else "failed"
+            self._log.warning("Job %s (%s): video %s %s: %s", job.key, job.source, video.id, failed, video.error)
         elif video.warning:
             self._log.warning("Job %s (%s): video %s: %s", job.key, job.source, video.id, video.warning)
-        if (action := self._decide(job)) is Action.STORE:
-            self._begin_to_store(job)
-        else:
+        if not self._begin_in_a_thread(job, action := self._decide(job)):
             self._leave(job, again=action is Action.SUBMIT, first=False)
 
     def _gave_up(self, job: Job, error: VeoError) -> None:
@@ -376,20 +342,38 @@ class Engine:
         if isinstance(error, VeoAuthenticationError):
             self.stop(error)
 
-    def _begin_to_store(self, job: Job) -> None:
-        self.places.stores(job)
-        self._changed.set()
-        self._spawn(self._store(job))
+    def _begin_in_a_thread(self, job: Job, action: Action) -> bool:
+        """Begin to store a job's file, or to reword its prompt; return false if it needs neither."""
+        if action is Action.STORE:
+            self.places.stores(job)
+            self._tasks.spawn(self._store(job))
+        elif action is Action.REWORD:
+            self.places.rewords(job)
+            self._tasks.spawn(self._reword(job))
+        else:
+            return False
+        self._tasks.note_change()
+        return True
 
     async def _store(self, job: Job) -> None:
+        await self._changed_in_a_thread(job, self._downloads, Submission.stored, LATER)
+        self.places.settled(job)
+
+    async def _reword(self, job: Job) -> None:
+        record = await self._changed_in_a_thread(job, self._rewordings, Submission.with_prompt, SOON)
+        self._leave(job, again=record.failure is None, first=False)
+
+    async def _changed_in_a_thread(
+        self, job: Job, threads: Threads[_T], change: Callable[[Submission, _T], Submission], within: float
+    ) -> Submission:
+        """Change a job's record by the result of a function, or give the job up in this try if that fails."""
         record = self.records[job.key]
         try:
-            record = record.stored(await self._downloads.store(job, record))
+            record = change(record, await threads.call(job, record))
         except VeoError as error:
             self._log.error("Job %s (%s): %s", job.key, job.source, error)
             record = record.given_up(error, self._options.try_id)
-        self._keep(record, LATER)
-        self.places.settled(job)
+        return self._keep(record, within)
 
     def _not_accepted(self, job: Job, record: Submission, *, again: bool = False) -> None:
         self._budget.release(job)
@@ -407,19 +391,7 @@ class Engine:
             self.preparation.queue(job, first=first)
         else:
             self.places.settled(job)
-        self._changed.set()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            self.kill(error)
-        self._changed.set()
+        self._tasks.note_change()
 
 
 def _what_stopped(records: Iterable[Submission]) -> VeoError | None:

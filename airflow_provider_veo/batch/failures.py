@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_veo.batch.jobs import is_derived
 from airflow_provider_veo.batch.results import (
+    BLOCKED,
     FAILED,
     NOT_STORED,
     NOT_SUBMITTED,
@@ -44,6 +45,11 @@ ADVICE = {
     FAILED: Advice(
         "billing depends on the relay's terms",
         "To submit a job again, raise attempts_per_video or change the job's request, and clear the task.",
+    ),
+    BLOCKED: Advice(
+        "billing depends on the relay's terms; several relays refund it",
+        "It is often a false positive. To submit the same prompt again, raise attempts_if_blocked; to submit another "
+        "one, change the job's prompt or images, or set on_blocked. Then clear the task.",
     ),
     REFUSED: Advice("not billed", "Fix the jobs' requests, and clear the task."),
     UNKNOWN: Advice(

@@ -20,7 +20,7 @@ from airflow_provider_veo.batch.manifest import Mistake, short
 from airflow_provider_veo.batch.rendering import PromptTemplateError, looks_like_template
 from airflow_provider_veo.journal.submission import Wanted, one_spelling
 from airflow_provider_veo.protocol import VeoValidationError, coerce
-from airflow_provider_veo.protocol.payload import REQUEST_FIELDS, VideoRequest
+from airflow_provider_veo.protocol.payload import REQUEST_FIELDS, VideoRequest, no_text_mistakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,7 +33,6 @@ _KEY_CHARACTERS = 200
 _SHORT_CHARACTERS = 32
 _SOURCES_LISTED = 20
 _MISTAKES_LISTED = 200
-_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 _PLACE = re.compile(r"(?P<file>.*), line (?P<line>\d+)|jobs\[(?P<index>\d+)\]", re.DOTALL)
 
 
@@ -179,9 +178,8 @@ class _Draft:
 
 def _body(row: Mapping[str, Any], defaults: Mapping[str, Any], settings: VeoConnection) -> dict[str, Any]:
     body = VideoRequest(**{**defaults, **_given(row)}).body(settings.catalog)
-    if _NO_TEXT.search(body["prompt"]):
-        text = "prompt: expected text without NUL characters and lone surrogates"
-        raise VeoValidationError("The prompt is not valid.", [text])
+    if mistakes := no_text_mistakes(body["prompt"]):
+        raise VeoValidationError("The prompt is not valid.", mistakes)
     # Normalize what JSON can't represent, such as numeric mapping keys, to what will be sent and read back.
     body.update(json.loads(json.dumps({name: body[name] for name in body if name not in REQUEST_FIELDS})))
     return body

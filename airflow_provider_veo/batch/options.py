@@ -16,6 +16,8 @@ class Options:
     :param max_in_flight: maximum number of videos generated at a time.
     :param requests_per_minute: maximum rate of requests to the relay, polls included.
     :param attempts_per_video: maximum submissions of a job whose generation fails.
+    :param attempts_if_blocked: maximum number of times that a blocked prompt is submitted again.
+    :param rewords: whether there is an ``on_blocked``.
     :param on_ambiguous_submit: ``"fail"`` or ``"resubmit"``.
     :param poll_interval: seconds between two polls for a video.
     :param timeout: seconds to wait for a video after its submission.
@@ -28,6 +30,8 @@ class Options:
     max_in_flight: int = 20
     requests_per_minute: float | None = None
     attempts_per_video: int = 1
+    attempts_if_blocked: int = 1
+    rewords: bool = False
     on_ambiguous_submit: Literal["fail", "resubmit"] = "fail"
     poll_interval: float = 15.0
     timeout: float = 3600.0
@@ -39,7 +43,14 @@ class Options:
     @property
     def policy(self) -> Policy:
         """The policy for submissions that are on record."""
-        return Policy(self.on_ambiguous_submit, self.attempts_per_video, self.download, keeps_account=True)
+        return Policy(
+            self.on_ambiguous_submit,
+            self.attempts_per_video,
+            self.attempts_if_blocked,
+            self.rewords,
+            self.download,
+            keeps_account=True,
+        )
 
     @property
     def enough_slots(self) -> int:

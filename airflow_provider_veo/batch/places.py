@@ -1,5 +1,5 @@
 """
-The place of each job of a batch: exactly one of five.
+The place of each job of a batch: exactly one of six.
 
 =============  ==========================================  =====================================================
 place          entered when                                left when
@@ -10,7 +10,10 @@ place          entered when                                left when
                and uploaded with its request               used, or the budget is exhausted: *settled*
 ``IN_FLIGHT``  its intent is on record                     its video is ready: *storing*, or *settled* if no
                                                            files are stored; not accepted, or failed: *queued*,
-                                                           *preparing* or *settled*; given up: *settled*
+                                                           *preparing* or *settled*; blocked: as failed, or
+                                                           *rewording*; given up: *settled*
+``REWORDING``  its video was blocked, and ``on_blocked``   there is another prompt: *queued* or *preparing*; there
+               may return another prompt                   is none: *settled*
 ``STORING``    its video is ready                          its file is stored, or could not be: *settled*
 ``SETTLED``    nothing is left to do in this try           never
 =============  ==========================================  =====================================================
@@ -32,6 +35,7 @@ class Place(Enum):
     QUEUED = auto()
     PREPARING = auto()
     IN_FLIGHT = auto()
+    REWORDING = auto()
     STORING = auto()
     SETTLED = auto()
 
@@ -40,7 +44,8 @@ MOVES = {
     None: set(Place),
     Place.QUEUED: {Place.IN_FLIGHT, Place.SETTLED},
     Place.PREPARING: {Place.IN_FLIGHT, Place.SETTLED},
-    Place.IN_FLIGHT: {Place.QUEUED, Place.PREPARING, Place.STORING, Place.SETTLED},
+    Place.IN_FLIGHT: {Place.QUEUED, Place.PREPARING, Place.REWORDING, Place.STORING, Place.SETTLED},
+    Place.REWORDING: {Place.QUEUED, Place.PREPARING, Place.SETTLED},
     Place.STORING: {Place.SETTLED},
     Place.SETTLED: set(),
 }
@@ -57,6 +62,8 @@ class Places:
         """Jobs to submit with images, by key."""
         self.in_flight: dict[str, Job] = {}
         """Jobs that are being submitted or generated, by key."""
+        self.rewording: set[str] = set()
+        """Keys of the jobs that get another prompt."""
         self._of: dict[str, Place] = {}
 
     def __getitem__(self, key: str) -> Place | None:
@@ -64,8 +71,8 @@ class Places:
 
     @property
     def to_submit(self) -> set[str]:
-        """Keys of all jobs to submit."""
-        return {job.key for job in self.queue} | self.preparing.keys()
+        """Keys of all jobs to submit, or that will be if they get another prompt."""
+        return {job.key for job in self.queue} | self.preparing.keys() | self.rewording
 
     def queued(self, job: Job, *, first: bool = False) -> None:
         """Put a job at the end of the queue, or with ``first`` back at its start."""
@@ -86,6 +93,11 @@ class Places:
         self._move(job, Place.IN_FLIGHT)
         self.in_flight[job.key] = job
 
+    def rewords(self, job: Job) -> None:
+        """Note that a job may get another prompt."""
+        self._move(job, Place.REWORDING)
+        self.rewording.add(job.key)
+
     def stores(self, job: Job) -> None:
         """Note that a job's file is being stored."""
         self._move(job, Place.STORING)
@@ -101,3 +113,4 @@ class Places:
         self._of[job.key] = to
         self.in_flight.pop(job.key, None)
         self.preparing.pop(job.key, None)
+        self.rewording.discard(job.key)

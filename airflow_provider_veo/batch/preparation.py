@@ -20,7 +20,7 @@ from airflow_provider_veo.protocol import VeoError, VeoImageError
 from airflow_provider_veo.protocol.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
     from typing import Any
 
     from airflow_provider_veo.batch.jobs import Job
@@ -42,6 +42,7 @@ class Preparation:
 
     :param places: the places of all jobs.
     :param hook: prepares requests.
+    :param body_of: returns the body to send for a job.
     :param spawn: starts a task of the event loop.
     :param give_up: called with a job that can't be prepared in this try, and the reason.
     :param log: the task's logger.
@@ -53,6 +54,7 @@ class Preparation:
         self,
         places: Places,
         hook: VeoBatchHook,
+        body_of: Callable[[Job], Mapping[str, Any]],
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         give_up: Callable[[Job, VeoError], None],
         log: Log,
@@ -65,6 +67,7 @@ class Preparation:
         self.tasks: set[asyncio.Task[None]] = set()
         self._places = places
         self._hook = hook
+        self._body_of = body_of
         self._spawn = spawn
         self._give_up = give_up
         self._log = log
@@ -99,7 +102,7 @@ class Preparation:
         taken = [self._ready.popleft() for _ in range(min(count, len(self._ready)))]
         for job in self._places.next(count - len(taken)):
             try:
-                taken.append((job, await self._hook.prepare(job.body)))
+                taken.append((job, await self._hook.prepare(self._body_of(job))))
             except VeoError as error:
                 self._give_up(job, error)
         return taken
@@ -159,7 +162,7 @@ class Preparation:
     async def _prepare(self, job: Job) -> None:
         began = time.monotonic()
         try:
-            prepared = await self._hook.prepare(job.body)
+            prepared = await self._hook.prepare(self._body_of(job))
         except VeoImageError as error:
             self._failed(job, error, began)
         except VeoError as error:

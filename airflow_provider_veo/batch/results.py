@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from airflow_provider_veo.journal.submission import Wanted
     from airflow_provider_veo.protocol import VeoError
 
-SUCCEEDED, NOT_STORED, FAILED, REFUSED, UNKNOWN, TIMED_OUT, NOT_SUBMITTED = STATES = (
+SUCCEEDED, NOT_STORED, FAILED, BLOCKED, REFUSED, UNKNOWN, TIMED_OUT, NOT_SUBMITTED = STATES = (
     "succeeded",
     "not_stored",
     "failed",
+    "blocked",
     "refused",
     "unknown",
     "timed_out",
@@ -38,9 +39,9 @@ SUCCEEDED, NOT_STORED, FAILED, REFUSED, UNKNOWN, TIMED_OUT, NOT_SUBMITTED = STAT
 How a job can end.
 
 ``succeeded``: the video is ready, and its file is stored if requested. ``not_stored``: the video is ready, but its file
-could not be stored. ``failed``: the relay could not generate it. ``refused``: the relay refused it; not billed.
-``unknown``: it may have been accepted and billed. ``timed_out``: it was accepted, but the wait ended without a video.
-``not_submitted``: it was not sent; not billed.
+could not be stored. ``failed``: the relay could not generate it. ``blocked``: the safety filter blocked it.
+``refused``: the relay refused it; not billed. ``unknown``: it may have been accepted and billed. ``timed_out``: it was
+accepted, but the wait ended without a video. ``not_submitted``: it was not sent; not billed.
 """
 RESULTS, SUMMARY = "results.jsonl", "summary.json"
 VIDEOS = "videos"
@@ -195,6 +196,8 @@ class Results:
         if is_other or record.state == SubmissionState.UNSENT:
             return NOT_SUBMITTED
         ends = {SubmissionState.REFUSED: REFUSED, SubmissionState.ACCEPTED: TIMED_OUT, SubmissionState.FAILED: FAILED}
+        if record.is_blocked:
+            return BLOCKED
         if record.state in ends:
             return ends[record.state]
         return SUCCEEDED if record.file or not self._download else NOT_STORED
@@ -221,6 +224,7 @@ class Results:
             "submitted_at": current.accepted_at or current.intended_at or None,
             "finished_at": current.ended_at,
             "request": _request(job),
+            "reworded_prompt": current.reworded,
         }
 
     def _error(self, state: str, record: Submission, video: Mapping[str, Any]) -> str | None:
@@ -232,7 +236,7 @@ class Results:
             return f"{text}\n{reason}" if reason else text
         if state == NOT_SUBMITTED:
             return reason or self._stopped or "It was not sent: the task ended first. The next try sends it."
-        reasons = (video.get("error") if state == FAILED else None, reason)
+        reasons = (video.get("error") if state in (FAILED, BLOCKED) else None, reason)
         return "\n".join(filter(None, reasons)) or _WITHOUT_A_REASON[state]
 
     def _by_model(self) -> dict[str, dict[str, int]]:

@@ -74,6 +74,7 @@ class Run:
     :param budget: limits the cost.
     :param checkpoint: the state that an earlier process of this try has left.
     :param store: stores the file of a job, in a thread.
+    :param reword: returns another prompt for a job whose video was blocked, in a thread.
     :param publish: called with the progress from time to time.
     :param log: the task's logger.
     """
@@ -89,6 +90,7 @@ class Run:
         budget: Budget,
         checkpoint: BatchCheckpoint,
         store: Callable[[Job, Submission], Mapping[str, Any]],
+        reword: Callable[[Job, Submission], str],
         publish: Callable[[Progress], None],
         log: Log,
     ) -> None:
@@ -119,6 +121,7 @@ class Run:
             backoff=self.backoff,
             budget=budget,
             store=store,
+            reword=reword,
             log=log,
             images_failing_since=checkpoint.images_failing_since,
         )

@@ -19,6 +19,8 @@ class Action(Enum):
     ADOPT = auto()
     """Continue with a video that was submitted elsewhere."""
     POLL = auto()
+    REWORD = auto()
+    """Get another prompt from ``on_blocked``, and submit that."""
     STORE = auto()
     NOTHING = auto()
     UNKNOWN = auto()
@@ -34,12 +36,16 @@ class Policy:
 
     :param on_ambiguous_submit: ``"fail"`` or ``"resubmit"``, if it is unknown whether a request was accepted.
     :param attempts: maximum number of submissions of a video whose generation fails; ``None``: one in each try.
+    :param attempts_if_blocked: maximum number of times that a prompt that the safety filter blocked is submitted again.
+    :param rewords: whether there is an ``on_blocked``, which may return another prompt.
     :param download: whether each video's file is stored.
     :param keeps_account: refuse to submit a request that is in flight with another account; otherwise submit it again.
     """
 
     on_ambiguous_submit: Literal["fail", "resubmit"] = "fail"
     attempts: int | None = None
+    attempts_if_blocked: int = 1
+    rewords: bool = False
     download: bool = False
     keeps_account: bool = False
 
@@ -60,6 +66,9 @@ def decide(record: Submission | None, wanted: Wanted, policy: Policy) -> Action:
     another request                  submit the new one
     accepted                         poll
     failed                           submit, up to ``attempts``
+    blocked by the safety filter     submit the same prompt, up to ``attempts_if_blocked`` times again; then get
+                                     another prompt, once
+    reworded                         submit the other prompt; if it is blocked, too, again as above
     succeeded                        store its file, if requested
     stored                           nothing
     ===============================  ====================================================================
@@ -95,6 +104,15 @@ def _by_state(record: Submission, policy: Policy) -> Action:
         return Action.SUBMIT
     if record.state == ACCEPTED:
         return Action.POLL
+    if record.is_blocked:
+        return if_blocked(record, policy)
     if record.state == FAILED:
         return Action.SUBMIT if policy.attempts is None or record.attempt < policy.attempts else Action.NOTHING
     return Action.STORE if record.state == SUCCEEDED and policy.download else Action.NOTHING
+
+
+def if_blocked(record: Submission, policy: Policy) -> Action:
+    """Return the next action for a video that the safety filter blocked, if the request is still the same."""
+    if record.times_blocked <= policy.attempts_if_blocked:
+        return Action.SUBMIT
+    return Action.REWORD if policy.rewords and record.reworded is None else Action.NOTHING

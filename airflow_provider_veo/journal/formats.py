@@ -71,6 +71,10 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_count(value: Any) -> bool:
+    return _is_integer(value) and value >= 0
+
+
 def _is_amount(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
@@ -107,10 +111,11 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "intended_at": _is_time,
     **dict.fromkeys(("accepted_at", "ended_at"), _or_nothing(_is_time)),
     **dict.fromkeys(("digest", "token", "key"), _is_string),
-    **dict.fromkeys(("account", "adopted", "veo_task_id", "replaces"), _or_nothing(_is_string)),
+    **dict.fromkeys(("account", "adopted", "veo_task_id", "replaces", "reworded"), _or_nothing(_is_string)),
     **dict.fromkeys(("attempt", "try_number"), _is_integer),
     **dict.fromkeys(("cost", "price"), _or_nothing(_is_amount)),
     "possible_cost": _is_amount,
+    "blocked": _is_count,
     **dict.fromkeys(("video", "file", "failure"), _or_nothing(_is_object)),
     **dict.fromkeys(("digests", "request"), _or_nothing(_maps_strings)),
     "earlier": _lists_strings,

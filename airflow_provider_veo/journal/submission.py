@@ -1,8 +1,9 @@
 """
 The record of one submission: the request, the account that is billed, and the outcome.
 
-A task with one video and each job of a batch use the same type. It holds no API key, and no prompt or image in full,
-because it is compared, shown to people, and stored in Airflow's database or next to the results.
+A task with one video and each job of a batch use the same type. It holds no API key, and no prompt or image of the
+request in full, because it is compared, shown to people, and stored in Airflow's database or next to the results. It
+does hold the prompt that a function returned in place of a blocked one: nothing else could tell it to a later try.
 
 The compared values of a request must be the same in every version of this package, and no version may add a field to
 the requests that existing arguments produce: every video in flight would be billed again.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from airflow_provider_veo.journal.formats import SubmissionState, mistakes, understood
+from airflow_provider_veo.protocol import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +63,8 @@ class Submission:
     """
     A submission. Immutable: every change makes a new record.
 
-    :param digest: digest of the request: equal for equal requests. Empty for a task with one video.
+    :param digest: digest of the request: equal for equal requests. Empty for a task with one video. A reworded prompt
+        is not part of it: it is still the same request.
     :param account: the account that is billed: the connection's extra ``account``, or its id. ``None`` in a batch's
         records of format 1, whose digest covers account, request and adopted id. A task's records of format 1 include
         the base URL.
@@ -72,7 +75,10 @@ class Submission:
     :param request: the same fields in readable form.
     :param try_number: the try that submitted it. Informational: the record belongs to all tries.
     :param replaces: the token of the record that existed when this submission was decided.
-    :param attempt: 1-based number of this submission among the job's accepted ones.
+    :param attempt: 1-based number of this submission among the job's accepted ones that were not blocked.
+    :param blocked: how many submissions of the current prompt the safety filter has blocked. Earlier versions did not
+        count them: see :attr:`times_blocked`.
+    :param reworded: the prompt that ``on_blocked`` returned, which is sent in place of the request's.
     :param cost: total price of the job's accepted submissions; ``None`` if one of them has no price.
     :param price: price of this submission; ``None`` if unknown.
     :param possible_cost: price of earlier submissions that may have been accepted but were given up.
@@ -98,6 +104,8 @@ class Submission:
     try_number: int = 1
     replaces: str | None = None
     attempt: int = 1
+    blocked: int = 0
+    reworded: str | None = None
     cost: float | None = 0.0
     price: float | None = None
     possible_cost: float = 0.0
@@ -137,10 +145,17 @@ class Submission:
         if before is None:
             return intent
         intent = replace(intent, cost=before.cost, possible_cost=before.may_have_cost, adopted=before.adopted)
+        is_same = before.asks_for(wanted)
+        if is_same:
+            intent = intent.following(before)
         if before.veo_task_id is None:
             return replace(intent, attempt=before.attempt, earlier=before.earlier)
-        attempt = before.attempt + 1 if before.asks_for(wanted) else 1
+        attempt = before.attempt + (not before.is_blocked) if is_same else 1
         return replace(intent, attempt=attempt, earlier=(*before.earlier, before.veo_task_id))
+
+    def following(self, before: Submission) -> Submission:
+        """Return it as another submission of the same request: with the prompt of that one, and what is known of it."""
+        return replace(self, blocked=before.times_blocked, reworded=before.reworded)
 
     @classmethod
     def adopt(cls, wanted: Wanted, before: Submission | None) -> Submission:
@@ -172,6 +187,12 @@ class Submission:
             return self.digest == digest_of(wanted.body)
         ids = dict.fromkeys((wanted.existing_veo_task_id, None, self.veo_task_id))
         return self.digest in [earlier_digest_of(wanted.body, wanted.account.earlier, each) for each in ids]
+
+    def body_for(self, wanted: Wanted) -> Mapping[str, Any]:
+        """Return the body that is sent next: the current request, with the reworded prompt if there is one for it."""
+        if self.reworded is None or not self.asks_for(wanted):
+            return wanted.body
+        return {**wanted.body, "prompt": self.reworded}
 
     def has_adopted(self, wanted: Wanted) -> bool:
         """Whether the video that a job names is the one on record, or was until its generation failed."""
@@ -205,7 +226,19 @@ class Submission:
     def describe(self) -> str:
         """Return what a person needs to find it at the relay, one line per field."""
         shown = {"connection": self.account, **(self.request or {})}
+        if self.reworded is not None:
+            shown["prompt"] = _readable("prompt", self.reworded, digest_of(self.reworded))
         return "\n".join(f"    {name}: {value}" for name, value in shown.items())
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the safety filter blocked its video."""
+        return self.state == FAILED and words.is_blocked(str((self.video or {}).get("error") or ""))
+
+    @property
+    def times_blocked(self) -> int:
+        """How many submissions of the current prompt were blocked: at least the last one, unless it was reworded."""
+        return max(self.blocked, int(self.is_blocked and self.reworded is None))
 
     @property
     def may_have_cost(self) -> float:
@@ -237,7 +270,12 @@ class Submission:
         enhanced = video.enhanced_prompt or (self.video or {}).get("enhanced_prompt")
         shown = _small({**video.to_dict(), "enhanced_prompt": enhanced})
         state = FAILED if video.state == "failed" else SUCCEEDED
-        return replace(self, state=state, video=shown, ended_at=now(), failure=None)
+        ended = replace(self, state=state, video=shown, ended_at=now(), failure=None)
+        return replace(ended, blocked=ended.blocked + ended.is_blocked)
+
+    def with_prompt(self, prompt: str) -> Submission:
+        """Return a blocked one as about to be submitted with another prompt."""
+        return replace(self, reworded=prompt, blocked=0, failure=None)
 
     def stored(self, file: Mapping[str, Any]) -> Submission:
         """Return it as stored."""

@@ -37,6 +37,8 @@ INTENT = "veo_submission_intent"
 CLAIM = "veo_submission_claim"
 """Key of the claim: which process is about to submit. It matters only while two processes compete."""
 
+REWORDED = "veo_submission_reworded"
+"""Key of the prompt that ``on_blocked`` returned for a blocked submission, until it is part of an intent."""
 COMPLETE = "veo_submission_complete"
 """In the task state store: since which try everything that is submitted is on record. It is lost with the records."""
 PLACE = "veo_submission_place"
@@ -185,6 +187,24 @@ class TaskJournal:
         :raises VeoJournalError: it could not be removed.
         """
         persistently(lambda: self._remove(intent))
+
+    def reworded(self, blocked: Submission) -> str | None:
+        """
+        Return the prompt that was recorded for a blocked submission; ``None``: there is none.
+
+        :raises VeoJournalError: the store can't be read.
+        """
+        found = self._get(REWORDED)
+        prompt = found.get("prompt") if isinstance(found, dict) and found.get("token") == blocked.token else None
+        return prompt if isinstance(prompt, str) else None
+
+    def reword(self, blocked: Submission, prompt: str) -> None:
+        """
+        Record the prompt that is to be sent in place of a blocked one, so that every later try sends the same.
+
+        :raises VeoJournalError: it could not be recorded.
+        """
+        persistently(lambda: self._write(REWORDED, {"token": blocked.token, "prompt": prompt}))
 
     def adopt(self, submission: Submission, veo_task_id: str) -> Submission:
         """Record a video that was submitted elsewhere. A video that is already on record stays unchanged."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
-    AirflowFailException,
     BaseOperator,
     ObjectStoragePath,
     XComArg,
@@ -25,13 +24,15 @@ from airflow_provider_veo.batch.options import Options
 from airflow_provider_veo.journal.identity import owner_of
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number, number_mistakes
 from airflow_provider_veo.operators.lineage import FileLineage
+from airflow_provider_veo.operators.outcome import failure_of, log_results
+from airflow_provider_veo.operators.rewording import attempts_mistakes, on_blocked_mistakes, other_prompt
 from airflow_provider_veo.operators.storing import Download, announce_batch, batch_file_name
 from airflow_provider_veo.operators.task import VeoTask
-from airflow_provider_veo.protocol import VeoDownloadError, VeoError, coerce
+from airflow_provider_veo.protocol import coerce
 from airflow_provider_veo.protocol.errors import from_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from airflow_provider_veo.batch.inputs import BatchInput
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.batch.progress import Progress
-    from airflow_provider_veo.batch.results import Results
     from airflow_provider_veo.batch.run import Remaining, Run
     from airflow_provider_veo.journal.batch_journal import BatchJournal
     from airflow_provider_veo.journal.submission import Submission
@@ -71,8 +71,8 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
     anybody may clear the task.
 
     XComs: ``return_value``, a dict: ``results``, ``summary`` and ``report`` (URIs), ``total``, the number of jobs in
-    each state (``succeeded``, ``not_stored``, ``failed``, ``refused``, ``unknown``, ``timed_out``, ``not_submitted``),
-    ``cost``, ``possible_cost`` (what may have been billed in addition);
+    each state (``succeeded``, ``not_stored``, ``failed``, ``blocked``, ``refused``, ``unknown``, ``timed_out``,
+    ``not_submitted``), ``cost``, ``possible_cost`` (what may have been billed in addition);
     ``summary_text``, five lines for a chat message, and ``report_path``, the report's path for ``ObjectStoragePath``,
     both also if the task fails with results;
     ``progress``, at most every 30 s: ``total``, ``done``, ``failed``, ``generating``, ``to_submit``, ``since``,
@@ -97,7 +97,13 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         resubmissions stay within it, too (templated). Default: no limit.
     :param max_in_flight: maximum number of videos being generated at a time. Default: 20.
     :param requests_per_minute: maximum number of requests to the relay per minute, including polls. Default: no limit.
-    :param attempts_per_video: maximum number of submissions of a job whose generation fails. Default: 1.
+    :param attempts_per_video: maximum number of submissions of a job whose generation fails, except those that the
+        safety filter blocked. Default: 1.
+    :param attempts_if_blocked: maximum number of times that the same prompt is submitted again if the safety filter
+        blocked it, across all tries; each may be billed. Default: 1.
+    :param on_blocked: a function that may return another prompt for a job that is still blocked, or ``None``. It is
+        called with the prompt, and by name with those of ``reason`` (the relay's) and ``key`` (the job's) that it
+        takes. What it returns is recorded and submitted, again up to ``attempts_if_blocked`` times. Default: none.
     :param on_ambiguous_submit: what to do if it is unknown whether a job was accepted: ``"fail"`` (default), which
         reports it and continues with the others, or ``"resubmit"``, which may be billed twice.
     :param download: store each video's file as soon as it is ready. Default: true.
@@ -138,6 +144,8 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         max_in_flight: int = 20,
         requests_per_minute: float | None = None,
         attempts_per_video: int = 1,
+        attempts_if_blocked: int = 1,
+        on_blocked: Callable[..., str | None] | None = None,
         on_ambiguous_submit: Literal["fail", "resubmit"] = "fail",
         download: bool = True,
         fail_on_partial_error: bool = False,
@@ -162,6 +170,8 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         self.max_in_flight = max_in_flight
         self.requests_per_minute = requests_per_minute
         self.attempts_per_video = attempts_per_video
+        self.attempts_if_blocked = attempts_if_blocked
+        self.on_blocked = on_blocked
         self.on_ambiguous_submit = on_ambiguous_submit
         self.download = download
         self.fail_on_partial_error = fail_on_partial_error
@@ -237,6 +247,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
             budget=budget,
             checkpoint=checkpoint,
             store=lambda job, record: self._store(context, job, record),
+            reword=self._reword,
             publish=lambda progress: self._publish(context, progress),
             log=self.log,
         )
@@ -256,6 +267,11 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         destination = f"{self._folder_uri}/{VIDEOS}/{batch_file_name(job.key if job.named else None, veo_task_id)}"
         download = Download(self.hook, destination, _file_log)
         return download.run(context, url or download.url_of(veo_task_id), veo_task_id).to_dict()
+
+    def _reword(self, job: Job, record: Submission) -> str:
+        settings = self.hook.settings
+        body = record.body_for(job.wanted(settings.billed))
+        return other_prompt(self.on_blocked, body, record, settings.catalog, self.log)
 
     def _publish(self, context: Context, progress: Progress) -> None:
         self.log.info(progress.line(time.time()))
@@ -313,32 +329,11 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
             ti.xcom_push(key="report_path", value=str(report.path))
         for job, stored in results.stored:
             self.report_lineage(job.body.get("images", ()), stored)
-        self._say(results, short)
+        log_results(self.log, results, short)
         if short["succeeded"] < short["total"] and (self.fail_on_partial_error or not short["succeeded"]):
-            self._fail(results, short, stopped)
+            raise failure_of(results, short, stopped)
         announce_batch(context, self.outlets, short, [stored for _, stored in results.stored])
         return short
-
-    def _say(self, results: Results, short: Mapping[str, Any]) -> None:
-        self.log.info("%s", ", ".join(f"{name} {value}" for name, value in short.items()))
-        for reason in results.reasons():
-            self.log.warning("%s", reason)
-        for record in results.orphans:
-            self.log.warning(
-                "Video %s was accepted for job %s, which is no longer in the input", record.veo_task_id, record.key
-            )
-
-    def _fail(self, results: Results, short: Mapping[str, Any], stopped: VeoError | None) -> NoReturn:
-        """Fail, and let Airflow retry only if another try may fix it."""
-        reasons = "\n".join(f"  - {reason}" for reason in results.reasons())
-        text = f"{short['succeeded']} of {short['total']} jobs succeeded. Result of each: {short['results']}\n{reasons}"
-        if stopped is not None:
-            raise stopped.adding(text)
-        if short["not_stored"]:
-            raise VeoDownloadError(f"{text}\nThe next try stores the files that are missing.")
-        if error := results.error_for_now:
-            raise error.adding(f"{text}\nThe next try submits the jobs that were not submitted.")
-        raise AirflowFailException(text)
 
     def _input(self, context: Context) -> BatchInput:
         from airflow_provider_veo.batch.inputs import BatchInput
@@ -358,6 +353,8 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
             max_in_flight=self.max_in_flight,
             requests_per_minute=self.requests_per_minute,
             attempts_per_video=self.attempts_per_video,
+            attempts_if_blocked=self.attempts_if_blocked,
+            rewords=self.on_blocked is not None,
             on_ambiguous_submit=self.on_ambiguous_submit,
             poll_interval=self.poll_interval,
             timeout=self.timeout,
@@ -388,6 +385,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         if coerce.is_nothing(self.result_path):
             mistakes.append("result_path: expected the URI of a folder")
         mistakes += choice_mistakes("on_ambiguous_submit", self.on_ambiguous_submit, AMBIGUOUS)
+        mistakes += [*attempts_mistakes(self.attempts_if_blocked), *on_blocked_mistakes(self.on_blocked)]
         for name in (*_COUNTS, *_AMOUNTS):
             mistakes += self._number_mistakes(name, rendered=rendered)
         self.refuse(mistakes)

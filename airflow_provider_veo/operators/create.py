@@ -7,7 +7,7 @@ retries are not billed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -16,18 +16,22 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_veo.journal import UNPROTECTED, open_journal
+from airflow_provider_veo.journal.decision import Action, if_blocked
 from airflow_provider_veo.links import VideoLink, failure_pushed
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, CLEARED, choice_mistakes, number_mistakes
 from airflow_provider_veo.operators.lineage import FileLineage
+from airflow_provider_veo.operators.rewording import attempts_mistakes, on_blocked_mistakes, other_prompt
 from airflow_provider_veo.operators.storing import Download, announce
 from airflow_provider_veo.operators.submit import Submitter
 from airflow_provider_veo.operators.task import VeoTask
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
+    VeoContentBlockedError,
     VeoError,
     VeoGenerationFailedError,
     VeoNotFoundError,
     VeoValidationError,
+    VideoTask,
     coerce,
 )
 from airflow_provider_veo.protocol.errors import from_dict
@@ -38,9 +42,8 @@ from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, raise_if
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
 
-    from airflow_provider_veo.journal import TaskJournal
+    from airflow_provider_veo.journal import Submission, TaskJournal
     from airflow_provider_veo.operators.submit import Submitted
-    from airflow_provider_veo.protocol import VideoTask
 
 _ABOUT_THE_REQUEST = ("model", "prompt", "images", "aspect_ratio", "submitted_at", "cost")
 _IMAGE_CHARACTERS_PUSHED = 2048
@@ -81,6 +84,12 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         ``[veo] journal_path``. Default: true.
     :param on_ambiguous_submit: what to do if it is unknown whether a request was accepted, because the answer was lost
         or the worker died: ``"fail"`` for good (default), or ``"resubmit"``, which may be billed twice.
+    :param attempts_if_blocked: maximum number of times that the task's retries submit the same prompt again if the
+        safety filter blocked it; each may be billed. Then the task fails for good. Without a record across tries,
+        ``retries`` is the limit. Default: 1.
+    :param on_blocked: a function that may return another prompt for a video that is still blocked, or ``None``. A retry
+        calls it with the prompt, and by name with ``reason`` (the relay's) if it takes that. What it returns is
+        recorded and submitted, again up to ``attempts_if_blocked`` times. Default: none.
     :param on_cleared: what to do if a user cleared the task, and Airflow deleted its record with the task's state, as
         Airflow 3.4 does by default: ``"submit"``, which is billed again if an earlier try submitted a video, or
         ``"fail"`` for good. Default: the connection's ``on_cleared``, or ``"submit"``.
@@ -112,6 +121,8 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         timeout: float = 3600,
         durable: bool = True,
         on_ambiguous_submit: Literal["fail", "resubmit"] = "fail",
+        attempts_if_blocked: int = 1,
+        on_blocked: Callable[..., str | None] | None = None,
         on_cleared: Literal["submit", "fail"] | None = None,
         existing_veo_task_id: str | XComArg | None = None,
         download_to: str | XComArg | None = None,
@@ -132,6 +143,8 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         self.timeout = timeout
         self.durable = durable
         self.on_ambiguous_submit = on_ambiguous_submit
+        self.attempts_if_blocked = attempts_if_blocked
+        self.on_blocked = on_blocked
         self.on_cleared = on_cleared
         self.existing_veo_task_id = existing_veo_task_id
         self.download_to = download_to
@@ -146,7 +159,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
             self.log.warning(UNPROTECTED)
         try:
             with self._failures(journal):
-                asked_for, (video, submitted_at) = self._submit(journal, context)
+                asked_for, (video, submitted_at, _) = self._submit(journal, context)
                 self._veo_task_id = video.id
                 pushed = {**video.to_dict(), **asked_for}
                 self._push(context, pushed)
@@ -212,8 +225,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
             from airflow_provider_veo.hooks.exchange import usable_proxy
 
             usable_proxy(self.hook.settings)  # otherwise the video would be billed, but could not be waited for
-        try_number = context["ti"].try_number
-        submitter = Submitter(self.hook, journal, self.on_ambiguous_submit, self.log, try_number, self.on_cleared)
+        submitter = self._submitter(journal, context["ti"].try_number)
         if not self._is_attaching:
             request = self._request()
             submitted = submitter.submit(request)
@@ -227,6 +239,21 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
             recordable = self._request()
         submitted = submitter.attach(str(self.existing_veo_task_id), recordable)
         return self._asked_for(request, submitted), submitted
+
+    def _submitter(self, journal: TaskJournal, try_number: int = 1) -> Submitter:
+        def reword(body: Mapping[str, Any], blocked: Submission) -> str:
+            return other_prompt(self.on_blocked, body, blocked, self.hook.settings.catalog, self.log)
+
+        return Submitter(
+            self.hook,
+            journal,
+            self.on_ambiguous_submit,
+            self.log,
+            try_number,
+            self.on_cleared,
+            self.attempts_if_blocked,
+            reword if self.on_blocked else None,
+        )
 
     @contextmanager
     def _failures(self, journal: TaskJournal) -> Iterator[None]:
@@ -244,11 +271,22 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     def _is_final(self, error: BaseException, journal: TaskJournal) -> bool:
         if isinstance(error, VeoError) and error.final:
             return True
+        if isinstance(error, VeoContentBlockedError) and not self._is_attaching:
+            return self._stays_blocked(error, journal)
         if journal.survives or self._is_attaching:
             return False
         if isinstance(error, (VeoGenerationFailedError, VeoAmbiguousSubmitError)):
             return False  # retries, or on_ambiguous_submit='resubmit', request another submission
         return self._veo_task_id is not None or journal.read() is not None
+
+    def _stays_blocked(self, error: VeoContentBlockedError, journal: TaskJournal) -> bool:
+        """Whether no retry submits a blocked video again."""
+        with suppress(VeoError):  # the next try reads the journal again
+            recorded, submitter = journal.read(), self._submitter(journal)
+            if recorded is not None and recorded.veo_task_id == error.veo_task_id:
+                video = VideoTask(id=str(error.veo_task_id), state="failed", status="failed", error=str(error))
+                return if_blocked(submitter.known(recorded, video), submitter.policy) is Action.NOTHING
+        return False
 
     def _advice(self, error: BaseException, journal: TaskJournal) -> str:
         if not self._veo_task_id or self._is_attaching:
@@ -257,6 +295,11 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
             return (
                 f"\nVideo {self._veo_task_id} was submitted and is billed. It is not on record across tries, so this "
                 f"task is not retried. To continue with it, set existing_veo_task_id={self._veo_task_id!r}."
+            )
+        if isinstance(error, VeoContentBlockedError):
+            return (
+                "\nIt is not submitted again. To submit it again, change the prompt or the images, raise "
+                "attempts_if_blocked, or set on_blocked. Then clear this task."
             )
         again = ". If the relay still doesn't know it, it is submitted again" * isinstance(error, VeoNotFoundError)
         kept = " and keep its state ('Keep task state and resume')" * journal.is_lost_when_cleared
@@ -288,7 +331,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         at = datetime.fromtimestamp(submitted.at, tz=timezone.utc)
         return {
             "model": model,
-            "prompt": request["prompt"],
+            "prompt": request["prompt"] if submitted.reworded is None else submitted.reworded,
             "images": [shortened(str(image), _IMAGE_CHARACTERS_PUSHED) for image in request.get("images") or ()],
             "aspect_ratio": request["aspect_ratio"],
             "submitted_at": at.isoformat(timespec="seconds"),
@@ -327,6 +370,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         mistakes = literal_mistakes(literals)
         mistakes += self._download_mistakes()
         mistakes += choice_mistakes("on_ambiguous_submit", self.on_ambiguous_submit, AMBIGUOUS)
+        mistakes += [*attempts_mistakes(self.attempts_if_blocked), *on_blocked_mistakes(self.on_blocked)]
         if self.on_cleared is not None:
             mistakes += choice_mistakes("on_cleared", self.on_cleared, CLEARED)
         for name in ("poll_interval", "timeout"):

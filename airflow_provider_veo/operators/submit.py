@@ -28,7 +28,7 @@ from airflow_provider_veo.protocol.text import first_line, shortened
 from airflow_provider_veo.protocol.waiting import NOT_FOUND_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import tenacity
 
@@ -60,6 +60,8 @@ class Submitted(NamedTuple):
     """Its last known state."""
     at: float
     """When it was submitted, in epoch seconds."""
+    reworded: str | None = None
+    """The prompt that was sent, if ``on_blocked`` returned it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Submitter:
     :param try_number: number of the current try.
     :param on_cleared: ``"submit"`` or ``"fail"``, if the task was cleared and its record is gone; ``None``: the
         connection's.
+    :param attempts_if_blocked: maximum number of times that a blocked prompt is submitted again, in all tries.
+    :param reword: returns another prompt for a blocked request, given its body and record; ``None``: nobody does.
     """
 
     hook: VeoHook
@@ -82,6 +86,8 @@ class Submitter:
     log: Log
     try_number: int = 1
     on_cleared: Literal["submit", "fail"] | None = None
+    attempts_if_blocked: int = 1
+    reword: Callable[[Mapping[str, Any], Submission], str] | None = None
 
     def submit(self, body: Mapping[str, Any]) -> Submitted:
         """
@@ -93,18 +99,25 @@ class Submitter:
         :raises VeoError: any other class: nothing that this try sent was accepted.
         """
         recorded, wanted = self.journal.read(), Wanted(body, self.hook.settings.billed)
-        action = decide(recorded, wanted, self._policy)
-        if recorded is not None and (found := self._continue(recorded, wanted, action)) is not None:
-            return found
+        before = None
         if recorded is None:
             self._begin()
-        prepared = self.hook.prepare(body)
-        intent = self.journal.intend(self._submission(body), instead_of=recorded)
+        else:
+            found = self._continue(recorded, wanted, decide(recorded, wanted, self.policy))
+            if isinstance(found, Submitted):
+                return found
+            before = found
+        submission = self._submission(body)
+        if before is not None and before.asks_for(wanted):
+            submission = submission.following(before)
+        sent = submission.body_for(wanted)
+        prepared = self.hook.prepare(sent)
+        intent = self.journal.intend(submission, instead_of=recorded)
         with postponed_while(lambda: self.hook.is_answered):
-            video = self._send(body, prepared, intent)
+            video = self._send(sent, prepared, intent)
             accepted = self.journal.accept(intent, video.id)
         self.log.info("Accepted: video %s, status %s", video.id, video.status)
-        return Submitted(video, accepted.submitted)
+        return Submitted(video, accepted.submitted, accepted.reworded)
 
     def attach(self, veo_task_id: str, body: Mapping[str, Any]) -> Submitted:
         """
@@ -130,21 +143,34 @@ class Submitter:
         settings = self.hook.settings
         return Submission.of(body, account=settings.billed.name, try_number=self.try_number)
 
-    def _continue(self, recorded: Submission, wanted: Wanted, action: Action) -> Submitted | None:
-        """Return the video on record; ``None`` only if it is to be submitted again."""
+    def _continue(self, recorded: Submission, wanted: Wanted, action: Action) -> Submitted | Submission:
+        """Return the video on record, or, only if it is to be submitted again, what is known of it."""
         if action is Action.POLL:
             return self._accepted(recorded, wanted)
         if action is not Action.SUBMIT:
             raise self._unknown(recorded)
         self._say_why_it_is_submitted_again(recorded, self._submission(wanted.body))
-        return None
+        return recorded
 
     @property
-    def _policy(self) -> Policy:
-        return Policy(self.on_ambiguous_submit)
+    def policy(self) -> Policy:
+        """The policy for a submission that is on record."""
+        return Policy(
+            self.on_ambiguous_submit,
+            attempts_if_blocked=self.attempts_if_blocked,
+            rewords=self.reword is not None,
+        )
 
-    def _accepted(self, recorded: Submission, wanted: Wanted) -> Submitted | None:
-        """Return the video on record; ``None`` if it must be submitted again."""
+    def known(self, recorded: Submission, video: VideoTask) -> Submission:
+        """Return the record of a video with what the relay says of it, and the prompt to send in its place."""
+        if video.state == "running":
+            return recorded
+        known = recorded.ended(video)
+        prompt = self.journal.reworded(recorded) if known.is_blocked else None
+        return known if prompt is None else known.with_prompt(prompt)
+
+    def _accepted(self, recorded: Submission, wanted: Wanted) -> Submitted | Submission:
+        """Return the video on record, or, if it must be submitted again, what is known of it."""
         self.log.info(
             "Video %s has been on record since %s (try %d): polling the relay for it",
             recorded.veo_task_id,
@@ -154,11 +180,16 @@ class Submitter:
         video = self._poll(str(recorded.veo_task_id))
         if video is None:
             self.log.warning("The relay no longer knows video %s: submitting it again", recorded.veo_task_id)
-            return None
-        known = recorded.ended(video) if video.state != "running" else recorded
-        if decide(known, wanted, self._policy) is Action.SUBMIT:
+            return recorded
+        known = self.known(recorded, video)
+        action = decide(known, wanted, self.policy)
+        if action is Action.REWORD and self.reword is not None:
+            prompt = self.reword(known.body_for(wanted), known)
+            self.journal.reword(recorded, prompt)
+            return known.with_prompt(prompt)
+        if action is Action.SUBMIT:
             self.log.warning("Video %s could not be generated (%s): submitting it again", video.id, video.error)
-            return None
+            return known
         self.log.info(
             "Continuing with video %s, status %s: nothing is submitted or billed. To make a new one instead, remove "
             "the record (%s), and clear this task.",
@@ -166,7 +197,7 @@ class Submitter:
             video.status,
             self.journal.where,
         )
-        return Submitted(video, recorded.submitted)
+        return Submitted(video, recorded.submitted, recorded.reworded)
 
     def _say_why_it_is_submitted_again(self, recorded: Submission, wanted: Submission) -> None:
         if recorded.veo_task_id is None:

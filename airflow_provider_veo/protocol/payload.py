@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 _NOTHING_SENT = "The request for a video is not valid. Nothing was sent or billed."
 _LATIN_LETTER = re.compile(r"[A-Za-zÀ-ɏ]")
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+MAX_REWORDED_CHARACTERS = 20_000
+"""Of a prompt that a function returns. It is recorded, possibly in Airflow's database."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,32 @@ def check(body: Mapping[str, Any], *, catalog: Mapping[str, VeoModel] = CATALOG,
     if found:
         raise VeoValidationError(_NOTHING_SENT, found)
     _warn_of_a_prompt_that_is_not_english(body)
+
+
+def no_text_mistakes(prompt: str) -> list[str]:
+    """Return the mistake in a prompt that is not text which can be stored anywhere."""
+    return ["prompt: expected text without NUL characters and lone surrogates"] if _NO_TEXT.search(prompt) else []
+
+
+def reworded(body: Mapping[str, Any], prompt: Any, *, catalog: Mapping[str, VeoModel] = CATALOG) -> dict[str, Any]:
+    """
+    Return a body with another prompt, which a function of the user has returned.
+
+    :param body: the body with the prompt that was blocked.
+    :param prompt: anything.
+    :param catalog: the models to choose from.
+    :raises VeoValidationError: it is not a valid prompt, or the same one.
+    """
+    mistakes = []
+    if isinstance(prompt, str):
+        mistakes += no_text_mistakes(prompt)
+        if len(prompt) > MAX_REWORDED_CHARACTERS:
+            mistakes.append(f"prompt: expected at most {MAX_REWORDED_CHARACTERS:,} characters, got {len(prompt):,}")
+        if prompt == body["prompt"]:
+            mistakes.append("prompt: expected another prompt, got the one that was blocked")
+    changed = {**body, "prompt": prompt}
+    check(changed, catalog=catalog, mistakes=mistakes)
+    return changed
 
 
 def _unreadable_images(images: Any) -> str | None:

@@ -27,7 +27,10 @@ OWNER = ("dag_id", "run_id", "task_id", "map_index")
 FILE, REMOTE, OFF = "file", "remote", "off"
 """How a video is previewed: from storage; from the media host, after a click; or not, because of the settings."""
 BROKEN = "This record can't be shown."
-_TEXTS = ("id", "status", "prompt", "enhanced_prompt", "model", "aspect_ratio", "error", "submitted_at")
+_TEXTS = (
+    *("id", "status", "prompt", "reworded_prompt", "enhanced_prompt", "model", "aspect_ratio", "error"),
+    "submitted_at",
+)
 _FACTS = ("bytes", "width", "height", "duration_seconds")
 _CHARACTERS = 20_000
 _LARGEST = 1e15

@@ -18,6 +18,7 @@ from airflow.models.xcom import XComModel
 from sqlalchemy import and_, case, func, or_, select, tuple_
 from sqlalchemy.orm import aliased
 
+from airflow_provider_veo.protocol import words
 from airflow_provider_veo.ui import cards, settings, values
 from airflow_provider_veo.ui.access import Admitted, admit
 from airflow_provider_veo.ui.cards import OWNER, address, described, played, query, text
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
     from airflow_provider_veo.ui.paging import Cursor, Page
 
 VIDEO, FILE, PATH = "veo_video", "veo_file", "veo_path"
-GENERATING, SUCCEEDED, FAILED, TIMED_OUT, SUBMITTED = STATES = (
+GENERATING, SUCCEEDED, FAILED, BLOCKED, TIMED_OUT, SUBMITTED = STATES = (
     "generating",
     "succeeded",
     "failed",
+    "blocked",
     "timed_out",
     "submitted",
 )
@@ -192,11 +194,13 @@ def _in_state(statement: Select[Any], state: str) -> Select[Any]:
         .subquery()
     )
     known = func.coalesce(ends.c.state, values.field("state"))
-    gave_up = or_(
-        func.coalesce(ends.c.error, values.field("error")).is_not(None), TaskInstance.state.in_(_WAIT_HAS_ENDED)
-    )
+    error = func.coalesce(ends.c.error, values.field("error"))
+    gave_up = or_(error.is_not(None), TaskInstance.state.in_(_WAIT_HAS_ENDED))
+    reason = func.replace(func.replace(func.lower(error), "_", " "), "-", " ")
+    is_blocked = or_(*(reason.contains(phrase, autoescape=True) for phrase in words.BLOCKED))
     # Up to SQLAlchemy 1.4, case() takes its branches as positional arguments.
     its = case(
+        (and_(known == FAILED, is_blocked), BLOCKED),
         (known.in_((SUCCEEDED, FAILED)), known),
         (gave_up, TIMED_OUT),
         (DagRun.state.in_(_RUN_HAS_ENDED), SUBMITTED),
@@ -263,6 +267,8 @@ def _key(row: Any) -> str:
 
 
 def _state(video: Mapping[str, Any], task_state: str | None, *, run_has_ended: bool) -> str:
+    if video.get("state") == FAILED and words.is_blocked(text(video.get("error")) or ""):
+        return BLOCKED
     if video.get("state") in (SUCCEEDED, FAILED):
         return str(video["state"])
     if video.get("error") or task_state in _WAIT_HAS_ENDED:
@@ -284,7 +290,7 @@ def _card(row: Any, task_state: str | None, run_has_ended: bool, end: Any, file:
         "task_state": task_state,
         "name": None,
         "attempts": None,
-        "finished_at": text(ended_at) if state in (SUCCEEDED, FAILED) else None,
+        "finished_at": text(ended_at) if state in (SUCCEEDED, FAILED, BLOCKED) else None,
         **{name: getattr(row, name) for name in OWNER},
         **row.loop,
     }

@@ -69,12 +69,12 @@ def test_dark_is_dark(person):
 def test_filters_are_in_the_address_bar_and_can_be_shared(person):
     anna = person()
     frame = anna.open()
-    frame.get_by_label("State").select_option("failed")
+    frame.get_by_label("State").select_option("blocked")
     frame.get_by_role("heading", name="A red kite over a harbour").wait_for(state="detached")
     frame.get_by_label("Prompt contains").fill("sensor")
     frame.get_by_text("1 video on this page").wait_for()
-    assert urlsplit(anna.page.url).query == "state=failed&text=sensor"
-    for shared in (anna.page.url, f"{anna.airflow.url}/plugin/veo-videos?state=failed&text=sensor"):
+    assert urlsplit(anna.page.url).query == "state=blocked&text=sensor"
+    for shared in (anna.page.url, f"{anna.airflow.url}/plugin/veo-videos?state=blocked&text=sensor"):
         other = person("admin")
         other.page.goto(shared)
         there = other.page.frame_locator("iframe")

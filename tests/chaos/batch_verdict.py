@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.chaos.batch_evidence import Ended, Job
 
-STATES = ("succeeded", "not_stored", "failed", "refused", "unknown", "timed_out", "not_submitted")
+STATES = ("succeeded", "not_stored", "failed", "blocked", "refused", "unknown", "timed_out", "not_submitted")
 OF_THE_RELAY = {"succeeded": "succeeded", "not_stored": "succeeded", "failed": "failed"}
 SAID_WHEN_FAILED = "jobs succeeded. Result of each"
 SHOWN = 4

@@ -149,7 +149,7 @@ def test_what_it_returns_and_sums_up(ran, task_id):
         "summary": (ran.root / task_id / "2026-11-22" / "summary.json").as_uri(),
         "total": 6,
         "succeeded": 6,
-        **dict.fromkeys(("not_stored", "failed", "refused", "unknown", "timed_out", "not_submitted"), 0),
+        **dict.fromkeys(("not_stored", "failed", "blocked", "refused", "unknown", "timed_out", "not_submitted"), 0),
         "cost": pytest.approx(5 * 0.4 + 1),
         "possible_cost": 0.0,
     }

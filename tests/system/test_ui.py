@@ -47,7 +47,7 @@ def test_each_video_is_a_card_with_what_became_of_it(page):
         "in_s3": "succeeded",
         "markup": "succeeded",
         "blocked": "failed",
-        "refused_later": "failed",
+        "refused_later": "blocked",
         "slow": "timed_out",
         "leaves_what_it_should_not": "succeeded",
         "leaves_what_is_no_text": "timed_out",
@@ -63,7 +63,7 @@ def test_each_video_is_a_card_with_what_became_of_it(page):
     assert wide["enhanced_prompt"]
     assert wide["submitted_at"] <= wide["finished_at"]
     assert "too violent" in cards["blocked"]["error"]
-    assert "too violent" in cards["refused_later"]["error"]
+    assert "blocked by the safety filter" in cards["refused_later"]["error"]
     assert cards["slow"]["error"]
     assert cards["slow"]["finished_at"] is None
 
@@ -80,7 +80,8 @@ def test_prompts_are_handed_on_as_they_are(page):
     [
         ({"text": "RED KITE"}, {"wide"}),
         ({"text": "100%_"}, set()),
-        ({"state": "failed"}, {"blocked", "refused_later"}),
+        ({"state": "failed"}, {"blocked"}),
+        ({"state": "blocked"}, {"refused_later"}),
         ({"state": "timed_out", "model": "veo3-fast"}, {"slow"}),
         ({"state": "succeeded", "text": "r", "model": "veo3"}, {"markup"}),
         ({"state": "submitted", "text": "many 7"}, {"many[7]"}),

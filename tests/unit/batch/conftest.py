@@ -17,6 +17,7 @@ from airflow_provider_veo.batch.run import Run
 from airflow_provider_veo.connection import Account
 from airflow_provider_veo.hooks import VeoHook
 from airflow_provider_veo.journal.submission import Submission
+from airflow_provider_veo.operators.rewording import other_prompt
 from airflow_provider_veo.protocol import VideoTask, payload
 from airflow_provider_veo.storage import store_video
 from tests.unit.conftest import LOG, OWNER, PLACES  # noqa: F401  also for the tests
@@ -96,6 +97,7 @@ def a_try(relay, impatient, journal_of_batch, tmp_path):
 
     :param outcomes: what a trigger has seen: the process continues the try before.
     :param begun: called with the run before it starts.
+    :param on_blocked: the operator's.
     """
     hooks, numbers = [], [0]
 
@@ -105,10 +107,24 @@ def a_try(relay, impatient, journal_of_batch, tmp_path):
             record.video["video_url"], destination, settings=hook.settings, log=LOG, timeout=60
         ).to_dict()
 
-    def go(batch, outcomes=None, begun=lambda run: None, publish=lambda progress: None, checkpoint=None, **options):
+    def reword(hook, on_blocked, each, record):
+        settings = hook.settings
+        body = record.body_for(each.wanted(settings.billed))
+        return other_prompt(on_blocked, body, record, settings.catalog, LOG)
+
+    def go(
+        batch,
+        outcomes=None,
+        begun=lambda run: None,
+        publish=lambda progress: None,
+        checkpoint=None,
+        on_blocked=None,
+        **options,
+    ):
         numbers[0] += outcomes is None
         checkpoint = checkpoint or BatchCheckpoint(try_id=str(numbers[0]))
-        options = Options(**{"poll_interval": 0.04, "download": False, "try_id": checkpoint.try_id, **options})
+        given = {"poll_interval": 0.04, "download": False, "try_id": checkpoint.try_id, **options}
+        options = Options(**given, rewords=on_blocked is not None)
         hooks.append(hook := VeoHook())
         journal, budget = journal_of_batch(), Budget(hook.settings, options.max_cost)
         records = {key: each.of_try(options.try_id) for key, each in journal.begin().items()}
@@ -122,6 +138,7 @@ def a_try(relay, impatient, journal_of_batch, tmp_path):
             budget=budget,
             checkpoint=checkpoint,
             store=lambda each, record: store(hook, each, record),
+            reword=lambda each, record: reword(hook, on_blocked, each, record),
             publish=publish,
             log=LOG,
         )

@@ -13,6 +13,7 @@ GO = {
     Place.QUEUED: Places.queued,
     Place.PREPARING: Places.prepares,
     Place.IN_FLIGHT: Places.flies,
+    Place.REWORDING: Places.rewords,
     Place.STORING: Places.stores,
     Place.SETTLED: Places.settled,
 }
@@ -29,7 +30,8 @@ def check(places, batch):
     found = {job.key: places[job.key] for job in batch}
     assert sorted(job.key for job in places.queue) == sorted(key for key in found if found[key] is Place.QUEUED)
     assert places.preparing.keys() == {key for key in found if found[key] is Place.PREPARING}
-    assert places.to_submit == {job.key for job in places.queue} | places.preparing.keys()
+    assert places.rewording == {key for key in found if found[key] is Place.REWORDING}
+    assert places.to_submit == {job.key for job in places.queue} | places.preparing.keys() | places.rewording
     assert places.in_flight.keys() == {key for key in found if found[key] is Place.IN_FLIGHT}
 
 

@@ -35,6 +35,7 @@ ABOUT = {
     "try_number": 2,
     "account": "veo_default",
 }
+REASONS = ("no luck", "blocked by the safety filter", "bad image", "cut off", "too late")
 HOSTILE = "</style></p><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7*7 }} & \"quotes' \u202e\x00\ud83d"
 EMPTY = frozenset(("meta", "img", "br"))
 
@@ -108,12 +109,12 @@ def test_every_state_but_success_says_what_to_do():
 
 def test_it_says_what_became_of_the_jobs_and_what_to_do(tmp_path):
     document = written(tmp_path, results(), link="https://airflow.example.com/dags/nightly")
-    for part in ("nightly", "try 2", "scheduled__2026-11-22", "veo_default", f"of {len(RECORDS)}", "cost 2.4"):
+    for part in ("nightly", "try 2", "scheduled__2026-11-22", "veo_default", f"of {len(RECORDS)}", "cost 2.8"):
         assert part in document.text
     for advice in ADVICE.values():
         assert advice.what_to_do in document.text
         assert advice.billed in document.text
-    for reason in ("blocked by the safety filter", "bad image", "cut off", "too late", "out of money", "disk full"):
+    for reason in (*REASONS, "out of money", "disk full"):
         assert reason in document.text
     for key, (state, _, _) in RECORDS.items():
         assert key in document.text, state
@@ -331,9 +332,10 @@ def test_an_object_has_the_content_type_that_opens_it(s3_server, monkeypatch):
 def test_the_message_has_five_lines():
     assert text(results(), ABOUT | {"map_index": 3}).split("\n") == [
         "nightly, make [3], run scheduled__2026-11-22",
-        "1 of 12 videos succeeded, 1 not stored, 2 failed, 1 refused, 3 unknown, 1 timed out, 3 not submitted",
-        "Cost: 2.4",
-        "Most frequent reason: 2 failed: blocked by the safety filter",
+        "1 of 13 videos succeeded, 1 not stored, 2 failed, 1 blocked, 1 refused, 3 unknown, 1 timed out, "
+        "3 not submitted",
+        "Cost: 2.8",
+        "Most frequent reason: 2 failed: no luck",
         "Report: s3://bucket/night/report.html",
     ]
 

@@ -15,7 +15,8 @@ from tests.unit.batch.conftest import ACCOUNT, accepted, intended, job, video, w
 
 FILE = {"uri": "s3://bucket/videos/x.mp4", "bytes": 7, "sha256": "ab", "content_type": "video/mp4"}
 URL = "https://media.example.com/x.mp4"
-FAILED = video("veo3:1", "failed", error="blocked by the safety filter")
+FAILED = video("veo3:1", "failed", error="no luck")
+BLOCKED = video("veo3:1", "failed", error="blocked by the safety filter")
 BEFORE = intended("other", prompt="what was asked for before", price=0.4)
 OTHER = BEFORE.accepted_video(video("veo3:8")).ended(video("veo3:8"))
 
@@ -26,12 +27,13 @@ RECORDS = {
         accepted("not_stored").ended(video(video_url=URL)).given_up(VeoDownloadError("disk full"), "1"),
         "disk full",
     ),
-    "failed": ("failed", accepted("failed").ended(FAILED), "blocked by the safety filter"),
+    "failed": ("failed", accepted("failed").ended(FAILED), "no luck"),
     "no_money_for_another": (
         "failed",
         accepted("no_money_for_another").ended(FAILED).given_up(VeoError("It costs 0.4"), "1"),
-        "blocked by the safety filter\nIt costs 0.4",
+        "no luck\nIt costs 0.4",
     ),
+    "blocked": ("blocked", accepted("blocked").ended(BLOCKED), "blocked by the safety filter"),
     "refused": ("refused", intended("refused").not_accepted(REFUSED, VeoError("bad image"), "1"), "bad image"),
     "unknown": ("unknown", intended("unknown"), "the outcome is not on record"),
     "answer_lost": (
@@ -122,6 +124,7 @@ def test_the_counts_are_of_all_jobs():
         "succeeded": 1,
         "not_stored": 1,
         "failed": 2,
+        "blocked": 1,
         "refused": 1,
         "unknown": 3,
         "timed_out": 1,
@@ -143,9 +146,9 @@ def test_attempts_are_those_that_may_be_billed():
 
 
 def test_the_cost_is_of_everything_that_was_accepted():
-    assert results().cost == 2.4
+    assert results().cost == 2.8
     gone = accepted("gone", "veo3:9", price=0.1)
-    assert results(more=[gone]).cost == 2.5
+    assert results(more=[gone]).cost == 2.9
     assert results(more=[dataclasses.replace(gone, cost=None)]).cost is None
     assert results({"nothing": RECORDS["nothing"]}).cost == 0
 
@@ -163,11 +166,19 @@ def test_most_frequent_reasons_come_first():
         record = intended(f"r{number}").not_accepted(REFUSED, VeoError(f"bad image {number}\nmore"), "1")
         records[f"r{number}"] = ("refused", record, "")
     reasons = results(records).reasons()
-    assert reasons[0] == "3 failed: blocked by the safety filter"
+    assert reasons[0] == "3 failed: no luck"
     assert reasons[1] == "1 refused: bad image 0"
     assert reasons[-1] == "and 2 other reasons"
     assert len(reasons) == 6
     assert results({"stored": RECORDS["stored"]}).reasons() == []
+
+
+def test_row_has_the_prompt_that_was_sent_in_place_of_a_blocked_one():
+    blocked = accepted("a").ended(BLOCKED)
+    again = Submission.intend(wanted(job("a")), blocked.with_prompt("a calm cow"))
+    for record in (again, again.accepted_video(video("veo3:2")).ended(video("veo3:2"))):
+        (row,) = results({"a": (None, record, None)}, download=False).rows()
+        assert (row["reworded_prompt"], row["request"]["prompt"]) == ("a calm cow", "prompt of a")
 
 
 def test_an_image_of_megabytes_is_not_repeated():

@@ -32,6 +32,11 @@ def on_record(state, attempt=1, prompt=None, failed=False):
     return record.given_up(VeoTimeoutError("too late"), "1") if failed else record
 
 
+def blocked(times=1, attempt=1, reworded=None):
+    record = accepted().ended(video(state="failed", error="blocked by the safety filter"))
+    return dataclasses.replace(record, blocked=times, attempt=attempt, reworded=reworded)
+
+
 def step(record, asked=None, account=ACCOUNT, **options):
     return decide(record, wanted(asked or job(), account), Options(**options).policy)
 
@@ -50,6 +55,19 @@ TABLE = [
     (on_record(FAILED), {"attempts_per_video": 2}, Action.SUBMIT, Action.SUBMIT),
     (on_record(FAILED, attempt=2), {"attempts_per_video": 2}, Action.NOTHING, Action.SUBMIT),
     (on_record(FAILED, attempt=3), {"attempts_per_video": 2}, Action.NOTHING, Action.SUBMIT),
+    (blocked(), {}, Action.SUBMIT, Action.SUBMIT),
+    (blocked(attempt=9), {}, Action.SUBMIT, Action.SUBMIT),
+    (blocked(2), {}, Action.NOTHING, Action.SUBMIT),
+    (blocked(2), {"attempts_per_video": 9}, Action.NOTHING, Action.SUBMIT),
+    (blocked(2), {"attempts_if_blocked": 2}, Action.SUBMIT, Action.SUBMIT),
+    (blocked(2), {"rewords": True}, Action.REWORD, Action.SUBMIT),
+    (blocked(), {"attempts_if_blocked": 0}, Action.NOTHING, Action.SUBMIT),
+    (blocked(), {"attempts_if_blocked": 0, "rewords": True}, Action.REWORD, Action.SUBMIT),
+    (blocked(0, reworded="other"), {"attempts_if_blocked": 0}, Action.SUBMIT, Action.SUBMIT),
+    (blocked(1, reworded="other"), {"attempts_if_blocked": 0, "rewords": True}, Action.NOTHING, Action.SUBMIT),
+    (blocked(1, reworded="other"), {}, Action.SUBMIT, Action.SUBMIT),
+    (blocked(0), {}, Action.SUBMIT, Action.SUBMIT),  # recorded by an earlier version
+    (blocked(0), {"attempts_if_blocked": 0}, Action.NOTHING, Action.SUBMIT),
     (on_record(SUCCEEDED), {}, Action.STORE, Action.SUBMIT),
     (on_record(SUCCEEDED), {"download": False}, Action.NOTHING, Action.SUBMIT),
     (on_record(STORED), {}, Action.NOTHING, Action.SUBMIT),
@@ -130,6 +148,11 @@ def test_what_has_ended_may_be_of_any_account(record):
     assert step(record) is not Action.OTHER_ACCOUNT
 
 
+def blocked_again(intent, times):
+    ended = video(state="failed", error="blocked by the safety filter")
+    return dataclasses.replace(intent, blocked=times - 1).accepted("veo3:1").ended(ended)
+
+
 ONE = {"prompt": "a cow"}
 ONE_VIDEO = [
     # what is on record of a task with one video, on_ambiguous_submit, what it does
@@ -143,6 +166,8 @@ ONE_VIDEO = [
     (Submission.of({"prompt": "a dog"}, account="veo_default").accepted("veo3:1"), "fail", Action.SUBMIT),
     (Submission.of(ONE, account="veo_default").accepted("veo3:1").ended(video(state="failed")), "fail", Action.SUBMIT),
     (Submission.of(ONE, account="veo_default").accepted("veo3:1").ended(video()), "fail", Action.NOTHING),
+    (blocked_again(Submission.of(ONE, account="veo_default"), 1), "fail", Action.SUBMIT),
+    (blocked_again(Submission.of(ONE, account="veo_default"), 2), "fail", Action.NOTHING),
 ]
 
 

@@ -69,6 +69,24 @@ def test_what_a_try_has_given_up_is_known(written):
     assert (found["unknown"].again, found["unknown"].failure["try"]) == (1, "try-1")
 
 
+def test_a_batch_with_blocked_videos_continues_with_their_prompts(written):
+    found = written("batch-3-blocked.jsonl")
+    actions = {key: decide(record, wanted(job(key)), BATCH) for key, record in found.items()}
+    assert actions == {
+        "blocked": Action.SUBMIT,
+        "twice": Action.NOTHING,
+        "reworded": Action.SUBMIT,
+        "sent": Action.UNKNOWN,
+        "got": Action.POLL,
+    }
+    prompts = {key: record.body_for(wanted(job(key)))["prompt"] for key, record in found.items()}
+    assert prompts == {
+        "blocked": "prompt of blocked",
+        "twice": "prompt of twice",
+        **dict.fromkeys(("reworded", "sent", "got"), "a calm cow"),
+    }
+
+
 @pytest.mark.parametrize("name", ["task-1.json", f"task-{FORMAT}.json"])
 def test_a_task_continues_with_its_video(name):
     record = Submission.from_dict(json.loads((GOLDEN / name).read_text()))
@@ -77,8 +95,11 @@ def test_a_task_continues_with_its_video(name):
 
 
 def test_this_version_writes_what_its_golden_files_hold():
-    lines = [json.loads(line) for line in (GOLDEN / f"batch-{FORMAT}.jsonl").read_text().splitlines()]
-    assert lines[0]["format"] == FORMAT
-    for record in *lines[1:], json.loads((GOLDEN / f"task-{FORMAT}.json").read_text()):
+    records = []
+    for path in GOLDEN.glob(f"batch-{FORMAT}*.jsonl"):
+        head, *lines = map(json.loads, path.read_text().splitlines())
+        assert head["format"] == FORMAT
+        records += lines
+    for record in *records, json.loads((GOLDEN / f"task-{FORMAT}.json").read_text()):
         again = json.loads(json.dumps(Submission.from_dict(record).to_dict()))
         assert again == {name: value for name, value in record.items() if name != "format"}

@@ -101,6 +101,53 @@ def test_a_submission_counts_itself_and_what_it_cost():
     assert (done.attempt, done.cost, done.earlier, done.failure) == (2, 0.8, ("veo3:1",), None)
 
 
+def blocked(record, veo_task_id="veo3:1"):
+    return record.accepted_video(video(veo_task_id, "running")).ended(
+        video(veo_task_id, "failed", error="blocked by the safety filter")
+    )
+
+
+def test_blocked_submissions_are_counted_apart():
+    first = blocked(intended(price=0.4))
+    assert (first.is_blocked, first.attempt, first.blocked) == (True, 1, 1)
+    second = Submission.intend(wanted(job()), first, 0.4)
+    assert (second.attempt, second.blocked, second.cost, second.earlier) == (1, 1, 0.4, ("veo3:1",))
+    again = blocked(Submission.intend(wanted(job()), second.not_accepted(UNSENT, VeoQuotaError("no"), "1"), 0.4))
+    assert (again.attempt, again.blocked, again.cost) == (1, 2, 0.8)
+    assert not first.accepted("veo3:2").is_blocked
+
+
+def test_reworded_prompt_is_still_the_same_request():
+    ready = blocked(intended()).with_prompt("a calm cow")
+    assert (ready.times_blocked, ready.failure) == (0, None)
+    sent = Submission.intend(wanted(job()), ready)
+    done = sent.accepted_video(video("veo3:2"))
+    for record in ready, sent, done, Submission.intend(wanted(job()), done.ended(video("veo3:2", "failed"))):
+        assert record.asks_for(wanted(job()))
+        assert record.body_for(wanted(job())) == {**job().body, "prompt": "a calm cow"}
+        assert Submission.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+    assert blocked(sent, "veo3:2").times_blocked == 1
+
+
+def test_changed_request_forgets_the_reworded_prompt():
+    ready, changed = blocked(intended()).with_prompt("a calm cow"), wanted(job(prompt="other"))
+    assert ready.body_for(changed) == changed.body
+    other = Submission.intend(changed, ready)
+    assert (other.reworded, other.blocked, other.body_for(changed)) == (None, 0, changed.body)
+
+
+def test_person_who_looks_for_a_video_is_told_the_reworded_prompt():
+    first = Submission.of(job().body, account="veo_default")
+    assert "prompt: prompt of cow" in first.describe()
+    assert "prompt: a calm cow" in first.following(first.with_prompt("a calm cow")).describe()
+
+
+@pytest.mark.parametrize("field", [{"blocked": -1}, {"blocked": True}, {"blocked": "1"}, {"reworded": 1}])
+def test_invalid_counts_and_prompts_are_refused(field):
+    with pytest.raises(ValueError, match=f"invalid {next(iter(field))}"):
+        Submission.from_dict({**accepted().to_dict(), **field})
+
+
 def test_new_request_resets_attempts_and_keeps_cost():
     other = Submission.intend(wanted(job(prompt="other")), accepted())
     assert (other.attempt, other.cost, other.earlier) == (1, 0.4, ("veo3:1",))

@@ -148,7 +148,7 @@ def test_execute_returns_and_pushes_what_became_of_the_jobs(relay, ti, batch, fo
     connect(extra=PRICES)
     done = batch("a cow", "a dog").execute(ti.context)
     assert done.pop("report") == (folder / "report.html").as_uri()
-    ends = ("not_stored", "failed", "refused", "unknown", "timed_out", "not_submitted")
+    ends = ("not_stored", "failed", "blocked", "refused", "unknown", "timed_out", "not_submitted")
     assert done == {
         "results": (folder / "results.jsonl").as_uri(),
         "summary": (folder / "summary.json").as_uri(),
@@ -248,7 +248,7 @@ def test_batch_fails_for_good_and_writes_its_results(relay, ti, batch, states, j
 
 
 def test_failed_generation_is_submitted_again_up_to_the_limit(relay, ti, batch, rows):
-    relay.set_faults("failed@1-2")
+    relay.set_faults("failed=no luck@1-2")
     batch("a cow", attempts_per_video=3).execute(ti.context)
     (row,) = rows()
     assert (row["state"], row["attempts"], len(row["earlier_ids"])) == ("succeeded", 3, 2)
@@ -326,7 +326,7 @@ def test_later_processes_finish_the_batch(relay, ti, batch, folder, states):
 
 
 def test_failures_that_a_trigger_reports_are_in_the_results(relay, ti, batch, states):
-    relay.set_faults("failed@prompt=dog")
+    relay.set_faults("failed=no luck@prompt=dog")
     done = run(ti, lambda: batch("a cow", "a dog", deferrable=True))
     assert (done["succeeded"], done["failed"]) == (1, 1)
     assert states() == ["succeeded", "failed"]

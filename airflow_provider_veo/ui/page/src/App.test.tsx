@@ -16,6 +16,7 @@ const VIDEO: Video = {
   task_state: "success",
   name: null,
   prompt: "A red kite",
+  reworded_prompt: null,
   enhanced_prompt: "A red kite, cinematic",
   model: "veo3-fast",
   aspect_ratio: "9:16",
@@ -203,6 +204,29 @@ test("details show everything, with the video's own controls", async () => {
     expect(within(dialog).getByText(text)).toBeTruthy();
   }
   expect(dialog.querySelector("video[controls]")).toBeTruthy();
+});
+
+test("a blocked video has the relay's reason, and the prompt that was sent in its place", async () => {
+  const blocked = { ...VIDEO, ...NOT_STORED, state: "blocked", error: "unsafe prompt", reworded_prompt: "A calm kite" };
+  serve({ "api/videos": page([blocked]) });
+  show();
+  expect((await screen.findByText("blocked")).className).toBe("badge blocked");
+  expect(screen.getByText("unsafe prompt")).toBeTruthy();
+  await userEvent.click(screen.getByRole("button", { name: "Details of A red kite" }));
+  const dialog = await screen.findByRole("dialog");
+  expect(within(dialog).getByText("Reworded prompt").nextSibling?.textContent).toBe("A calm kite");
+});
+
+test("a batch that has ended counts blocked videos apart", async () => {
+  const counts = { succeeded: 4, failed: 1, blocked: 5, refused: 0 };
+  const ended = { ...BATCH, task_state: "success", failed: 6, generating: 0, to_submit: 0, counts };
+  serve({ "api/batches": { batches: [ended], older: null, newer: null } });
+  window.history.replaceState(null, "", "?view=batches");
+  show();
+  for (const text of ["4 of 10 done", "1 failed", "5 blocked"]) {
+    expect(await screen.findByText(text)).toBeTruthy();
+  }
+  expect(screen.queryByText("0 refused")).toBeNull();
 });
 
 test("details stay when the card moves to another page", async () => {

@@ -81,6 +81,7 @@ export function Details({ video, onClose }: { video: Video; onClose: () => void 
       {video.file_href === null && video.remote_src !== null && <RemoteVideo src={video.remote_src} className="full" />}
       <dl>
         <Row name="Prompt">{video.prompt}</Row>
+        <Row name="Reworded prompt">{video.reworded_prompt}</Row>
         <Row name="Enhanced prompt">{video.enhanced_prompt}</Row>
         <Row name="State">{words(video.state)}</Row>
         <Row name="Reason">{video.error && <span className="error">{video.error}</span>}</Row>

@@ -21,6 +21,8 @@ export interface Video extends Place {
   task_state: string | null;
   name: string | null;
   prompt: string | null;
+  /** What was sent in place of a prompt that the safety filter blocked. */
+  reworded_prompt: string | null;
   enhanced_prompt: string | null;
   model: string | null;
   aspect_ratio: string | null;

@@ -1,0 +1,43 @@
+"""Runs in threads what takes a while and isn't asynchronous: storing files, and functions of the user."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_veo.batch.jobs import Job
+    from airflow_provider_veo.journal.submission import Submission
+
+_T = TypeVar("_T")
+
+
+class Threads(Generic[_T]):
+    """
+    Calls a function for jobs, in its own threads.
+
+    :param function: called with a job and its record.
+    :param at_once: maximum number of calls at a time.
+    :param name: prefix of the names of the threads.
+    """
+
+    def __init__(self, function: Callable[[Job, Submission], _T], at_once: int, name: str) -> None:
+        self._function = function
+        self._slots = asyncio.Semaphore(at_once)
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix=name)
+
+    async def call(self, job: Job, record: Submission) -> _T:
+        """
+        Call the function for a job, and return what it returns.
+
+        :raises VeoError: raised by the function.
+        """
+        async with self._slots:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._function, job, record)
+
+    def close(self) -> None:
+        """Start no more calls."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
