@@ -58,8 +58,13 @@ class Submitted(NamedTuple):
 
     video: VideoTask
     """Its last known state."""
-    at: float
-    """When it was submitted, in epoch seconds."""
+    record: Submission
+    """Its record."""
+
+    @property
+    def at(self) -> float:
+        """When it was submitted, in epoch seconds."""
+        return self.record.submitted
 
 
 @dataclass(frozen=True)
@@ -99,12 +104,13 @@ class Submitter:
         if recorded is None:
             self._begin()
         prepared = self.hook.prepare(body)
-        intent = self.journal.intend(self._submission(body), instead_of=recorded)
+        submission = self._submission(body).following(recorded, self.hook.settings.price_of(body))
+        intent = self.journal.intend(submission, instead_of=recorded)
         with postponed_while(lambda: self.hook.is_answered):
             video = self._send(body, prepared, intent)
             accepted = self.journal.accept(intent, video.id)
         self.log.info("Accepted: video %s, status %s", video.id, video.status)
-        return Submitted(video, accepted.submitted)
+        return Submitted(video, accepted)
 
     def attach(self, veo_task_id: str, body: Mapping[str, Any]) -> Submitted:
         """
@@ -116,7 +122,7 @@ class Submitter:
         self.log.info("Attaching to video %s: nothing is submitted or billed", veo_task_id)
         video = self.hook.get_video(veo_task_id)
         self.log.info("Video %s: %s", video.id, video.status)
-        return Submitted(video, self.journal.adopt(self._submission(body), veo_task_id).submitted)
+        return Submitted(video, self.journal.adopt(self._submission(body), veo_task_id))
 
     def _begin(self) -> None:
         """Notice that records are gone before anything is submitted without them."""
@@ -166,7 +172,7 @@ class Submitter:
             video.status,
             self.journal.where,
         )
-        return Submitted(video, recorded.submitted)
+        return Submitted(video, recorded)
 
     def _say_why_it_is_submitted_again(self, recorded: Submission, wanted: Submission) -> None:
         if recorded.veo_task_id is None:
