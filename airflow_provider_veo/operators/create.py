@@ -62,7 +62,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     ``submitted_at`` (ISO 8601) and ``cost`` (from the connection's ``prices``). After waiting also ``video_url``, and
     with ``download_to`` also ``veo_file``, see :class:`~airflow_provider_veo.operators.VeoDownloadVideoOperator`. The
     id and ``veo_video`` are pushed as soon as the relay has accepted the video, even if the wait fails later.
-    ``veo_spend``: what all tries of the task have cost and may have cost, see :mod:`airflow_provider_veo.journal.spend`.
+    ``veo_spend``: what all tries have cost and may have cost, see :mod:`airflow_provider_veo.journal.spend`.
 
     :param prompt: description of the video (templated; a name ending in ``.prompt`` or ``.j2`` is a template file). Veo
         reads English; ``enhance_prompt`` translates.

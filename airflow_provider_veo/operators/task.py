@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_provider_veo.hooks import VeoHook
-    from airflow_provider_veo.log import Log
+
+
+log = logging.getLogger(__name__)
 
 
 class VeoTask(RendersNoXComs):
@@ -26,7 +29,6 @@ class VeoTask(RendersNoXComs):
 
     veo_conn_id: str | XComArg
     task_id: str
-    log: Log
     returned: Mapping[str, Any] | None = None
     """Fields set by a decorated function, except those that are needed only for submitting."""
     final_errors: ClassVar[tuple[type[VeoError], ...]] = ()
@@ -63,7 +65,7 @@ class VeoTask(RendersNoXComs):
             if found := rows():
                 context["ti"].xcom_push(key=SPEND, value=found)
         except Exception as error:
-            self.log.warning("Could not push %s: %s: %s", SPEND, type(error).__name__, error)
+            log.warning("Could not push %s: %s: %s", SPEND, type(error).__name__, error)
 
     def for_airflow(self, error: VeoError) -> Exception:
         """Return the exception that makes Airflow fail for good, or leaves the decision to ``retries``."""
