@@ -27,7 +27,7 @@ HIDDEN = "veo_secret"
 """The DAG that only an admin may read."""
 RUN = "a_run+1:00"
 PRICES = {"veo3-fast": 0.4, "veo3.1-fast": 0.5}
-FAULTS = ["failed=too violent@prompt=blocked", "unknown-status@prompt=slow"]
+FAULTS = ["failed=too violent@prompt=blocked", "unknown-status@prompt=slow", "drop-after@prompt=lost"]
 ROOTS = ("wide/{dag_id}", "tall/{dag_id}", "secret/{dag_id}", "night", "secret_batch")
 """Below these the page may read. Folders of batches say themselves whose they are."""
 SECRET = "the text of a file that is not a video\n" * 100
