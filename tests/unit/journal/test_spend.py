@@ -1,4 +1,4 @@
-"""What the page is told about money: a few rows, in which nothing is lost or counted twice."""
+"""What tasks report about money: a few rows, in which nothing is lost or counted twice."""
 
 from __future__ import annotations
 
