@@ -240,7 +240,7 @@ def _too_expensive(jobs: Iterable[Job | _Draft], settings: VeoConnection, max_co
     counts = Counter((body["model"], settings.price_of(body)) for body in bodies if body)
     for (model, price), count in counts.items():
         if price is None:
-            yield f"max_cost: {_without_a_price(model, settings)}; jobs with it: {count:,}"
+            yield f"{_without_a_price(model, settings)}; jobs with it: {count:,}"
     priced = [(count, model, price) for (model, price), count in counts.items() if price is not None]
     total, most = sum((count * price for count, _, price in priced), NOTHING), exact(max_cost)
     if total > most:
@@ -253,11 +253,11 @@ def _without_a_price(model: str, settings: VeoConnection) -> str:
     """Explain why the price of a video is not known."""
     price = settings.prices.get(model)
     if price is None:
-        return f'{model} has no price in the connection\'s extra, as in "prices": {json.dumps({model: 0.4})}'
+        return f'max_cost: {model} has no price in the connection\'s extra, as in "prices": {json.dumps({model: 0.4})}'
     example = json.dumps({model: {"per_second": number(price.amount), "seconds": 8}})
     return (
-        f"{model} has a price per second, and the request has no valid seconds: set seconds in extra_body, or for all "
-        f'requests without them in the connection\'s extra, as in "prices": {example}'
+        f"max_cost: {model} has a price per second, and the request has no valid seconds: set seconds in extra_body, "
+        f'or for all requests without them in the connection\'s extra, as in "prices": {example}'
     )
 
 
