@@ -321,7 +321,8 @@ class Submission:
         """Return the record as a JSON object, without default values."""
         known = {name: value for name, default in _DEFAULTS if (value := getattr(self, name)) != default}
         amounts = {name: number(known[name]) for name in _AMOUNTS if name in known}
-        return {**known, **amounts, "state": self.state.value}
+        earlier = {"earlier": list(self.earlier)} if self.earlier else {}
+        return {**known, **amounts, **earlier, "state": self.state.value}
 
     @classmethod
     def from_dict(cls, record: Any) -> Submission:
