@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_veo.journal.submission import INTENDED
 from airflow_provider_veo.protocol import VeoError, VeoValidationError
+from airflow_provider_veo.protocol.prices import NOTHING, exact, written
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from decimal import Decimal
 
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.connection import VeoConnection
     from airflow_provider_veo.journal.submission import Submission
-
-_ROUNDING = 1e-9
 
 
 class Budget:
@@ -28,17 +28,17 @@ class Budget:
     def __init__(self, settings: VeoConnection, max_cost: float | None = None) -> None:
         self.account = settings.billed
         """Who is billed."""
-        self._prices = settings.prices
-        self._max_cost = max_cost
-        self._committed = 0.0
+        self._settings = settings
+        self._max_cost = None if max_cost is None else exact(max_cost)
+        self._committed = NOTHING
 
     def begin(self, jobs: Iterable[Job], records: Iterable[Submission]) -> None:
         """Add what is on record."""
-        prices = {job.key: self.price(job) or 0.0 for job in jobs}
+        prices = {job.key: self.price(job) or NOTHING for job in jobs}
         for record in records:
-            self._committed += (record.cost or 0.0) + record.may_have_cost
+            self._committed += (record.cost or NOTHING) + record.may_have_cost
             if record.state == INTENDED and record.price is None:  # recorded by an earlier version
-                self._committed += prices.get(record.key, 0.0)
+                self._committed += prices.get(record.key, NOTHING)
 
     def refuse_other_accounts(self, records: Collection[Submission]) -> None:
         """
@@ -59,9 +59,9 @@ class Budget:
             ],
         )
 
-    def price(self, job: Job) -> float | None:
-        """Return the price of a job; ``None`` if its model has none."""
-        return self._prices.get(job.body["model"])
+    def price(self, job: Job) -> Decimal | None:
+        """Return the price of a job; ``None`` if it is not known."""
+        return self._settings.price_of(job.body)
 
     def commit(self, job: Job) -> None:
         """
@@ -69,14 +69,15 @@ class Budget:
 
         :raises VeoError: the remaining budget does not cover it.
         """
-        price = self.price(job) or 0.0
-        if self._max_cost is not None and self._committed + price > self._max_cost * (1 + _ROUNDING):
+        price = self.price(job) or NOTHING
+        if self._max_cost is not None and self._committed + price > self._max_cost:
+            committed, most = written(self._committed), written(self._max_cost)
             raise VeoError(
-                f"It costs {price:g}, and {self._committed:g} of max_cost={self._max_cost:g} is already spent. "
+                f"It costs {written(price)}, and {committed} of max_cost={most} is already spent. "
                 "Raise max_cost and clear this task to submit it."
             )
         self._committed += price
 
     def release(self, job: Job) -> None:
         """Return the price of a job that was not accepted to the budget."""
-        self._committed -= self.price(job) or 0.0
+        self._committed -= self.price(job) or NOTHING

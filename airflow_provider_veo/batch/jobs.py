@@ -12,7 +12,6 @@ import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, fields
-from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from airflow_provider_veo.batch.rendering import PromptTemplateError, looks_like
 from airflow_provider_veo.journal.submission import Wanted, one_spelling
 from airflow_provider_veo.protocol import VeoValidationError, coerce
 from airflow_provider_veo.protocol.payload import REQUEST_FIELDS, VideoRequest, no_text_mistakes
+from airflow_provider_veo.protocol.prices import NOTHING, exact, number, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +32,7 @@ _DERIVED = "auto-"
 _KEY_CHARACTERS = 200
 _SHORT_CHARACTERS = 32
 _SOURCES_LISTED = 20
+_PRICES_LISTED = 20
 _MISTAKES_LISTED = 200
 _PLACE = re.compile(r"(?P<file>.*), line (?P<line>\d+)|jobs\[(?P<index>\d+)\]", re.DOTALL)
 
@@ -124,7 +125,7 @@ def limit_mistakes(
     :param count: the number of jobs, if some of them are invalid.
     """
     count = len(jobs) if count is None else count
-    return [*_too_many(count, max_videos), *_too_expensive(jobs, settings.prices, max_cost)]
+    return [*_too_many(count, max_videos), *_too_expensive(jobs, settings, max_cost)]
 
 
 def is_derived(key: str) -> bool:
@@ -230,24 +231,32 @@ def _too_many(count: int, max_videos: int | None) -> Iterator[str]:
         yield f"max_videos: expected at most {max_videos:,} jobs, got {count:,}"
 
 
-def _too_expensive(jobs: Iterable[Job | _Draft], prices: Mapping[str, float], max_cost: float | None) -> Iterator[str]:
+def _too_expensive(jobs: Iterable[Job | _Draft], settings: VeoConnection, max_cost: float | None) -> Iterator[str]:
     if max_cost is None:
         return
-    counts = Counter(job.body["model"] for job in jobs if job.existing_veo_task_id is None)
-    for model, count in counts.items():
-        if model not in prices:
-            example = f'"prices": {json.dumps({model: 0.4})}'
-            yield f"max_cost: {model} has no price in the connection's extra, as in {example}; jobs with it: {count:,}"
-    priced = {model: _exact(prices[model]) for model in counts if model in prices}
-    total = sum((price * counts[model] for model, price in priced.items()), Decimal(0))
-    if total > _exact(max_cost):
-        each = ", ".join(f"{counts[model]:,} of {model} for {price:f} each" for model, price in priced.items())
-        yield f"max_cost: expected at most {_exact(max_cost):f}, got {total.normalize():f}: {each}"
+    bodies = (job.body for job in jobs if job.existing_veo_task_id is None)
+    counts = Counter((body["model"], settings.price_of(body)) for body in bodies if body)
+    for (model, price), count in counts.items():
+        if price is None:
+            yield f"{_without_a_price(model, settings)}; jobs with it: {count:,}"
+    priced = [(count, model, price) for (model, price), count in counts.items() if price is not None]
+    total, most = sum((count * price for count, _, price in priced), NOTHING), exact(max_cost)
+    if total > most:
+        each = [f"{count:,} of {model} for {written(price)} each" for count, model, price in priced[:_PRICES_LISTED]]
+        more = ["…"] * (len(priced) > len(each))
+        yield f"max_cost: expected at most {written(most)}, got {written(total)}: {', '.join([*each, *more])}"
 
 
-def _exact(amount: float) -> Decimal:
-    """Return an amount as written: 0.1 is exactly one tenth."""
-    return Decimal(str(amount)).normalize()
+def _without_a_price(model: str, settings: VeoConnection) -> str:
+    """Explain why the price of a video is not known."""
+    price = settings.prices.get(model)
+    if price is None:
+        return f'max_cost: {model} has no price in the connection\'s extra, as in "prices": {json.dumps({model: 0.4})}'
+    example = json.dumps({model: {"per_second": number(price.amount), "seconds": 8}})
+    return (
+        f"max_cost: {model} has a price per second, and the request has no valid seconds: set seconds in extra_body, "
+        f'or for all requests without them in the connection\'s extra, as in "prices": {example}'
+    )
 
 
 def _taken_out(items: list[Any]) -> Iterator[Any]:

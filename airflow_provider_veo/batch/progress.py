@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_veo.journal.submission import STORED, SUCCEEDED
+from airflow_provider_veo.protocol.prices import NOTHING, number
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+    from decimal import Decimal
 
     from airflow_provider_veo.journal.submission import Submission
 
@@ -67,7 +69,7 @@ class Progress:
         submitted = (record.submitted for record in records.values())
         since = min((each for each in submitted if began is None or each >= began), default=began)
         failed = max(0, total - done - len(generating) - len(to_submit))
-        cost = cost_of(records.values())
+        cost = number(cost_of(records.values()))
         return cls(total, done, failed, len(generating), len(to_submit), since, cost, ended_before)
 
     def with_ended(self, done: int, failed: int) -> Progress:
@@ -101,8 +103,8 @@ class Progress:
         return known
 
 
-def cost_of(records: Iterable[Submission]) -> float | None:
+def cost_of(records: Iterable[Submission]) -> Decimal | None:
     """Return the price of everything that was accepted, in all tries; ``None`` if any of it has no price."""
     costs = [record.cost for record in records]
     known = [cost for cost in costs if cost is not None]
-    return round(sum(known), 6) if len(known) == len(costs) else None
+    return sum(known, NOTHING) if len(known) == len(costs) else None

@@ -22,11 +22,13 @@ from airflow_provider_veo.batch.failures import REASON_CHARACTERS, name_of, one_
 from airflow_provider_veo.batch.results import NOT_STORED, SUCCEEDED, VIDEOS
 from airflow_provider_veo.files import atomic, remote
 from airflow_provider_veo.protocol import VeoError
+from airflow_provider_veo.protocol.prices import exact, written
 from airflow_provider_veo.protocol.text import storable
 from airflow_provider_veo.storage import poster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from decimal import Decimal
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -167,9 +169,9 @@ def summary_text(results: Results, failures: Failures, about: Mapping[str, Any],
     return "\n".join(_mentions_nobody(one_line(line, REASON_CHARACTERS)) for line in lines)
 
 
-def amount(value: float | None) -> str | None:
+def amount(value: Decimal | float | None) -> str | None:
     """Return an amount of money, of which the currency is not known: ``10.8``."""
-    return None if value is None else f"{value:.6f}".rstrip("0").rstrip(".")
+    return None if value is None else written(exact(value) if isinstance(value, float) else value)
 
 
 _FOLDER = Path(__file__).parent

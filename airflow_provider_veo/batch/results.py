@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_veo.batch.progress import cost_of
 from airflow_provider_veo.files import atomic
 from airflow_provider_veo.journal.formats import SubmissionState
+from airflow_provider_veo.journal.spend import spend_of
 from airflow_provider_veo.journal.submission import Submission, now
+from airflow_provider_veo.protocol.prices import NOTHING, number
 from airflow_provider_veo.protocol.text import first_line, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from decimal import Decimal
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -99,14 +102,19 @@ class Results:
         return {state: counted[state] for state in STATES}
 
     @property
-    def cost(self) -> float | None:
+    def cost(self) -> Decimal | None:
         """Price of everything that was accepted, in all tries; ``None`` if any of it has no price."""
         return cost_of(self._records.values())
 
     @property
-    def possible_cost(self) -> float:
+    def possible_cost(self) -> Decimal:
         """Price of what may have been billed in addition, as far as prices are known."""
-        return round(sum(record.may_have_cost for record in self._records.values()), 6)
+        return sum((record.may_have_cost for record in self._records.values()), NOTHING)
+
+    @property
+    def spend(self) -> list[dict[str, Any]]:
+        """What was spent, by day and model; see :func:`airflow_provider_veo.journal.spend.spend_of`."""
+        return spend_of(self._records.values(), {job.key: job.body["model"] for job in self._jobs})
 
     @property
     def stored(self) -> list[tuple[Job, Mapping[str, Any]]]:
@@ -170,10 +178,11 @@ class Results:
             "summary": uri(folder / SUMMARY),
             "total": len(self._jobs),
             **self.counts,
-            "cost": self.cost,
-            "possible_cost": self.possible_cost,
+            "cost": number(self.cost),
+            "possible_cost": number(self.possible_cost),
         }
         summary = {**about, **short, **self.times, "models": self._by_model(), "reasons": self.reasons()}
+        summary["spend"] = self.spend
         if self.orphans:
             summary["no_longer_asked_for"] = [{"key": each.key, "id": each.veo_task_id} for each in self.orphans]
         make_sure()
@@ -219,8 +228,8 @@ class Results:
             "error": self._error(state, record, video),
             "attempts": _attempts(record),
             "earlier_ids": list(record.earlier),
-            "cost": record.cost,
-            "possible_cost": record.may_have_cost,
+            "cost": number(record.cost),
+            "possible_cost": number(record.may_have_cost),
             "submitted_at": current.accepted_at or current.intended_at or None,
             "finished_at": current.ended_at,
             "request": _request(job),

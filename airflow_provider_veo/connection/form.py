@@ -45,7 +45,10 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     },
     "prices": {
         "label": "Prices",
-        "description": 'Price of one video by model, in any currency, as JSON: {"veo3-fast": 0.4}',
+        "description": (
+            "Price of one video by model, in any currency, or of one second, as JSON: "
+            '{"veo3-fast": 0.4, "veo3": {"per_second": 0.75, "seconds": 8}}'
+        ),
         "schema": _OPTIONAL_OBJECT,
     },
     "on_cleared": {

@@ -20,16 +20,19 @@ from airflow import __version__ as airflow_version
 
 from airflow_provider_veo import __version__
 from airflow_provider_veo.net import addresses, proxies
-from airflow_provider_veo.protocol import VeoUnavailableError, VeoValidationError, coerce
+from airflow_provider_veo.protocol import VeoUnavailableError, VeoValidationError, coerce, prices
 from airflow_provider_veo.protocol.forms import APIS
 from airflow_provider_veo.protocol.text import did_you_mean, shortened
 from airflow_provider_veo.protocol.unified import UnifiedApi
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_provider_veo.protocol.api import Api
     from airflow_provider_veo.protocol.models import VeoModel
+    from airflow_provider_veo.protocol.prices import Price
 
 HEADERS = {
     "Accept": "application/json",
@@ -73,7 +76,7 @@ class VeoConnection:
     :param account: name of the billed account, if several connections share it.
     :param default_model: used if a task names no model.
     :param catalog: the models to choose from, the connection's ``models`` included.
-    :param prices: price of one video by model, in any currency.
+    :param prices: price of a video by model, in any currency.
     :param on_cleared: ``"submit"`` or ``"fail"``, for tasks that were cleared and whose record is gone.
     :param connect_timeout: seconds.
     :param read_timeout: seconds without any data, or until the body is complete.
@@ -91,7 +94,7 @@ class VeoConnection:
     account: str | None = None
     default_model: str | None = None
     catalog: Mapping[str, VeoModel] = field(default_factory=lambda: UnifiedApi.models, repr=False)
-    prices: Mapping[str, float] = field(default_factory=dict)
+    prices: Mapping[str, Price] = field(default_factory=dict)
     on_cleared: str = "submit"
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
@@ -104,6 +107,11 @@ class VeoConnection:
     def billed(self) -> Account:
         """The account billed for submissions with this connection."""
         return Account(self.account or self.conn_id, self.base_url)
+
+    def price_of(self, body: Mapping[str, Any]) -> Decimal | None:
+        """Return the price of the video that a request asks for; ``None`` if it is not known."""
+        price = self.prices.get(body["model"])
+        return price.of_video(body) if price else None
 
     @cached_property
     def api(self) -> Api:
@@ -137,7 +145,7 @@ def read(connection: Connection) -> VeoConnection:
         account=extra.get("account", _text, None),
         default_model=extra.get("default_model", _text, None),
         catalog=extra.get("models", lambda value: form.models.extended(_object(value)), form.models),
-        prices=extra.get("prices", _prices, {}),
+        prices=extra.get("prices", lambda value: prices.read(_object(value)), {}) or {},
         on_cleared=extra.get("on_cleared", _on_cleared, "submit"),
         connect_timeout=extra.get("connect_timeout", _seconds, 10.0),
         read_timeout=extra.get("read_timeout", _seconds, 60.0),
@@ -275,14 +283,6 @@ def _object(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"expected a JSON object, got {value!r}")
     return value
-
-
-def _prices(value: Any) -> dict[str, float]:
-    prices = _object(value)
-    for model, price in prices.items():
-        if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price < math.inf:
-            raise ValueError(f"{model}: expected the price of one video as a number, got {price!r}")
-    return {model: float(price) for model, price in prices.items()}
 
 
 def _on_cleared(value: Any) -> str:

@@ -22,9 +22,11 @@ from uuid import uuid4
 
 from airflow_provider_veo.journal.formats import SubmissionState, mistakes, understood
 from airflow_provider_veo.protocol import words
+from airflow_provider_veo.protocol.prices import NOTHING, exact, number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from decimal import Decimal
 
     from airflow_provider_veo.connection import Account
     from airflow_provider_veo.protocol import VeoError, VideoTask
@@ -34,6 +36,7 @@ _SHOWN = ("model", "prompt", "aspect_ratio", "enhance_prompt", "enable_upsample"
 _SHOWN_CHARACTERS = 160
 _DIGEST_CHARACTERS = 32
 _SHARED = ("model", "state", "status", "content_type")
+_AMOUNTS = ("cost", "price", "possible_cost")
 _BESIDE_THE_ERROR = ("try", "try_number", "again")
 """Keys of a failure that do not belong to its error."""
 
@@ -106,9 +109,9 @@ class Submission:
     attempt: int = 1
     blocked: int = 0
     reworded: str | None = None
-    cost: float | None = 0.0
-    price: float | None = None
-    possible_cost: float = 0.0
+    cost: Decimal | None = NOTHING
+    price: Decimal | None = None
+    possible_cost: Decimal = NOTHING
     adopted: str | None = None
     earlier: tuple[str, ...] = ()
     intended_at: str = field(default_factory=lambda: now())
@@ -132,8 +135,31 @@ class Submission:
         request = {name: _readable(name, value, digests[name]) for name, value in sorted(body.items())}
         return cls(account=account, digests=digests, request=request, try_number=try_number)
 
+    def priced(self, before: Submission | None, price: Decimal | None) -> Submission:
+        """
+        Return the intent of a task with one video, with the cost of its earlier submissions.
+
+        :param before: its record, if there is one.
+        :param price: price of this submission.
+        """
+        if before is None:
+            return replace(self, price=price)
+        earlier = (*before.earlier, *((before.veo_task_id,) if before.veo_task_id else ()))
+        return replace(self, price=price, cost=before.cost, possible_cost=before.may_have_cost, earlier=earlier)
+
+    def adopting(self, before: Submission | None, veo_task_id: str) -> Submission:
+        """
+        Return the record of a task with one video that continues with a video submitted elsewhere.
+
+        Like :meth:`adopt`, it adds no cost, unless the task may have been billed for this video.
+        """
+        adopted = replace(self.priced(before, NOTHING), adopted=veo_task_id)
+        if before is None or before.state != INTENDED or before.digests != self.digests:
+            return adopted
+        return replace(adopted, price=before.price, possible_cost=before.possible_cost)
+
     @classmethod
-    def intend(cls, wanted: Wanted, before: Submission | None, price: float | None = None) -> Submission:
+    def intend(cls, wanted: Wanted, before: Submission | None, price: Decimal | None = None) -> Submission:
         """
         Return the intent of a job.
 
@@ -241,9 +267,9 @@ class Submission:
         return max(self.blocked, int(self.is_blocked and self.reworded is None))
 
     @property
-    def may_have_cost(self) -> float:
+    def may_have_cost(self) -> Decimal:
         """What may have been billed in addition to :attr:`cost`, as far as prices are known."""
-        return self.possible_cost + (self.price or 0.0 if self.state == INTENDED else 0.0)
+        return self.possible_cost + (self.price or NOTHING if self.state == INTENDED else NOTHING)
 
     def accepted(self, veo_task_id: str) -> Submission:
         """Return it as accepted under this id."""
@@ -332,7 +358,9 @@ class Submission:
     def to_dict(self) -> dict[str, Any]:
         """Return the record as a JSON object, without default values."""
         known = {name: value for name, default in _DEFAULTS if (value := getattr(self, name)) != default}
-        return {**known, "state": self.state.value}
+        amounts = {name: number(known[name]) for name in _AMOUNTS if name in known}
+        earlier = {"earlier": list(self.earlier)} if self.earlier else {}
+        return {**known, **amounts, **earlier, "state": self.state.value}
 
     @classmethod
     def from_dict(cls, record: Any) -> Submission:
@@ -351,6 +379,7 @@ class Submission:
         if account := given.get("account"):
             given["account"] = sys.intern(account)
         given |= {name: _small(given[name], veo_task_id) for name in ("video", "file") if given.get(name)}
+        given |= {name: exact(given[name]) for name in _AMOUNTS if given.get(name) is not None}
         return cls(**given)
 
 
@@ -364,7 +393,7 @@ def _small(facts: Mapping[str, Any], veo_task_id: str | None = None) -> dict[str
     return {**known, **shared, **({"id": veo_task_id} if veo_task_id and known.get("id") == veo_task_id else {})}
 
 
-def _sum(cost: float | None, price: float | None) -> float | None:
+def _sum(cost: Decimal | None, price: Decimal | None) -> Decimal | None:
     return None if cost is None or price is None else cost + price
 
 

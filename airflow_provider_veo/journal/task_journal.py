@@ -214,7 +214,7 @@ class TaskJournal:
             recorded = None  # whoever named the video has looked into it
         if recorded is not None and recorded.veo_task_id == veo_task_id:
             return recorded
-        accepted = self.accept(submission, veo_task_id)
+        accepted = self.accept(submission.adopting(recorded, veo_task_id), veo_task_id)
         with contextlib.suppress(VeoJournalError):  # the intent for which the video was looked up
             self._try("remove", lambda: self._store.delete(INTENT))
         return accepted

@@ -22,6 +22,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_veo.batch.checkpoint import BatchCheckpoint
 from airflow_provider_veo.batch.options import Options
 from airflow_provider_veo.journal.identity import owner_of
+from airflow_provider_veo.journal.spend import spend_of
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number, number_mistakes
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.operators.outcome import failure_of, log_results
@@ -76,7 +77,8 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
     ``summary_text``, five lines for a chat message, and ``report_path``, the report's path for ``ObjectStoragePath``,
     both also if the task fails with results;
     ``progress``, at most every 30 s: ``total``, ``done``, ``failed``, ``generating``, ``to_submit``, ``since``,
-    ``cost``, ``folder``.
+    ``cost``, ``folder``; ``veo_spend``, with it: cost and possible cost by day and model, see
+    :mod:`airflow_provider_veo.journal.spend`.
 
     :param result_path: URI of a folder, for ``ObjectStoragePath`` (templated). It must be the same in all tries of a
         task instance, and differ between task instances: put ``{{ ds }}`` into it, ``{{ ti.map_index }}`` if the task
@@ -248,12 +250,16 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
             checkpoint=checkpoint,
             store=lambda job, record: self._store(context, job, record),
             reword=self._reword,
-            publish=lambda progress: self._publish(context, progress),
+            publish=lambda progress: self._publish(context, progress, jobs),
             log=self.log,
         )
         if self._killed:  # before the run existed
             raise AirflowException(KILLED)
-        remaining = self._run.go(outcomes)
+        try:
+            remaining = self._run.go(outcomes)
+        except Exception:
+            self._push_spend(context, self._run, jobs)
+            raise
         must_wait = self.deferrable and bool(remaining)
         self._run.report(at_once=must_wait)
         if must_wait:
@@ -273,9 +279,15 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         body = record.body_for(job.wanted(settings.billed))
         return other_prompt(self.on_blocked, body, record, settings.catalog, self.log)
 
-    def _publish(self, context: Context, progress: Progress) -> None:
+    def _publish(self, context: Context, progress: Progress, jobs: list[Job]) -> None:
         self.log.info(progress.line(time.time()))
         context["ti"].xcom_push(key="progress", value=self._located(progress))
+        if self._run:
+            self._push_spend(context, self._run, jobs)
+
+    def _push_spend(self, context: Context, run: Run, jobs: list[Job]) -> None:
+        models = {job.key: job.body["model"] for job in jobs}
+        self.push_spend(context, lambda: spend_of(run.engine.records.values(), models))
 
     def _located(self, progress: Progress) -> dict[str, Any]:
         return {**progress.to_dict(), "folder": self._folder_uri}
@@ -318,6 +330,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         results = Results(jobs, run.engine.records, budget.account, download=self.download, stopped=why)
         ti = context["ti"]
         ti.xcom_push(key="progress", value=self._located(run.progress))
+        self.push_spend(context, lambda: results.spend)
         about = {**owner_of(context), "try_number": ti.try_number, "account": budget.account.name}
         short = results.write(self._folder, about, journal.give_way_to_the_newer)
         failures = Failures(results.rows())

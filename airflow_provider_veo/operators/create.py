@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 
 from airflow_provider_veo.journal import UNPROTECTED, open_journal
 from airflow_provider_veo.journal.decision import Action, if_blocked
+from airflow_provider_veo.journal.spend import spend_of
 from airflow_provider_veo.links import VideoLink, failure_pushed
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, CLEARED, choice_mistakes, number_mistakes
 from airflow_provider_veo.operators.lineage import FileLineage
@@ -36,6 +37,7 @@ from airflow_provider_veo.protocol import (
 )
 from airflow_provider_veo.protocol.errors import from_dict
 from airflow_provider_veo.protocol.payload import REQUEST_FIELDS, VideoRequest, literal_mistakes
+from airflow_provider_veo.protocol.prices import number
 from airflow_provider_veo.protocol.text import shortened
 from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, raise_if_failed
 
@@ -63,6 +65,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     ``submitted_at`` (ISO 8601) and ``cost`` (from the connection's ``prices``). After waiting also ``video_url``, and
     with ``download_to`` also ``veo_file``, see :class:`~airflow_provider_veo.operators.VeoDownloadVideoOperator`. The
     id and ``veo_video`` are pushed as soon as the relay has accepted the video, even if the wait fails later.
+    ``veo_spend``: what all tries have cost and may have cost, see :mod:`airflow_provider_veo.journal.spend`.
 
     :param prompt: description of the video (templated; a name ending in ``.prompt`` or ``.j2`` is a template file). Veo
         reads English; ``enhance_prompt`` translates.
@@ -159,10 +162,13 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
             self.log.warning(UNPROTECTED)
         try:
             with self._failures(journal):
-                asked_for, (video, submitted_at, _) = self._submit(journal, context)
+                with self._spend_pushed(context, journal):
+                    asked_for, submitted = self._submit(journal, context)
+                video, submitted_at = submitted.video, submitted.at
                 self._veo_task_id = video.id
                 pushed = {**video.to_dict(), **asked_for}
                 self._push(context, pushed)
+                self.push_spend(context, lambda: spend_of([submitted.record], {}))
                 raise_if_failed(video)
                 if not self.wait_for_completion:
                     return video.id
@@ -256,6 +262,15 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         )
 
     @contextmanager
+    def _spend_pushed(self, context: Context, journal: TaskJournal) -> Iterator[None]:
+        """If a try fails, push what it and earlier tries may have been billed: Airflow has removed their XComs."""
+        try:
+            yield
+        except (Exception, AirflowTaskTimeout):
+            self.push_spend(context, lambda: spend_of(filter(None, [journal.read()]), {}))
+            raise
+
+    @contextmanager
     def _failures(self, journal: TaskJournal) -> Iterator[None]:
         """Decide which errors Airflow may retry: those that another try may fix without being billed again."""
         try:
@@ -335,7 +350,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
             "images": [shortened(str(image), _IMAGE_CHARACTERS_PUSHED) for image in request.get("images") or ()],
             "aspect_ratio": request["aspect_ratio"],
             "submitted_at": at.isoformat(timespec="seconds"),
-            "cost": 0.0 if self._is_attaching else self.hook.settings.prices.get(model or ""),
+            "cost": 0.0 if self._is_attaching else number(self.hook.settings.price_of(request)),
         }
 
     def _push(self, context: Context, veo_video: dict[str, Any]) -> None:

@@ -58,10 +58,18 @@ class Submitted(NamedTuple):
 
     video: VideoTask
     """Its last known state."""
-    at: float
-    """When it was submitted, in epoch seconds."""
-    reworded: str | None = None
-    """The prompt that was sent, if ``on_blocked`` returned it."""
+    record: Submission
+    """Its record."""
+
+    @property
+    def at(self) -> float:
+        """When it was submitted, in epoch seconds."""
+        return self.record.submitted
+
+    @property
+    def reworded(self) -> str | None:
+        """The prompt that was sent, if ``on_blocked`` returned it."""
+        return self.record.reworded
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ class Submitter:
             if isinstance(found, Submitted):
                 return found
             before = found
-        submission = self._submission(body)
+        submission = self._submission(body).priced(recorded, self.hook.settings.price_of(body))
         if before is not None and before.asks_for(wanted):
             submission = submission.following(before)
         sent = submission.body_for(wanted)
@@ -117,7 +125,7 @@ class Submitter:
             video = self._send(sent, prepared, intent)
             accepted = self.journal.accept(intent, video.id)
         self.log.info("Accepted: video %s, status %s", video.id, video.status)
-        return Submitted(video, accepted.submitted, accepted.reworded)
+        return Submitted(video, accepted)
 
     def attach(self, veo_task_id: str, body: Mapping[str, Any]) -> Submitted:
         """
@@ -129,7 +137,7 @@ class Submitter:
         self.log.info("Attaching to video %s: nothing is submitted or billed", veo_task_id)
         video = self.hook.get_video(veo_task_id)
         self.log.info("Video %s: %s", video.id, video.status)
-        return Submitted(video, self.journal.adopt(self._submission(body), veo_task_id).submitted)
+        return Submitted(video, self.journal.adopt(self._submission(body), veo_task_id))
 
     def _begin(self) -> None:
         """Notice that records are gone before anything is submitted without them."""
@@ -197,7 +205,7 @@ class Submitter:
             video.status,
             self.journal.where,
         )
-        return Submitted(video, recorded.submitted, recorded.reworded)
+        return Submitted(video, recorded)
 
     def _say_why_it_is_submitted_again(self, recorded: Submission, wanted: Submission) -> None:
         if recorded.veo_task_id is None:

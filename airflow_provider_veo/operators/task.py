@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_veo.journal.spend import SPEND
 from airflow_provider_veo.operators.mapped import RendersNoXComs
 from airflow_provider_veo.protocol import VeoError, VeoValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from airflow.providers.common.compat.sdk import XComArg
+    from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_provider_veo.hooks import VeoHook
+
+
+log = logging.getLogger(__name__)
 
 
 class VeoTask(RendersNoXComs):
@@ -49,6 +54,18 @@ class VeoTask(RendersNoXComs):
         """
         if mistakes:
             raise VeoValidationError(f"The arguments of task {self.task_id!r} are not valid.", mistakes)
+
+    def push_spend(self, context: Context, rows: Callable[[], list[dict[str, Any]]]) -> None:
+        """
+        Push what was spent. If that fails, it is only logged: the videos are billed either way.
+
+        :param rows: returns the value, see :func:`~airflow_provider_veo.journal.spend.spend_of`.
+        """
+        try:
+            if found := rows():
+                context["ti"].xcom_push(key=SPEND, value=found)
+        except Exception as error:
+            log.warning("Could not push %s: %s: %s", SPEND, type(error).__name__, error)
 
     def for_airflow(self, error: VeoError) -> Exception:
         """Return the exception that makes Airflow fail for good, or leaves the decision to ``retries``."""

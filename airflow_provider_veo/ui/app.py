@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import date, datetime, time, timezone
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from airflow_provider_veo.batch.results import STATES as STATES_IN_BATCHES
 from airflow_provider_veo.protocol.models import CATALOG
-from airflow_provider_veo.ui import batches, files, settings, videos
+from airflow_provider_veo.ui import batches, files, settings, spend, videos
 from airflow_provider_veo.ui.access import Admitted
 from airflow_provider_veo.ui.cards import OFF
 from airflow_provider_veo.ui.lines import LineCursor
@@ -180,6 +180,31 @@ async def list_videos_of_batch(batch: Batch, filters: Filters, place: LinePlace,
     read = partial(batches.videos, batch, folder, filters, place, limit)
     shown, older, newer = await _from_storage(reads_of(folder.root).run(read))
     return {"videos": shown, "older": older, "newer": newer, "preview": None}
+
+
+@data_routes.get("/spend")
+def show_spend(
+    readable: ReadableXComFilterDep, filters: Filters, by: Literal["model", "dag_id"] = "model"
+) -> dict[str, Any]:
+    """Return what videos cost, by day, DAG and model."""
+    return _spent(readable, filters).view(by)
+
+
+@data_routes.get("/spend.csv")
+def download_spend(readable: ReadableXComFilterDep, filters: Filters) -> Response:
+    """Return the same as a file."""
+    spent = _spent(readable, filters)
+    headers = {"Content-Disposition": f'attachment; filename="{spent.file_name}"'}
+    return Response(spent.csv(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _spent(readable: Any, filters: videos.Filters) -> spend.Spent:
+    try:
+        with spend.at_most_a_few(), _session() as session:
+            return spend.read(session, readable, filters)
+    except BusyError:
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        raise HTTPException(503, "Too many records are being read.", headers) from None
 
 
 def recorded_file(

@@ -60,10 +60,10 @@ def field(name: str, of: Any = XComModel) -> Any:
     return case((_IsReadable(of.value), of.value[name].as_string()))
 
 
-def raw(of: Any = XComModel) -> Any:
-    """Return the SQL expression of a value as text; :func:`read` parses it."""
+def raw(of: Any = XComModel, characters: int = _MAX_CHARACTERS) -> Any:
+    """Return the SQL expression of a value as text, ``NULL`` if it is too long; :func:`read` parses it."""
     text = cast(of.value, Text)
-    return case((func.length(text) <= _MAX_CHARACTERS, text))
+    return case((func.length(text) <= characters, text))
 
 
 def read(row: Any) -> Any:

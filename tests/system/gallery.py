@@ -31,6 +31,7 @@ FAULTS = [
     "failed=Rejected_by  Google@prompt=as a sensor sees it",
     "failed=too violent@prompt=blocked",
     "unknown-status@prompt=slow",
+    "drop-after@prompt=lost",
 ]
 ROOTS = ("wide/{dag_id}", "tall/{dag_id}", "secret/{dag_id}", "night", "secret_batch")
 """Below these the page may read. Folders of batches say themselves whose they are."""

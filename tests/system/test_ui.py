@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import time
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,7 +19,7 @@ import requests
 from PIL import Image
 
 from tests.conftest import CANARY
-from tests.system.gallery import HIDDEN, RUN, gallery
+from tests.system.gallery import HIDDEN, PRICES, RUN, gallery
 
 
 @pytest.fixture(scope="module")
@@ -331,6 +335,71 @@ def test_a_batch_that_runs_shows_its_videos_one_by_one(page):
     assert states == {"one": "succeeded", "two": "succeeded", "three": "failed", "four <b>": "succeeded"}
 
 
+def test_the_spend_is_what_the_relay_accepted(page):
+    spend = page.admin.ask("api/spend").json()
+    accepted = Counter(video["model"] for video in page.relay.videos())
+    cost = sum((Decimal(str(PRICES[model])) * count for model, count in accepted.items() if model in PRICES), Decimal())
+    lost = Decimal(str(PRICES["veo3.1-fast"]))
+    total = spend["total"]
+    assert (total["videos"] + 1, total["unknown"], total["unpriced"]) == (accepted.total(), 1, accepted["veo3"])
+    assert (Decimal(total["cost"]), total["possible_cost"]) == (cost - lost, str(lost))
+    assert (spend["complete_after"], spend["unreadable"], spend["more_rows"]) == (None, 0, 0)
+    assert {row["dag_id"] for row in spend["rows"]} == {"veo_gallery", "veo_night", HIDDEN}
+    assert sum(Decimal(day["cost"]) for day in spend["days"]) == Decimal(total["cost"])
+    assert len(spend["days"]) == 30
+    assert page.admin.ask("api/spend", by="dag_id").json()["series"][0] == "veo_gallery"
+
+
+def test_the_spend_of_some_days_of_a_dag_with_a_model(page):
+    night = page.anna.ask("api/spend", dag_id="veo_night", model="veo3-fast").json()
+    assert {(row["dag_id"], row["model"]) for row in night["rows"]} == {("veo_night", "veo3-fast")}
+    assert page.anna.ask("api/spend", model="veo2").json()["rows"] == []
+    early = page.anna.ask("api/spend", **{"from": "2000-01-01", "to": "2001-01-01"}).json()
+    assert (early["from"], len(early["days"]), early["rows"]) == ("2000-01-02", 366, [])
+    for day in "0001-01-01", "9999-12-31":
+        assert page.anna.ask("api/spend", **{"from": day, "to": day}).json()["rows"] == []
+    assert page.anna.ask("api/spend", by="task_id").status_code == 422
+
+
+def test_the_spend_of_a_dag_is_shown_to_those_who_may_read_it(page):
+    everything, annas = (user.ask("api/spend").json() for user in (page.admin, page.anna))
+    assert Decimal(everything["total"]["cost"]) - Decimal(annas["total"]["cost"]) == Decimal("0.8")
+    for path in "api/spend", "api/spend.csv":
+        assert HIDDEN not in page.anna.ask(path).text
+        assert page.admin.ask(path, dag_id=HIDDEN).status_code == 200
+        assert page.anna.ask(path, dag_id=HIDDEN).status_code == 403
+
+
+def test_the_file_of_the_spend_has_the_rows_of_the_page(page):
+    answer = page.anna.ask("api/spend.csv")
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    today = datetime.now(timezone.utc).date()
+    name = f"veo-spend-{today - timedelta(days=29)}-to-{today}.csv"
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    shown = page.anna.ask("api/spend").json()["rows"]
+    assert rows == [{name: str(value) for name, value in row.items()} for row in shown]
+
+
+def test_a_hostile_record_changes_the_spend_of_its_dag_only(page):
+    def others():
+        return [row for row in page.anna.ask("api/spend").json()["rows"] if row["dag_id"] != "veo_night"]
+
+    before, today = others(), datetime.now(timezone.utc).date().isoformat()
+    row = {"day": today, "model": "=cmd|' /C calc'!A0", "videos": 1, "unpriced": 0, "unknown": 0}
+    with page.ben.edited_xcom("veo_night", "make", "veo_spend", []):
+        for amount in ("1e400", "NaN", "-1", "9" * 5000, '"5"', "1E+999999999", "null", "[" * 50_000):
+            content = json.dumps([{**row, "possible_cost": 0, "cost": "AMOUNT"}]).replace('"AMOUNT"', amount)
+            page.ben.put_xcom("veo_night", "make", "veo_spend", content)
+            answer = page.anna.ask("api/spend")
+            assert (answer.status_code, answer.json()["unreadable"]) == (200, 1), amount[:20]
+            assert others() == before
+        page.ben.put_xcom("veo_night", "make", "veo_spend", json.dumps([{**row, "possible_cost": 0, "cost": 0.1}]))
+        assert others() == before
+        (written,) = [row for row in csv.reader(io.StringIO(page.anna.ask("api/spend.csv").text)) if "calc" in row[2]]
+        assert written[:3] == [today, "veo_night", "'=cmd|' /C calc'!A0"]
+
+
 PATHS = (
     "",
     "help",
@@ -338,6 +407,8 @@ PATHS = (
     "api/filters",
     "api/videos",
     "api/batches",
+    "api/spend",
+    "api/spend.csv",
     batch_path(),
     f"{batch_path()}/videos",
     f"api/files/veo_gallery/{quote(RUN, safe='')}/wide/-1",

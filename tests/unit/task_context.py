@@ -30,6 +30,8 @@ class TaskStateStore:
     def set(self, key, value, *, retention=None):
         if value is None:
             raise ValueError("Cannot set value as None")
+        if copied(value) != value:
+            raise ValueError(f"Not a JSON value: {value!r}")
         self._values[key] = json.dumps(value)
 
     def delete(self, key):

@@ -56,6 +56,7 @@ with DAG("veo_gallery", schedule=None, start_date=SINCE):
     VeoCreateVideoOperator(task_id="blocked", prompt="blocked", model="veo3-fast", **WAITS, **RETRIES)
     refused = VeoCreateVideoOperator(task_id="refused_later", prompt="blocked, as a sensor sees it", model="veo3-fast")
     VeoVideoSensor(task_id="wait_for_refused", veo_task_id=refused.output, deferrable=True, poll_interval=5)
+    VeoCreateVideoOperator(task_id="lost", prompt="lost", model="veo3.1-fast")
     slow = VeoCreateVideoOperator(task_id="slow", prompt="slow", model="veo3-fast")
     VeoVideoSensor(task_id="gives_up", veo_task_id=slow.output, deferrable=True, poll_interval=5, timeout=12)
     # As many as a page holds, and more.

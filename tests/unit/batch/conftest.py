@@ -19,6 +19,7 @@ from airflow_provider_veo.hooks import VeoHook
 from airflow_provider_veo.journal.submission import Submission
 from airflow_provider_veo.operators.rewording import other_prompt
 from airflow_provider_veo.protocol import VideoTask, payload
+from airflow_provider_veo.protocol.prices import exact
 from airflow_provider_veo.storage import store_video
 from tests.unit.conftest import LOG, OWNER, PLACES  # noqa: F401  also for the tests
 
@@ -43,7 +44,7 @@ def wanted(job, account=ACCOUNT):
 
 
 def intended(key="cow", before=None, account=ACCOUNT, price=None, **fields):
-    return Submission.intend(wanted(job(key, **fields), account), before, price)
+    return Submission.intend(wanted(job(key, **fields), account), before, None if price is None else exact(price))
 
 
 def accepted(key="cow", veo_task_id="veo3:1", price=0.4, **fields):

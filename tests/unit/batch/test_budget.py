@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from airflow_provider_veo.batch.budget import Budget
 from airflow_provider_veo.connection import VeoConnection
 from airflow_provider_veo.protocol import VeoError
+from airflow_provider_veo.protocol.prices import read
 from tests.unit.batch.conftest import accepted, intended, job, video
 
 PRICES = {"veo3-fast": 0.4, "veo3": 2.0}
 
 
 def budget(max_cost=None, prices=PRICES):
-    return Budget(VeoConnection("veo_default", "https://relay.example.com", "sk-key", prices=prices), max_cost)
+    settings = VeoConnection("veo_default", "https://relay.example.com", "sk-key", prices=read(prices))
+    return Budget(settings, max_cost)
 
 
 def room(budget, model="veo3-fast"):

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from airflow_provider_veo.protocol import VideoTask
+from airflow_provider_veo.protocol.prices import exact
 from tests.conftest import CANARY
 from tests.unit.batch.conftest import creates, ids_at, job, jobs
 
@@ -169,11 +170,11 @@ def test_the_budget_ends_further_attempts(relay, a_try, connect):
     done = a_try(jobs(3), attempts_per_video=5, max_cost=2.0)
     assert done.counts == {"failed": 3}
     assert relay.stats()["accepted"] == 5
-    assert done.results.cost == 2.0
+    assert done.results.cost == exact(2.0)
     assert all(error.startswith("blocked\nIt costs 0.4, and 2 of max_cost=2") for error in done.errors.values())
-    assert a_try(jobs(3), attempts_per_video=5, max_cost=2.0).results.cost == 2.0
+    assert a_try(jobs(3), attempts_per_video=5, max_cost=2.0).results.cost == exact(2.0)
     assert relay.stats()["accepted"] == 5
-    assert a_try(jobs(3), attempts_per_video=5, max_cost=2.4).results.cost == 2.4
+    assert a_try(jobs(3), attempts_per_video=5, max_cost=2.4).results.cost == exact(2.4)
 
 
 def test_a_video_of_elsewhere_is_adopted_and_not_paid_for(relay, a_try):

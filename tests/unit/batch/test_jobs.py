@@ -10,14 +10,15 @@ from airflow_provider_veo.batch import jobs, manifest
 from airflow_provider_veo.batch.rendering import PromptRenderer
 from airflow_provider_veo.connection import VeoConnection
 from airflow_provider_veo.protocol import VeoValidationError, models
+from airflow_provider_veo.protocol.prices import read
 
 IMAGE = "https://example.com/a.png"
 
 DEFAULTS = {"model": "veo3-fast", "aspect_ratio": "16:9", "enhance_prompt": True, "enable_upsample": False}
 
 
-def connection(**fields):
-    return VeoConnection("veo_default", "https://relay.example.com", "sk-key", **fields)
+def connection(prices=None, **fields):
+    return VeoConnection("veo_default", "https://relay.example.com", "sk-key", prices=read(prices or {}), **fields)
 
 
 def make(rows, *, defaults=DEFAULTS, settings=None, **arguments):

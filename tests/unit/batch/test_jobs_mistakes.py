@@ -47,6 +47,24 @@ def test_max_cost_needs_a_price_for_each_model_and_nothing_else_does():
     ]
 
 
+def test_max_cost_needs_the_seconds_of_a_price_per_second():
+    settings = connection(prices={"veo3-fast": {"per_second": 0.1}, "veo3": {"per_second": 0.75, "seconds": 8}})
+    given = {"prompt": "a", "extra_body": {"seconds": "4"}}
+    rows = [given, {**given, "model": "veo3"}, {"prompt": "b", "model": "veo3"}]
+    make(rows, settings=settings, max_cost=9.4)
+    assert mistake(rows, settings=settings, max_cost=9.3) == (
+        "max_cost: expected at most 9.3, got 9.4: "
+        "1 of veo3-fast for 0.4 each, 1 of veo3 for 3 each, 1 of veo3 for 6 each"
+    )
+    unknown = [*rows, "c", {"prompt": "d", "extra_body": {"seconds": "auto"}}]
+    make(unknown, settings=settings)
+    assert mistake(unknown, settings=settings, max_cost=100) == (
+        "max_cost: veo3-fast has a price per second, and the request has no valid seconds: set seconds in extra_body, "
+        "or for all requests without them in the connection's extra, as in "
+        '"prices": {"veo3-fast": {"per_second": 0.1, "seconds": 8}}; jobs with it: 2'
+    )
+
+
 def test_mistakes_of_reading_of_the_rows_and_of_the_limits_are_reported_together_in_the_files_order():
     text = (
         "prompt,model,aspect_ratio,modl\n"

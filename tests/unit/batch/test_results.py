@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow_provider_veo.batch.results import STATES, Results
 from airflow_provider_veo.journal.submission import REFUSED, UNSENT, Submission
 from airflow_provider_veo.protocol import VeoAmbiguousSubmitError, VeoDownloadError, VeoError, VeoTimeoutError
+from airflow_provider_veo.protocol.prices import exact
 from tests.unit.batch.conftest import ACCOUNT, accepted, intended, job, video, wanted
 
 FILE = {"uri": "s3://bucket/videos/x.mp4", "bytes": 7, "sha256": "ab", "content_type": "video/mp4"}
@@ -146,9 +147,9 @@ def test_attempts_are_those_that_may_be_billed():
 
 
 def test_the_cost_is_of_everything_that_was_accepted():
-    assert results().cost == 2.8
+    assert results().cost == exact(2.8)
     gone = accepted("gone", "veo3:9", price=0.1)
-    assert results(more=[gone]).cost == 2.9
+    assert results(more=[gone]).cost == exact(2.9)
     assert results(more=[dataclasses.replace(gone, cost=None)]).cost is None
     assert results({"nothing": RECORDS["nothing"]}).cost == 0
 

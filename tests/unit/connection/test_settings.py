@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from decimal import Decimal
 
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook, Connection
@@ -117,7 +118,7 @@ def test_every_field_of_the_extra_typed_and_as_a_form_saves_it(as_text):
         "api": "unified",
         "default_model": "veo3-fast",
         "models": {"veo4-fast": {"max_images": 2, "aspect_ratio": True}},
-        "prices": {"veo3-fast": 0.4},
+        "prices": {"veo3-fast": 0.4, "veo3": {"per_second": 0.75, "seconds": 8}},
         "on_cleared": "fail",
         "connect_timeout": 3,
         "read_timeout": 2.5,
@@ -130,7 +131,9 @@ def test_every_field_of_the_extra_typed_and_as_a_form_saves_it(as_text):
     settings = read(extra=given if as_text else extra)
     assert settings.default_model == "veo3-fast"
     assert settings.catalog["veo4-fast"].max_images == 2
-    assert settings.prices == {"veo3-fast": 0.4}
+    assert settings.price_of({"model": "veo3-fast"}) == Decimal("0.4")
+    assert settings.price_of({"model": "veo3"}) == 6
+    assert settings.price_of({"model": "veo2"}) is None
     assert settings.on_cleared == "fail"
     assert (settings.connect_timeout, settings.read_timeout) == (3.0, 2.5)
     assert settings.proxy == extra["proxy"]
@@ -159,7 +162,7 @@ def test_all_mistakes_are_reported_together():
         extra={
             "default_model": 7,
             "models": {"veo4": {"frames": 1}},
-            "prices": {"veo3": "cheap"},
+            "prices": {"veo3": "cheap", "veo3-fast": 0.4, "veo2": {"per_second": -1}},
             "on_cleared": "ask",
             "connect_timeout": 0,
             "read_timeout": "soon",
@@ -172,6 +175,7 @@ def test_all_mistakes_are_reported_together():
         "password",
         "default_model",
         "models",
+        "prices",
         "prices",
         "on_cleared",
         "connect_timeout",

@@ -7,6 +7,7 @@ import json
 import random
 import threading
 import time
+from decimal import Decimal
 
 import pytest
 
@@ -357,7 +358,7 @@ def test_intent_that_is_not_json_is_not_sent(journal_of_batch):
     journal = journal_of_batch()
     journal.begin()
     with pytest.raises(VeoJournalError, match="Could not write"):
-        journal.intend([intended(price=float("nan")).accepted_video(video())])
+        journal.intend([dataclasses.replace(intended(), price=Decimal("nan"))])
 
 
 @everywhere

@@ -15,6 +15,7 @@ from airflow_provider_veo.journal.decision import Action, Policy, decide
 from airflow_provider_veo.journal.formats import FORMAT
 from airflow_provider_veo.journal.submission import Submission, Wanted
 from airflow_provider_veo.protocol import payload
+from airflow_provider_veo.protocol.prices import exact
 from tests.unit.batch.conftest import ACCOUNT, job, wanted
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -59,7 +60,7 @@ def test_a_batch_that_is_in_flight_continues(written, name):
         "adopted": Action.POLL,
         "unknown": Action.UNKNOWN,
     }
-    assert (found["again"].attempt, found["again"].earlier, found["again"].cost) == (2, ("veo3:3",), 0.4)
+    assert (found["again"].attempt, found["again"].earlier, found["again"].cost) == (2, ("veo3:3",), exact(0.4))
     assert found["failed"].video["error"] == "blocked"
 
 

@@ -24,6 +24,7 @@ from airflow_provider_veo.journal.submission import (
     earlier_digest_of,
 )
 from airflow_provider_veo.protocol import VeoQuotaError, VeoTimeoutError
+from airflow_provider_veo.protocol.prices import exact
 from tests.unit.batch.conftest import ACCOUNT, accepted, intended, job, video, wanted
 
 STATES = (INTENDED, UNSENT, REFUSED, ACCEPTED, FAILED, SUCCEEDED, STORED)
@@ -91,14 +92,14 @@ def test_records_of_an_earlier_version_are_compared_by_its_digest(named):
 
 def test_a_submission_counts_itself_and_what_it_cost():
     first = intended(price=0.4).accepted_video(video("veo3:1", "running"))
-    assert (first.state, first.attempt, first.cost, first.earlier) == (ACCEPTED, 1, 0.4, ())
-    second = Submission.intend(wanted(job()), first.ended(video("veo3:1", "failed", error="blocked")), 0.4)
-    assert (second.state, second.attempt, second.cost, second.earlier) == (INTENDED, 2, 0.4, ("veo3:1",))
+    assert (first.state, first.attempt, first.cost, first.earlier) == (ACCEPTED, 1, exact(0.4), ())
+    second = Submission.intend(wanted(job()), first.ended(video("veo3:1", "failed", error="blocked")), exact(0.4))
+    assert (second.state, second.attempt, second.cost, second.earlier) == (INTENDED, 2, exact(0.4), ("veo3:1",))
     assert second.token != first.token
-    again = Submission.intend(wanted(job()), second.not_accepted(UNSENT, VeoQuotaError("no money"), "1"), 0.4)
-    assert (again.attempt, again.cost, again.earlier) == (2, 0.4, ("veo3:1",))
+    again = Submission.intend(wanted(job()), second.not_accepted(UNSENT, VeoQuotaError("no money"), "1"), exact(0.4))
+    assert (again.attempt, again.cost, again.earlier) == (2, exact(0.4), ("veo3:1",))
     done = again.accepted_video(video("veo3:2", "running"))
-    assert (done.attempt, done.cost, done.earlier, done.failure) == (2, 0.8, ("veo3:1",), None)
+    assert (done.attempt, done.cost, done.earlier, done.failure) == (2, exact(0.8), ("veo3:1",), None)
 
 
 def blocked(record, veo_task_id="veo3:1"):
@@ -150,37 +151,37 @@ def test_invalid_counts_and_prompts_are_refused(field):
 
 def test_new_request_resets_attempts_and_keeps_cost():
     other = Submission.intend(wanted(job(prompt="other")), accepted())
-    assert (other.attempt, other.cost, other.earlier) == (1, 0.4, ("veo3:1",))
+    assert (other.attempt, other.cost, other.earlier) == (1, exact(0.4), ("veo3:1",))
 
 
 def test_unknown_price_makes_cost_unknown():
     first = intended().accepted_video(video())
     assert first.cost is None
-    assert Submission.intend(wanted(job()), first, 0.4).accepted_video(video("veo3:2")).cost is None
+    assert Submission.intend(wanted(job()), first, exact(0.4)).accepted_video(video("veo3:2")).cost is None
 
 
 def test_what_may_have_been_billed_stays_on_record():
     unknown = intended(price=0.4)
-    assert (unknown.cost, unknown.may_have_cost) == (0.0, 0.4)
-    again = Submission.intend(wanted(job()), unknown, 0.5)
-    assert (again.cost, again.may_have_cost) == (0.0, 0.9)
+    assert (unknown.cost, unknown.may_have_cost) == (exact(0.0), exact(0.4))
+    again = Submission.intend(wanted(job()), unknown, exact(0.5))
+    assert (again.cost, again.may_have_cost) == (exact(0.0), exact(0.9))
     done = again.accepted_video(video())
-    assert (done.cost, done.may_have_cost) == (0.5, 0.4)
-    assert Submission.from_dict(json.loads(json.dumps(done.to_dict()))).may_have_cost == 0.4
+    assert (done.cost, done.may_have_cost) == (exact(0.5), exact(0.4))
+    assert Submission.from_dict(json.loads(json.dumps(done.to_dict()))).may_have_cost == exact(0.4)
 
 
 def test_adopted_video_of_unknown_outcome_keeps_its_price():
     found = Submission.adopt(wanted(job(existing="veo3:1")), intended(price=0.4))
-    assert (found.cost, found.may_have_cost) == (0.4, 0.0)
+    assert (found.cost, found.may_have_cost) == (exact(0.4), 0)
     other = Submission.adopt(wanted(job(existing="veo3:1")), intended(price=0.4, prompt="other"))
-    assert (other.cost, other.may_have_cost) == (0.0, 0.4)
+    assert (other.cost, other.may_have_cost) == (exact(0.0), exact(0.4))
 
 
 def test_a_video_that_is_adopted_costs_nothing():
     adopted = Submission.adopt(wanted(job(existing="veo3:9")), None)
-    assert (adopted.state, adopted.veo_task_id, adopted.cost, adopted.attempt) == (ACCEPTED, "veo3:9", 0.0, 1)
+    assert (adopted.state, adopted.veo_task_id, adopted.cost, adopted.attempt) == (ACCEPTED, "veo3:9", exact(0.0), 1)
     instead = Submission.adopt(wanted(job(existing="veo3:9")), accepted())
-    assert (instead.veo_task_id, instead.cost, instead.earlier) == ("veo3:9", 0.4, ("veo3:1",))
+    assert (instead.veo_task_id, instead.cost, instead.earlier) == ("veo3:9", exact(0.4), ("veo3:1",))
     again = Submission.adopt(wanted(job(existing="veo3:9", prompt="other")), adopted)
     assert (again.veo_task_id, again.earlier) == ("veo3:9", ())
 
@@ -203,6 +204,8 @@ def test_a_record_comes_back_as_it_was(state):
     record = at(state).given_up(VeoTimeoutError("too late", status_code=504, retry_after=3.5), "b")
     assert Submission.from_dict(json.loads(json.dumps(record.to_dict()))) == record
     unknown = dataclasses.replace(record, cost=None, earlier=("a", "b"))
+    # Airflow's task state store takes JSON's own types only.
+    assert unknown.to_dict() == json.loads(json.dumps(unknown.to_dict()))
     assert Submission.from_dict(json.loads(json.dumps(unknown.to_dict()))) == unknown
 
 

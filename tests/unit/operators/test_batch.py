@@ -261,6 +261,9 @@ def test_unknown_outcome_is_not_submitted_again(relay, ti, batch, connect):
     for _ in range(2):
         done = batch("a cow", "a dog").execute(ti.context)
         assert (done["unknown"], done["cost"], done["possible_cost"]) == (1, 0.4, 0.4)
+        (spent,) = ti.xcoms["veo_spend"]
+        assert (spent["model"], spent["videos"], spent["cost"]) == ("veo3-fast", 1, 0.4)
+        assert (spent["unknown"], spent["possible_cost"], spent["unpriced"]) == (1, 0.4, 0)
         ti.next_try()
     assert accepted(relay) == {"a cow": 1, "a dog": 1}
     done = batch("a cow", "a dog", on_ambiguous_submit="resubmit").execute(ti.context)

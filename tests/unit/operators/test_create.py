@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timezone
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 from airflow_provider_veo.operators import VeoCreateVideoOperator
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
+    VeoError,
     VeoGenerationFailedError,
     VeoRateLimitError,
     VeoValidationError,
@@ -121,7 +122,7 @@ def test_execute_returns_the_id_and_pushes_the_video(relay, ti):
     veo_task_id = create(model="veo3.1", images=["https://example.com/a.png"]).execute(ti.context)
     (video,) = relay.videos()
     assert veo_task_id == ti.xcoms["return_value"] == video["id"]
-    assert ti.pushed_keys == ["veo_video", "return_value"]
+    assert ti.pushed_keys == ["veo_video", "return_value", "veo_spend"]
     pushed = ti.xcoms["veo_video"]
     assert (pushed["id"], pushed["state"], pushed["video_url"]) == (veo_task_id, "running", None)
     assert (pushed["model"], pushed["prompt"], pushed["aspect_ratio"]) == ("veo3.1", "a cow", "16:9")
@@ -132,7 +133,62 @@ def test_execute_returns_the_id_and_pushes_the_video(relay, ti):
 
 def test_do_xcom_push_false_pushes_no_return_value(relay, ti):
     create(do_xcom_push=False).execute(ti.context)
-    assert ti.pushed_keys == ["veo_video"]
+    assert ti.pushed_keys == ["veo_video", "veo_spend"]
+
+
+def spend(ti):
+    """Return what the task has cost: accepted videos, their cost, unknown outcomes, what those may have cost."""
+    (row,) = ti.xcoms["veo_spend"]
+    assert row["day"] == datetime.now(timezone.utc).date().isoformat()
+    return row["videos"], row["cost"], row["unknown"], row["possible_cost"]
+
+
+def test_every_try_adds_to_the_spend(relay, ti, connect):
+    connect(extra={"prices": {"veo3-fast": 0.1, "veo3": {"per_second": 0.75}}})
+    relay.set_faults("failed@1")
+    with pytest.raises(VeoError):
+        create(wait_for_completion=True, deferrable=False).execute(ti.context)
+    assert spend(ti) == (1, 0.1, 0, 0)
+    ti.next_try()
+    create().execute(ti.context)
+    assert spend(ti) == (2, 0.2, 0, 0)
+    ti.next_try()
+    create(model="veo3", extra_body={"seconds": "8"}).execute(ti.context)
+    assert spend(ti) == (3, 6.2, 0, 0)
+    assert ti.xcoms["veo_video"]["cost"] == 6.0
+    assert ti.xcoms["veo_spend"][0]["model"] == "veo3"
+
+
+def test_what_may_have_been_billed_is_apart_from_the_cost(relay, ti, connect):
+    connect(extra={"prices": {"veo3-fast": 0.1}})
+    lose_the_answer(relay, ti)
+    with pytest.raises(AirflowFailException):
+        create().execute(ti.context)
+    assert spend(ti) == (0, 0, 1, 0.1)
+    ti.next_try()
+    create(on_ambiguous_submit="resubmit").execute(ti.context)
+    assert spend(ti) == (1, 0.1, 1, 0.1)
+
+
+def test_the_video_of_an_unknown_outcome_costs_what_it_may_have_cost(relay, ti, connect):
+    connect(extra={"prices": {"veo3-fast": 0.1}})
+    lose_the_answer(relay, ti)
+    create(existing_veo_task_id=relay.videos()[0]["id"]).execute(ti.context)
+    assert spend(ti)[1:] == (0.1, 0, 0)
+
+
+def test_a_video_of_someone_else_costs_nothing(relay, ti, connect):
+    connect(extra={"prices": {"veo3-fast": 0.1}})
+    other = create().execute(ti.context)
+    apart = TaskInstance()
+    create(existing_veo_task_id=other).execute(apart.context)
+    assert "veo_spend" not in apart.xcoms
+
+
+def test_a_video_without_a_price_is_counted(relay, ti):
+    create().execute(ti.context)
+    assert ti.xcoms["veo_spend"][0]["unpriced"] == 1
+    assert spend(ti) == (1, 0, 0, 0)
 
 
 def test_cost_is_the_price_of_the_model(relay, ti, connect):
@@ -221,7 +277,7 @@ def test_unknown_outcome_fails_for_good(relay, ti):
     with pytest.raises(AirflowFailException, match="It can't be known whether the request was accepted"):
         create().execute(ti.context)
     assert (sent(relay), accepted(relay)) == (1, 1)
-    assert ti.xcoms == {}
+    assert set(ti.xcoms) == {"veo_spend"}
 
 
 def test_unknown_outcome_is_resubmitted_on_request(relay, ti):

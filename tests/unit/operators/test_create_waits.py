@@ -28,7 +28,7 @@ def waiting(**arguments):
 def test_it_defers_after_pushing_the_id(relay, ti):
     deferred = deferral(waiting(timeout=600).execute, ti.context)
     (video,) = relay.videos()
-    assert ti.pushed_keys == ["veo_video", "return_value"]
+    assert ti.pushed_keys == ["veo_video", "return_value", "veo_spend"]
     assert ti.xcoms["return_value"] == video["id"]
     kind, arguments = arguments_of(deferred)
     started = arguments.pop("started")

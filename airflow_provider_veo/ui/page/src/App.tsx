@@ -2,12 +2,14 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 
 import { asked, changed, type Filter, FILTERS, useAddress } from "./address";
-import { ask, type Batch, type Batches, type Broken, type Choices, interval, type Pages, pathOf, Refusal, type Video, type Videos } from "./api";
+import { ask, type Batch, type Batches, type Broken, type Choices, interval, type Pages, pathOf, type Video, type Videos } from "./api";
 import { BatchCard } from "./Batches";
 import { BrokenCard, Card, Details } from "./Card";
+import { Failure } from "./Failure";
 import { Filters } from "./Filters";
 import { Inner } from "./Links";
 import { PreviewOff } from "./Preview";
+import { OF_SPEND, SpendView } from "./Spend";
 
 const OF_BATCHES: readonly Filter[] = ["dag_id", "run_id", "from", "to"];
 const OF_A_BATCH: readonly Filter[] = ["state", "model", "text"];
@@ -20,18 +22,6 @@ function useAnswer<T>(path: string, shown: (answer: T) => (Video | Batch | Broke
     refetchInterval: (query) => interval(query.state.data && shown(query.state.data)),
     placeholderData: keepPreviousData,
   });
-}
-
-function Failure({ error, onRetry }: { error: Error; onRetry: () => void }) {
-  const isOut = error instanceof Refusal && error.status === 401;
-  return (
-    <div role="alert" className="notice">
-      <p>{isOut ? "You are not logged in any more. Log in to Airflow again." : error.message}</p>
-      <button type="button" onClick={onRetry}>
-        Retry
-      </button>
-    </div>
-  );
 }
 
 function Paging({ query, pages }: { query: URLSearchParams; pages: Pages }) {
@@ -171,30 +161,39 @@ function placeOf(told: string | null): string | null {
   return parts.length === 4 && parts.every((part) => part !== "" && part !== "." && part !== "..") ? told : null;
 }
 
+const VIEWS = ["batches", "spend"] as const;
+const HEADINGS = { batch: "Videos of a batch", batches: "Batches", spend: "Spend", videos: "Videos" };
+
 /** The page. */
 export function App() {
   const query = useAddress();
   const place = placeOf(query.get("batch"));
-  const isBatches = query.get("view") === "batches";
+  const view = place ? "batch" : (VIEWS.find((each) => each === query.get("view")) ?? "videos");
   const choices = useQuery({ queryKey: ["filters"], queryFn: ({ signal }) => ask<Choices>("filters", signal) });
-  const names = place ? OF_A_BATCH : isBatches ? OF_BATCHES : FILTERS;
+  const names = { batch: OF_A_BATCH, batches: OF_BATCHES, spend: OF_SPEND, videos: FILTERS }[view];
   return (
     <>
       <header>
         <h1>Veo videos</h1>
         <nav aria-label="Views">
-          <Inner search="" aria-current={!place && !isBatches ? "page" : undefined}>
+          <Inner search="" aria-current={view === "videos" ? "page" : undefined}>
             Videos
           </Inner>
-          <Inner search="view=batches" aria-current={place || isBatches ? "page" : undefined}>
+          <Inner search="view=batches" aria-current={view.startsWith("batch") ? "page" : undefined}>
             Batches
+          </Inner>
+          <Inner search="view=spend" aria-current={view === "spend" ? "page" : undefined}>
+            Spend
           </Inner>
         </nav>
       </header>
       <main>
         <Filters query={query} choices={choices.data} names={names} />
-        <h2 className="hidden">{place ? "Videos of a batch" : isBatches ? "Batches" : "Videos"}</h2>
-        {place ? <BatchView query={query} place={place} /> : isBatches ? <BatchesView query={query} /> : <VideosView query={query} />}
+        <h2 className="hidden">{HEADINGS[view]}</h2>
+        {view === "videos" && <VideosView query={query} />}
+        {view === "batches" && <BatchesView query={query} />}
+        {view === "spend" && <SpendView query={query} />}
+        {place && <BatchView query={query} place={place} />}
       </main>
     </>
   );

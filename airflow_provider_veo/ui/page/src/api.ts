@@ -85,6 +85,36 @@ export interface Choices {
   states: string[];
 }
 
+/** What was spent on a day, by a DAG, with a model. Amounts are strings, because they are exact. */
+export interface SpendRow {
+  day: string;
+  dag_id: string;
+  model: string | null;
+  /** Submissions that were accepted. */
+  videos: number;
+  /** Jobs whose cost is not known. */
+  unpriced: number;
+  /** Jobs that may have been billed. */
+  unknown: number;
+  cost: string;
+  /** What may have been billed: never part of the cost. */
+  possible_cost: string;
+}
+
+export interface Spend {
+  from: string;
+  to: string;
+  series: string[];
+  /** `parts` has the cost by series. */
+  days: { day: string; parts: string[]; cost: string; possible_cost: string }[];
+  rows: SpendRow[];
+  more_rows: number;
+  total: Omit<SpendRow, "day" | "dag_id" | "model">;
+  unreadable: number;
+  /** The day after which nothing is missing; `null`: everything was read. */
+  complete_after: string | null;
+}
+
 /** The server's answer to a request that it didn't serve. */
 export class Refusal extends Error {
   constructor(

@@ -33,5 +33,9 @@ export function size(bytes: number): string {
 /** Return a price. Of which currency is not known. */
 export const cost = (amount: number): string => `cost ${amount.toLocaleString(undefined, { maximumFractionDigits: 4 })}`;
 
+/** Return an amount of money, which is a string because numbers are not exact. */
+export const money = (amount: string): string =>
+  new Intl.NumberFormat(undefined, { maximumFractionDigits: 9 }).format(amount as `${number}`);
+
 /** Return a word of Airflow's or of this package's as people read it: `timed out`. */
 export const words = (name: string): string => name.replaceAll("_", " ");
