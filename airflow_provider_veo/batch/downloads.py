@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,8 +35,9 @@ class Downloads:
 
         :raises VeoError: the file could not be stored.
         """
+        store = partial(contextvars.copy_context().run, self._store, job, record)  # with the current span
         async with self._slots:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._store, job, record)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, store)
 
     def close(self) -> None:
         """Start no more downloads."""

@@ -21,6 +21,7 @@ from airflow_provider_veo.batch.slots import Slots
 from airflow_provider_veo.journal.decision import Action, decide
 from airflow_provider_veo.journal.submission import FAILED, REFUSED, UNSENT, Submission
 from airflow_provider_veo.journal.writer import LATER, SOON
+from airflow_provider_veo.metrics import end_by, end_of
 from airflow_provider_veo.polling.poller import TICK_SECONDS, poll_until_ready, rate_limited
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.hooks.uploads import Prepared
     from airflow_provider_veo.journal.writer import JournalWriter
     from airflow_provider_veo.log import Log
+    from airflow_provider_veo.metrics import TaskMetrics
     from airflow_provider_veo.polling.rate_limiter import RateLimiter
 
 RESUBMISSIONS = 2
@@ -68,6 +70,7 @@ class Engine:
     :param backoff: decides how many creates may be sent.
     :param budget: limits the cost.
     :param store: stores the file of a job, in a thread, and returns its metadata.
+    :param metrics: the task's.
     :param log: the task's logger.
     :param images_failing_since: epoch seconds since when no image could be fetched, as seen by another process.
     """
@@ -84,6 +87,7 @@ class Engine:
         backoff: RelayBackoff,
         budget: Budget,
         store: Callable[[Job, Submission], Mapping[str, Any]],
+        metrics: TaskMetrics,
         log: Log,
         images_failing_since: float | None = None,
     ) -> None:
@@ -101,6 +105,7 @@ class Engine:
         self._poll = rate_limited(limiter, hook.get_video)
         self._budget = budget
         self._downloads = Downloads(store)
+        self._metrics = metrics
         self._log = log
         self.preparation = Preparation(
             self.places,
@@ -299,8 +304,10 @@ class Engine:
 
     async def _create(self, job: Job, record: Submission, prepared: Prepared, is_probe: bool) -> None:
         sent_at, try_id = time.monotonic(), self._options.try_id
+        create = self._metrics.create(job.body["model"], record.price)
         try:
-            video = await self._hook.submit(prepared, partial(self._check_that_it_may_be_sent, is_probe))
+            with create.sending():
+                video = await self._hook.submit(prepared, partial(self._check_that_it_may_be_sent, is_probe))
         except VeoNotSentError:
             self._not_accepted(job, replace(record, state=UNSENT), again=True)
         except VeoAmbiguousSubmitError as error:
@@ -320,6 +327,8 @@ class Engine:
         else:
             self._backoff.accepted(sent_at)
             self._accepted(job, record.accepted_video(video), video)
+        finally:
+            create.report()
 
     def _check_that_it_may_be_sent(self, is_probe: bool) -> None:
         """Check between a free socket and the first byte: things may have changed while this create waited."""
@@ -360,6 +369,7 @@ class Engine:
 
     def _ended(self, job: Job, video: VideoTask) -> None:
         record = self._keep(self.records[job.key].ended(video), LATER)
+        self._metrics.ended(end_of(video), job.body["model"], record.submitted)
         if record.state == FAILED:
             self._log.warning("Job %s (%s): video %s failed: %s", job.key, job.source, video.id, video.error)
         elif video.warning:
@@ -371,7 +381,8 @@ class Engine:
 
     def _gave_up(self, job: Job, error: VeoError) -> None:
         self._log.error("Job %s (%s): no longer polled. %s", job.key, job.source, error)
-        self._keep(self.records[job.key].given_up(error, self._options.try_id), LATER)
+        record = self._keep(self.records[job.key].given_up(error, self._options.try_id), LATER)
+        self._metrics.ended(end_by(error), job.body["model"], record.submitted)
         self._leave(job)
         if isinstance(error, VeoAuthenticationError):
             self.stop(error)

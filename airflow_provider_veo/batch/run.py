@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.journal.batch_journal import BatchJournal
     from airflow_provider_veo.journal.submission import Submission
     from airflow_provider_veo.log import Log
+    from airflow_provider_veo.metrics import TaskMetrics
 
 
 TRIGGER_BYTES = 42_000
@@ -75,6 +76,7 @@ class Run:
     :param checkpoint: the state that an earlier process of this try has left.
     :param store: stores the file of a job, in a thread.
     :param publish: called with the progress from time to time.
+    :param metrics: the task's.
     :param log: the task's logger.
     """
 
@@ -90,6 +92,7 @@ class Run:
         checkpoint: BatchCheckpoint,
         store: Callable[[Job, Submission], Mapping[str, Any]],
         publish: Callable[[Progress], None],
+        metrics: TaskMetrics,
         log: Log,
     ) -> None:
         self._options = options
@@ -119,6 +122,7 @@ class Run:
             backoff=self.backoff,
             budget=budget,
             store=store,
+            metrics=metrics,
             log=log,
             images_failing_since=checkpoint.images_failing_since,
         )

@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 
 from airflow_provider_veo.journal import UNPROTECTED, open_journal
 from airflow_provider_veo.links import VideoLink, failure_pushed
+from airflow_provider_veo.metrics import SUCCEEDED, TaskMetrics
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, CLEARED, choice_mistakes, number_mistakes
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.operators.storing import Download, announce
@@ -150,14 +151,15 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
                 self._veo_task_id = video.id
                 pushed = {**video.to_dict(), **asked_for}
                 self._push(context, pushed)
-                raise_if_failed(video)
+                with failure_pushed(context, pushed, submitted_at):
+                    raise_if_failed(video)
                 if not self.wait_for_completion:
                     return video.id
                 if self.deferrable and not (video.state == "succeeded" and video.video_url):
                     self._defer(video.id, submitted_at)
-                with failure_pushed(context, pushed):
+                with failure_pushed(context, pushed, submitted_at):
                     ready = self._wait(video.id, submitted_at)
-                return self._finish(context, {**ready.to_dict(), **asked_for})
+                return self._finish(context, {**ready.to_dict(), **asked_for}, submitted_at)
         finally:
             self.hook.close()
 
@@ -166,13 +168,13 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     ) -> str:
         """Continue after the trigger: with the video, or with the error that ended the wait."""
         self.take_returned(returned)
-        submitted = self._pushed(context) or {}
+        submitted, since = self._pushed(context) or {}, event.get("started")
         if "error" in event:
-            with failure_pushed(context, submitted):
+            with failure_pushed(context, submitted, since):
                 raise from_dict(event["error"])
         asked_for = {name: submitted[name] for name in _ABOUT_THE_REQUEST if name in submitted}
         try:
-            return self._finish(context, {**event["video"], **asked_for})
+            return self._finish(context, {**event["video"], **asked_for}, since)
         finally:
             self.hook.close()
 
@@ -213,7 +215,10 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
 
             usable_proxy(self.hook.settings)  # otherwise the video would be billed, but could not be waited for
         try_number = context["ti"].try_number
-        submitter = Submitter(self.hook, journal, self.on_ambiguous_submit, self.log, try_number, self.on_cleared)
+        metrics = TaskMetrics.of(context["ti"], self.hook.settings.catalog)
+        submitter = Submitter(
+            self.hook, journal, self.on_ambiguous_submit, self.log, try_number, self.on_cleared, metrics
+        )
         if not self._is_attaching:
             request = self._request()
             submitted = submitter.submit(request)
@@ -307,12 +312,14 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         pushed: dict[str, Any] | None = ti.xcom_pull(task_ids=self.task_id, key="veo_video", map_indexes=ti.map_index)
         return pushed
 
-    def _finish(self, context: Context, veo_video: dict[str, Any]) -> str:
+    def _finish(self, context: Context, veo_video: dict[str, Any], since: float | None) -> str:
         self._push(context, veo_video)
         context["ti"].xcom_push(key="video_url", value=veo_video["video_url"])
         self.log.info("Video %s is ready: %s", veo_video["id"], veo_video["video_url"])
         if not coerce.is_nothing(self.download_to):
             self._download(context, veo_video)
+        # Last: if the file can't be stored, the next try finds the same video.
+        TaskMetrics.of(context["ti"]).ended(SUCCEEDED, veo_video.get("model"), since)
         video_id: str = veo_video["id"]
         return video_id
 

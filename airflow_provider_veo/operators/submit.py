@@ -15,6 +15,7 @@ from airflow_provider_veo.journal import Submission
 from airflow_provider_veo.journal.decision import Action, Policy, decide
 from airflow_provider_veo.journal.signals import postponed_while
 from airflow_provider_veo.journal.submission import Wanted
+from airflow_provider_veo.metrics import TaskMetrics
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoError,
@@ -74,6 +75,7 @@ class Submitter:
     :param try_number: number of the current try.
     :param on_cleared: ``"submit"`` or ``"fail"``, if the task was cleared and its record is gone; ``None``: the
         connection's.
+    :param metrics: the task's.
     """
 
     hook: VeoHook
@@ -82,6 +84,7 @@ class Submitter:
     log: Log
     try_number: int = 1
     on_cleared: Literal["submit", "fail"] | None = None
+    metrics: TaskMetrics = TaskMetrics()
 
     def submit(self, body: Mapping[str, Any]) -> Submitted:
         """
@@ -93,6 +96,7 @@ class Submitter:
         :raises VeoError: any other class: nothing that this try sent was accepted.
         """
         recorded, wanted = self.journal.read(), Wanted(body, self.hook.settings.billed)
+        self.metrics.found_unknown(recorded is not None and recorded.veo_task_id is None)
         action = decide(recorded, wanted, self._policy)
         if recorded is not None and (found := self._continue(recorded, wanted, action)) is not None:
             return found
@@ -100,9 +104,14 @@ class Submitter:
             self._begin()
         prepared = self.hook.prepare(body)
         intent = self.journal.intend(self._submission(body), instead_of=recorded)
+        create = self.metrics.create(body["model"], self.hook.settings.prices.get(body["model"]))
         with postponed_while(lambda: self.hook.is_answered):
-            video = self._send(body, prepared, intent)
-            accepted = self.journal.accept(intent, video.id)
+            try:
+                with create.sending():
+                    video = self._send(body, prepared, intent)
+                accepted = self.journal.accept(intent, video.id)
+            finally:
+                create.report()
         self.log.info("Accepted: video %s, status %s", video.id, video.status)
         return Submitted(video, accepted.submitted)
 

@@ -121,6 +121,7 @@ def a_try(relay, impatient, journal_of_batch, tmp_path):
             checkpoint=checkpoint,
             store=lambda each, record: store(hook, each, record),
             publish=publish,
+            metrics=TaskMetrics("dag", "make_videos", hook.settings.catalog),
             log=LOG,
         )
         begun(run)
