@@ -17,6 +17,7 @@ from airflow_provider_veo.batch.run import Run
 from airflow_provider_veo.connection import Account
 from airflow_provider_veo.hooks import VeoHook
 from airflow_provider_veo.journal.submission import Submission
+from airflow_provider_veo.metrics import TaskMetrics
 from airflow_provider_veo.protocol import VideoTask, payload
 from airflow_provider_veo.storage import store_video
 from tests.unit.conftest import LOG, OWNER, PLACES  # noqa: F401  also for the tests
