@@ -53,6 +53,7 @@ const BATCH: Batch = {
   cost: 2,
   since: null,
   updated_at: null,
+  awaits_approval: false,
   preview: null,
 };
 const BROKEN: Broken = { ...OWNER, key: "9", broken: true, error: "This record can't be shown." };
