@@ -119,6 +119,10 @@ class TaskMetrics:
         return name if isinstance(name, str) and name in self.models else _OTHER_MODEL
 
 
+UNTAGGED = TaskMetrics()
+"""For what does not belong to a task instance."""
+
+
 class Create:
     """
     The metrics and the span of one create request.
@@ -182,7 +186,7 @@ def span(name: str, attributes: dict[str, str] | None = None) -> Iterator[Any]:
     :param attributes: prefixed with ``veo.``.
     """
     with contextlib.ExitStack() as stack:
-        current = _NoSpan()
+        current: Any = _NoSpan()
         with _harmless("traces"):
             from opentelemetry import trace
 

@@ -95,7 +95,7 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
             self.log.info("start_from_trigger is not possible: %s. Started in a worker.", self._why_not_from_trigger)
         with self.talking_to_the_relay():
             video = super().execute(context)
-            return self._ready(context, video, self._wait and self._wait.started)
+            return self._ready(context, video, self._wait.started if self._wait else None)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once. If the video is not ready and the sensor is deferrable, defer."""

@@ -15,7 +15,7 @@ from airflow_provider_veo.journal import Submission
 from airflow_provider_veo.journal.decision import Action, Policy, decide
 from airflow_provider_veo.journal.signals import postponed_while
 from airflow_provider_veo.journal.submission import Wanted
-from airflow_provider_veo.metrics import TaskMetrics
+from airflow_provider_veo.metrics import UNTAGGED, TaskMetrics
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoError,
@@ -84,7 +84,7 @@ class Submitter:
     log: Log
     try_number: int = 1
     on_cleared: Literal["submit", "fail"] | None = None
-    metrics: TaskMetrics = TaskMetrics()
+    metrics: TaskMetrics = UNTAGGED
 
     def submit(self, body: Mapping[str, Any]) -> Submitted:
         """

@@ -1,4 +1,4 @@
-"""A person chooses in the morning: the example asks through Airflow, is answered by its API, and publishes the choice."""
+"""A person chooses in the morning: the example asks, Airflow's API is given an answer, and the choice is published."""
 
 from __future__ import annotations
 
@@ -102,8 +102,9 @@ def publish_again(found, run_id):
 
 
 def published(found):
-    files = (found.root / "published").rglob("*.mp4")
-    return {str(path.relative_to(found.root / "published")): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+    root = found.root / "published"
+    files = {str(path.relative_to(root)): path for path in root.rglob("*.mp4")}
+    return {name: (path.stat().st_mtime_ns, path.read_bytes()) for name, path in files.items()}
 
 
 def test_the_person_is_asked_for_the_videos_of_the_night(ran):

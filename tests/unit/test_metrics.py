@@ -168,7 +168,7 @@ def test_a_file_that_exists_is_not_stored_again(relay, ti, counted, tmp_path):
         ("status=503", "unavailable"),
     ],
 )
-def test_a_create_that_is_not_accepted_is_counted_by_its_outcome(connect, relay, impatient, ti, counted, fault, outcome):
+def test_a_create_that_is_not_accepted_is_counted(connect, relay, impatient, ti, counted, fault, outcome):
     connect(extra=PRICED)
     relay.set_faults(fault)
     with pytest.raises(Exception):  # noqa: B017  of any kind: the outcome is what matters
@@ -222,7 +222,7 @@ def test_a_sensor_counts_what_it_waited_for(relay, ti, counted, deferrable):
 
     run(other, sensor)
     assert without_waiting(counted()) == {"veo.submissions.accepted": 1, "veo.videos.succeeded": 1}
-    (tags, _), = counted.points["veo.videos.succeeded"]
+    ((tags, _),) = counted.points["veo.videos.succeeded"]
     assert (tags["dag_id"], tags["task_id"]) == ("veo", "wait")
 
 
@@ -235,10 +235,9 @@ def test_events_of_earlier_versions_are_understood(relay, ti, counted):
 
 
 def batch(folder, **arguments):
-    return VeoVideoBatchOperator(
-        **{"task_id": "make", "jobs": [f"prompt {number}" for number in range(5)], "poll_interval": 0.05, "model": "veo3-fast", **arguments},
-        result_path=folder.as_uri(),
-    )
+    jobs = [f"prompt {number}" for number in range(5)]
+    given = {"jobs": jobs, "model": "veo3-fast", "poll_interval": 0.05, **arguments}
+    return VeoVideoBatchOperator(task_id="make", result_path=folder.as_uri(), **given)
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
