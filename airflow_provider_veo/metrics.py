@@ -136,24 +136,29 @@ class Create:
         self._metrics = metrics
         self._tags = {"model": model}
         self._price = price
+        self._span = _started(SUBMIT, self._tags)
         self._outcome: str | None = None
+        self._error: BaseException | None = None
+        self._ended_at: int | None = None
 
     @contextlib.contextmanager
     def sending(self) -> Iterator[None]:
-        """Trace the request and note its outcome."""
-        with span(SUBMIT, self._tags) as current:
+        """Note the outcome of the block, which sends the request."""
+        with _current(self._span):
             try:
                 yield
                 self._outcome = ACCEPTED
-            except VeoError as error:
-                self._outcome = _outcome_of(error)
+            except BaseException as error:
+                self._outcome, self._error = _outcome_of(error), error
                 raise
             finally:
-                with _harmless("traces"):
-                    current.set_attribute("veo.outcome", self._outcome or "interrupted")
+                self._ended_at = time.time_ns()
 
     def report(self) -> None:
-        """Count the request. Called when its outcome is on record, so that nothing delays that."""
+        """Count and trace the request. Called when its outcome is on record, so that nothing delays that."""
+        with _harmless("traces"):
+            self._span.set_attribute("veo.outcome", self._outcome or "interrupted")
+        _end(self._span, self._error, self._ended_at)
         if self._outcome is None:  # not sent, or interrupted: then the next try finds it
             return
         self._metrics.add(f"{SUBMISSIONS}.{self._outcome}", 1, self._tags)
@@ -176,56 +181,66 @@ def end_by(error: VeoError) -> str:
 
 
 @contextlib.contextmanager
-def span(name: str, attributes: dict[str, str] | None = None) -> Iterator[Any]:
+def span(name: str) -> Iterator[None]:
     """
-    Trace a block with the tracer that Airflow, or whoever traces this process, has set up.
-
-    An error marks the span with its class only: its text may contain a prompt or a URL.
+    Trace a block.
 
     :param name: of the span.
-    :param attributes: prefixed with ``veo.``.
     """
-    with contextlib.ExitStack() as stack:
-        current: Any = _NoSpan()
-        with _harmless("traces"):
-            from opentelemetry import trace
-
-            current = trace.get_tracer("airflow_provider_veo").start_span(
-                name, attributes={f"veo.{key}": value for key, value in (attributes or {}).items()}
-            )
-            stack.callback(_end, current)
-            stack.enter_context(
-                trace.use_span(current, end_on_exit=False, record_exception=False, set_status_on_exception=False)
-            )
-        try:
-            yield current
-        except BaseException as error:
-            _mark_failed(current, error)
-            raise
+    started, failure = _started(name, {}), None
+    try:
+        with _current(started):
+            yield
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        _end(started, failure)
 
 
 class _NoSpan:
     """What stands in for a span without OpenTelemetry."""
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *arguments: None
+        return lambda *arguments, **named: None
 
 
-def _end(current: Any) -> None:
+def _started(name: str, attributes: dict[str, str]) -> Any:
+    """Start a span with the tracer that Airflow, or whoever traces this process, has set up."""
+    with _harmless("traces"), contextlib.suppress(ImportError):
+        from opentelemetry import trace
+
+        named = {f"veo.{key}": value for key, value in attributes.items()}
+        return trace.get_tracer("airflow_provider_veo").start_span(name, attributes=named)
+    return _NoSpan()
+
+
+@contextlib.contextmanager
+def _current(started: Any) -> Iterator[None]:
+    """Let a span be the parent of those that the block starts. It does not end with the block."""
+    with contextlib.ExitStack() as stack:
+        if not isinstance(started, _NoSpan):
+            with _harmless("traces"):
+                from opentelemetry import trace
+
+                is_silent = {"record_exception": False, "set_status_on_exception": False}
+                stack.enter_context(trace.use_span(started, **is_silent))
+        yield
+
+
+def _end(started: Any, error: BaseException | None, at: int | None = None) -> None:
+    """End a span. An error marks it with its class only: its text may contain a prompt or a URL."""
     with _harmless("traces"):
-        current.end()
+        if error is not None and not isinstance(started, _NoSpan):
+            from opentelemetry.trace import Status, StatusCode
+
+            started.set_attribute("error.type", type(error).__name__)
+            started.set_status(Status(StatusCode.ERROR))
+        started.end(end_time=at)
 
 
-def _mark_failed(current: Any, error: BaseException) -> None:
-    with _harmless("traces"):
-        from opentelemetry.trace import Status, StatusCode
-
-        current.set_attribute("error.type", type(error).__name__)
-        current.set_status(Status(StatusCode.ERROR))
-
-
-def _outcome_of(error: VeoError) -> str | None:
-    if isinstance(error, VeoNotSentError):
+def _outcome_of(error: BaseException) -> str | None:
+    if isinstance(error, VeoNotSentError) or not isinstance(error, VeoError):
         return None
     if isinstance(error, VeoAmbiguousSubmitError):
         return UNKNOWN

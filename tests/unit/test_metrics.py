@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from airflow_provider_veo import metrics
+from airflow_provider_veo.journal import TaskJournal
 from airflow_provider_veo.metrics import NAMES, TaskMetrics
 from airflow_provider_veo.operators import VeoDownloadVideoOperator, VeoVideoBatchOperator
 from airflow_provider_veo.protocol import VeoAmbiguousSubmitError, VeoDownloadError
@@ -329,6 +331,29 @@ def test_a_span_of_an_error_has_its_class_and_none_of_its_text(relay, ti, spans)
     }
     assert (submit.status.is_ok, submit.status.description, submit.events) == (False, None, ())
     assert not [secret for secret in (PROMPT, CANARY, relay.url) if secret in submit.to_json()]
+
+
+def test_nothing_comes_between_the_answer_and_its_record(relay, ti, counted, spans, monkeypatch):
+    seen = []
+    accept = TaskJournal.accept
+
+    def accepting(journal, intent, veo_task_id):
+        seen.append((counted(), spans()))
+        return accept(journal, intent, veo_task_id)
+
+    monkeypatch.setattr(TaskJournal, "accept", accepting)
+    run(ti, create)
+    assert seen == [({}, ())]
+    assert (len(counted()), len(spans())) == (1, 1)
+
+
+def test_without_opentelemetry_nothing_is_traced_or_logged(relay, ti, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
+    monkeypatch.delattr("opentelemetry.trace")
+    relay.set_faults("status=400")
+    with caplog.at_level(logging.WARNING, logger=metrics.log.name), pytest.raises(AirflowFailException):
+        run(ti, create)
+    assert [each for each in caplog.records if each.name == metrics.log.name] == []
 
 
 def test_a_tracer_that_fails_fails_no_task(relay, ti, monkeypatch, caplog):
