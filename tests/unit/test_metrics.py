@@ -33,11 +33,20 @@ PLACE = "airflow.sdk._shared.observability.metrics" if LINE >= (3, 2) else "airf
 PROMPT = "a cow that nobody may read about"
 
 
-class Broken:
-    """A metrics system that fails."""
+class Broken(import_module(f"{PLACE}.base_stats_logger").NoStatsLogger):
+    """A metrics system that fails for this provider; on some lines Airflow itself uses it meanwhile."""
 
-    def __getattr__(self, name):
-        raise ConnectionError("no metrics today")
+    @classmethod
+    def incr(cls, stat, *arguments, **options):
+        if stat.startswith("veo."):
+            raise ConnectionError("no metrics today")
+
+
+class BrokenTracer:
+    """A tracer that fails."""
+
+    def start_span(self, name, **options):
+        raise ConnectionError("no traces today")
 
 
 @pytest.fixture
@@ -357,7 +366,7 @@ def test_without_opentelemetry_nothing_is_traced_or_logged(relay, ti, monkeypatc
 
 
 def test_a_tracer_that_fails_fails_no_task(relay, ti, monkeypatch, caplog):
-    monkeypatch.setattr(trace, "get_tracer", lambda name: Broken())
+    monkeypatch.setattr(trace, "get_tracer", lambda name: BrokenTracer())
     with caplog.at_level(logging.WARNING, logger=metrics.log.name):
         run(ti, create)
     assert len([each for each in caplog.records if each.name == metrics.log.name]) == 1
