@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
+from airflow_provider_veo.metrics import TaskMetrics, end_by
 from airflow_provider_veo.protocol import VeoGenerationFailedError, VeoTimeoutError
 from airflow_provider_veo.protocol.text import first_line
 
@@ -47,12 +48,13 @@ class VideoLink(BaseOperatorLink):
 
 
 @contextmanager
-def failure_pushed(context: Context, submitted: Mapping[str, Any]) -> Iterator[None]:
+def failure_pushed(context: Context, submitted: Mapping[str, Any], since: float | None) -> Iterator[None]:
     """
-    Push the ``veo_video`` with the reason if the block fails because there is no video.
+    Push the ``veo_video`` with the reason if the block fails because there is no video, and count that.
 
     :param context: the task's context.
     :param submitted: what is known of the video.
+    :param since: when the wait began, in epoch seconds, if that is known.
     """
     try:
         yield
@@ -63,4 +65,5 @@ def failure_pushed(context: Context, submitted: Mapping[str, Any]) -> Iterator[N
             context["ti"].xcom_push(key="veo_video", value=video)
         except Exception:  # the original error must be raised
             log.warning("The state of video %s could not be pushed", error.veo_task_id, exc_info=True)
+        TaskMetrics.of(context["ti"]).ended(end_by(error), submitted.get("model"), since)
         raise

@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_veo.compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_veo.links import VideoLink, failure_pushed
+from airflow_provider_veo.metrics import SUCCEEDED, TaskMetrics
 from airflow_provider_veo.operators.task import VeoTask
 from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoNotFoundError, VeoTimeoutError
 from airflow_provider_veo.protocol.errors import from_dict
@@ -93,14 +94,15 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
         if self._why_not_from_trigger:
             self.log.info("start_from_trigger is not possible: %s. Started in a worker.", self._why_not_from_trigger)
         with self.talking_to_the_relay():
-            return self._ready(context, super().execute(context))
+            video = super().execute(context)
+            return self._ready(context, video, self._wait.started if self._wait else None)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once. If the video is not ready and the sensor is deferrable, defer."""
         try:
             if self._wait is None or self.reschedule:
                 self._wait = self._begin(context)
-            with failure_pushed(context, {}):
+            with failure_pushed(context, {}, self._wait.started):
                 video = self._poll(self._wait)
         except VeoError as error:
             raise self.for_airflow(error) from error
@@ -128,10 +130,10 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
         """Continue after the trigger: with the video, or with the error that ended the wait."""
         if "error" in event:
             error = from_dict(event["error"])
-            with suppress(VeoError), failure_pushed(context, {}):
+            with suppress(VeoError), failure_pushed(context, {}, event.get("started")):
                 raise error
             raise self.for_airflow(error)
-        return self._ready(context, event["video"])
+        return self._ready(context, event["video"], event.get("started"))
 
     def for_airflow(self, error: VeoError) -> Exception:
         """Return the exception for Airflow: ``soft_fail`` and similar arguments depend on its class."""
@@ -140,10 +142,11 @@ class VeoVideoSensor(VeoTask, BaseSensorOperator):
         meant = super().for_airflow(error)
         return AirflowException(str(error)) if meant is error else meant
 
-    def _ready(self, context: Context, video: dict[str, Any]) -> dict[str, Any]:
+    def _ready(self, context: Context, video: dict[str, Any], since: float | None) -> dict[str, Any]:
         context["ti"].xcom_push(key="veo_video", value=video)
         VideoLink.persist(context, video)
         self.log.info("Video %s is ready: %s", video["id"], video["video_url"])
+        TaskMetrics.of(context["ti"]).ended(SUCCEEDED, video.get("model"), since)
         return video
 
     def _defer(self, wait: Wait) -> None:

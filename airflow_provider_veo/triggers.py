@@ -19,6 +19,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_veo.batch.progress import SECONDS_BETWEEN, Progress
 from airflow_provider_veo.journal.identity import identity_of
 from airflow_provider_veo.links import VideoLink
+from airflow_provider_veo.metrics import SUCCEEDED, TaskMetrics
 from airflow_provider_veo.polling.poller import poll_until_ready, rate_limited
 from airflow_provider_veo.polling.rate_limiter import RateLimiter
 from airflow_provider_veo.protocol import VeoError, VeoGenerationFailedError, VeoValidationError
@@ -60,7 +61,8 @@ class VeoVideoTrigger(BaseTrigger):
     seconds after ``started``. Both are wall-clock times, because a trigger moves between processes. A deadline that
     passed while no triggerer was running still allows one poll, because the video may be ready.
 
-    The event is ``{"video": {…}}`` or ``{"error": {…}}``, see :func:`airflow_provider_veo.protocol.errors.from_dict`.
+    The event is ``{"video": {…}}`` or ``{"error": {…}}``, see :func:`airflow_provider_veo.protocol.errors.from_dict`,
+    with ``started``, when the wait began.
 
     :param veo_task_id: the id that create returned, or a ``veo_video`` dict with it.
     :param veo_conn_id: id of a connection of type ``veo``. The key itself is never an argument.
@@ -101,16 +103,17 @@ class VeoVideoTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the wait ends, and fire one event."""
+        started = self._started(time.time())
         try:
             self._watched = await self._id()
-            video = await self._wait(self._watched)
+            video = await self._wait(self._watched, started)
         except VeoError as error:
-            yield _event({"error": error.to_dict()})
+            yield _event({"error": error.to_dict(), "started": started})
             return
         if self.end_task:
-            yield await self._success(video)
+            yield await self._success(video, started)
         else:
-            yield _event({"video": video.to_dict()})
+            yield _event({"video": video.to_dict(), "started": started})
 
     async def on_kill(self) -> None:
         """Log what will be billed: the API cannot cancel a video."""
@@ -120,10 +123,10 @@ class VeoVideoTrigger(BaseTrigger):
             self._watched,
         )
 
-    async def _wait(self, veo_task_id: str) -> VideoTask:
+    async def _wait(self, veo_task_id: str, started: float) -> VideoTask:
         from airflow_provider_veo.hooks import VeoAsyncHook
 
-        wait = Wait(veo_task_id, self._started(time.time()), self.timeout, self.poll_interval, self.due)
+        wait = Wait(veo_task_id, started, self.timeout, self.poll_interval, self.due)
         async with VeoAsyncHook(self.veo_conn_id) as hook:
             return await poll_until_ready(wait, hook.get_video, self.log)
 
@@ -151,7 +154,7 @@ class VeoVideoTrigger(BaseTrigger):
             )
         return veo_task_id_of(given)
 
-    async def _success(self, video: VideoTask) -> TriggerEvent:
+    async def _success(self, video: VideoTask, started: float) -> TriggerEvent:
         from airflow.triggers.base import TaskSuccessEvent
 
         ti = self._runtime_task_instance()
@@ -159,6 +162,8 @@ class VeoVideoTrigger(BaseTrigger):
         found = video.to_dict()
         for key, value in {"return_value": found, "veo_video": found, VideoLink().xcom_key: video.video_url}.items():
             await XCom.aset(key=key, value=value, **identity_of(ti))
+        # In a thread: the first metric of a process may look up a host.
+        await asyncio.to_thread(TaskMetrics.of(ti).ended, SUCCEEDED, video.model, started)
         return TaskSuccessEvent()
 
     def _runtime_task_instance(self) -> Any:

@@ -103,6 +103,7 @@ SKIPS: tuple[Skip, ...] = (
         lambda line: line < (3, 1),
         "this module also tests approvals, which require Airflow 3.1",
     ),
+    Skip("system/test_review.py*", lambda line: line < (3, 1), "approvals require Airflow 3.1"),
     *_skips(
         lambda line: line == (3, 0),
         "`airflow dags test` of Airflow 3.0 prints every secret that it masks; test_examples.py covers this on 3.0",

@@ -21,6 +21,7 @@ from airflow_provider_veo.batch.threads import Threads
 from airflow_provider_veo.journal.decision import Action, decide
 from airflow_provider_veo.journal.submission import FAILED, REFUSED, UNSENT, Submission
 from airflow_provider_veo.journal.writer import LATER, SOON
+from airflow_provider_veo.metrics import end_by, end_of
 from airflow_provider_veo.polling.poller import TICK_SECONDS, poll_until_ready, rate_limited
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.hooks.uploads import Prepared
     from airflow_provider_veo.journal.writer import JournalWriter
     from airflow_provider_veo.log import Log
+    from airflow_provider_veo.metrics import TaskMetrics
     from airflow_provider_veo.polling.rate_limiter import RateLimiter
 
 RESUBMISSIONS = 2
@@ -70,6 +72,7 @@ class Engine:
     :param budget: limits the cost.
     :param store: stores the file of a job, in a thread, and returns its metadata.
     :param reword: returns another prompt for a job whose video was blocked, in a thread, for one job at a time.
+    :param metrics: the task's.
     :param log: the task's logger.
     :param images_failing_since: epoch seconds since when no image could be fetched, as seen by another process.
     """
@@ -87,6 +90,7 @@ class Engine:
         budget: Budget,
         store: Callable[[Job, Submission], Mapping[str, Any]],
         reword: Callable[[Job, Submission], str],
+        metrics: TaskMetrics,
         log: Log,
         images_failing_since: float | None = None,
     ) -> None:
@@ -104,6 +108,7 @@ class Engine:
         self._budget = budget
         self._downloads = Threads(store, _DOWNLOADS_AT_ONCE, "veo-download")
         self._rewordings = Threads(reword, 1, "veo-reword")
+        self._metrics = metrics
         self._log = log
         self._tasks = Tasks()
         self._resubmissions: dict[str, int] = {}
@@ -266,8 +271,10 @@ class Engine:
 
     async def _create(self, job: Job, record: Submission, prepared: Prepared, is_probe: bool) -> None:
         sent_at, try_id = time.monotonic(), self._options.try_id
+        create = self._metrics.create(job.body["model"], record.price)
         try:
-            video = await self._hook.submit(prepared, partial(self._check_that_it_may_be_sent, is_probe))
+            with create.sending():
+                video = await self._hook.submit(prepared, partial(self._check_that_it_may_be_sent, is_probe))
         except VeoNotSentError:
             self._not_accepted(job, replace(record, state=UNSENT), again=True)
         except VeoAmbiguousSubmitError as error:
@@ -287,6 +294,8 @@ class Engine:
         else:
             self._backoff.accepted(sent_at)
             self._accepted(job, record.accepted_video(video), video)
+        finally:
+            create.report()
 
     def _check_that_it_may_be_sent(self, is_probe: bool) -> None:
         """Check between a free socket and the first byte: things may have changed while this create waited."""
@@ -327,6 +336,7 @@ class Engine:
 
     def _ended(self, job: Job, video: VideoTask) -> None:
         record = self._keep(self.records[job.key].ended(video), LATER)
+        self._metrics.ended(end_of(video), job.body["model"], record.submitted)
         if record.state == FAILED:
             failed = f"was blocked {record.blocked} times" if record.is_blocked else "failed"
             self._log.warning("Job %s (%s): video %s %s: %s", job.key, job.source, video.id, failed, video.error)
@@ -337,7 +347,8 @@ class Engine:
 
     def _gave_up(self, job: Job, error: VeoError) -> None:
         self._log.error("Job %s (%s): no longer polled. %s", job.key, job.source, error)
-        self._keep(self.records[job.key].given_up(error, self._options.try_id), LATER)
+        record = self._keep(self.records[job.key].given_up(error, self._options.try_id), LATER)
+        self._metrics.ended(end_by(error), job.body["model"], record.submitted)
         self._leave(job)
         if isinstance(error, VeoAuthenticationError):
             self.stop(error)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.journal.batch_journal import BatchJournal
     from airflow_provider_veo.journal.submission import Submission
     from airflow_provider_veo.log import Log
+    from airflow_provider_veo.metrics import TaskMetrics
 
 
 TRIGGER_BYTES = 42_000
@@ -76,6 +77,7 @@ class Run:
     :param store: stores the file of a job, in a thread.
     :param reword: returns another prompt for a job whose video was blocked, in a thread.
     :param publish: called with the progress from time to time.
+    :param metrics: the task's.
     :param log: the task's logger.
     """
 
@@ -92,6 +94,7 @@ class Run:
         store: Callable[[Job, Submission], Mapping[str, Any]],
         reword: Callable[[Job, Submission], str],
         publish: Callable[[Progress], None],
+        metrics: TaskMetrics,
         log: Log,
     ) -> None:
         self._options = options
@@ -122,6 +125,7 @@ class Run:
             budget=budget,
             store=store,
             reword=reword,
+            metrics=metrics,
             log=log,
             images_failing_since=checkpoint.images_failing_since,
         )

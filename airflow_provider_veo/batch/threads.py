@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -35,8 +37,9 @@ class Threads(Generic[_T]):
 
         :raises VeoError: raised by the function.
         """
+        call = partial(contextvars.copy_context().run, self._function, job, record)  # with the current span
         async with self._slots:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._function, job, record)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def close(self) -> None:
         """Start no more calls."""

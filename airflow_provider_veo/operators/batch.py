@@ -23,6 +23,7 @@ from airflow_provider_veo.batch.checkpoint import BatchCheckpoint
 from airflow_provider_veo.batch.options import Options
 from airflow_provider_veo.journal.identity import owner_of
 from airflow_provider_veo.journal.spend import spend_of
+from airflow_provider_veo.metrics import TaskMetrics
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number, number_mistakes
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.operators.outcome import failure_of, log_results
@@ -189,12 +190,14 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the videos, or continue with those that an earlier try has submitted."""
         from airflow_provider_veo.batch import inputs
+        from airflow_provider_veo.journal.submission import INTENDED
 
         with self.talking_to_the_relay():
             self._fail_on_mistakes(rendered=True)
             journal = self._journal(context)
             jobs, same = self._input(context).read(journal, self.hook.settings, self.log)
             records = journal.begin()
+            self._metrics(context).found_unknown(sum(each.state == INTENDED for each in records.values()))
             jobs = inputs.settled(journal, jobs, same, is_rendered=self.render_prompts)
             return self._work(context, journal, jobs, records, BatchCheckpoint(), {})
 
@@ -251,6 +254,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
             store=lambda job, record: self._store(context, job, record),
             reword=self._reword,
             publish=lambda progress: self._publish(context, progress, jobs),
+            metrics=self._metrics(context),
             log=self.log,
         )
         if self._killed:  # before the run existed
@@ -389,6 +393,9 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         from airflow_provider_veo.journal.batch_journal import BatchJournal
 
         return BatchJournal(self._folder / JOURNAL, owner_of(context), self.log)
+
+    def _metrics(self, context: Context) -> TaskMetrics:
+        return TaskMetrics.of(context["ti"], self.hook.settings.catalog)
 
     def _fail_on_mistakes(self, *, rendered: bool) -> None:
         mistakes = []

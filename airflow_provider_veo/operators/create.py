@@ -19,6 +19,7 @@ from airflow_provider_veo.journal import UNPROTECTED, open_journal
 from airflow_provider_veo.journal.decision import Action, if_blocked
 from airflow_provider_veo.journal.spend import spend_of
 from airflow_provider_veo.links import VideoLink, failure_pushed
+from airflow_provider_veo.metrics import SUCCEEDED, UNTAGGED, TaskMetrics
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, CLEARED, choice_mistakes, number_mistakes
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.operators.rewording import attempts_mistakes, on_blocked_mistakes, other_prompt
@@ -169,14 +170,15 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
                 pushed = {**video.to_dict(), **asked_for}
                 self._push(context, pushed)
                 self.push_spend(context, lambda: spend_of([submitted.record], {}))
-                raise_if_failed(video)
+                with failure_pushed(context, pushed, submitted_at):
+                    raise_if_failed(video)
                 if not self.wait_for_completion:
                     return video.id
                 if self.deferrable and not (video.state == "succeeded" and video.video_url):
                     self._defer(video.id, submitted_at)
-                with failure_pushed(context, pushed):
+                with failure_pushed(context, pushed, submitted_at):
                     ready = self._wait(video.id, submitted_at)
-                return self._finish(context, {**ready.to_dict(), **asked_for})
+                return self._finish(context, {**ready.to_dict(), **asked_for}, submitted_at)
         finally:
             self.hook.close()
 
@@ -185,13 +187,13 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     ) -> str:
         """Continue after the trigger: with the video, or with the error that ended the wait."""
         self.take_returned(returned)
-        submitted = self._pushed(context) or {}
+        submitted, since = self._pushed(context) or {}, event.get("started")
         if "error" in event:
-            with failure_pushed(context, submitted):
+            with failure_pushed(context, submitted, since):
                 raise from_dict(event["error"])
         asked_for = {name: submitted[name] for name in _ABOUT_THE_REQUEST if name in submitted}
         try:
-            return self._finish(context, {**event["video"], **asked_for})
+            return self._finish(context, {**event["video"], **asked_for}, since)
         finally:
             self.hook.close()
 
@@ -231,7 +233,8 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
             from airflow_provider_veo.hooks.exchange import usable_proxy
 
             usable_proxy(self.hook.settings)  # otherwise the video would be billed, but could not be waited for
-        submitter = self._submitter(journal, context["ti"].try_number)
+        ti = context["ti"]
+        submitter = self._submitter(journal, ti.try_number, TaskMetrics.of(ti, self.hook.settings.catalog))
         if not self._is_attaching:
             request = self._request()
             submitted = submitter.submit(request)
@@ -246,7 +249,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         submitted = submitter.attach(str(self.existing_veo_task_id), recordable)
         return self._asked_for(request, submitted), submitted
 
-    def _submitter(self, journal: TaskJournal, try_number: int = 1) -> Submitter:
+    def _submitter(self, journal: TaskJournal, try_number: int = 1, metrics: TaskMetrics = UNTAGGED) -> Submitter:
         def reword(body: Mapping[str, Any], blocked: Submission) -> str:
             return other_prompt(self.on_blocked, body, blocked, self.hook.settings.catalog, self.log)
 
@@ -259,6 +262,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
             self.on_cleared,
             self.attempts_if_blocked,
             reword if self.on_blocked else None,
+            metrics,
         )
 
     @contextmanager
@@ -365,12 +369,14 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         pushed: dict[str, Any] | None = ti.xcom_pull(task_ids=self.task_id, key="veo_video", map_indexes=ti.map_index)
         return pushed
 
-    def _finish(self, context: Context, veo_video: dict[str, Any]) -> str:
+    def _finish(self, context: Context, veo_video: dict[str, Any], since: float | None) -> str:
         self._push(context, veo_video)
         context["ti"].xcom_push(key="video_url", value=veo_video["video_url"])
         self.log.info("Video %s is ready: %s", veo_video["id"], veo_video["video_url"])
         if not coerce.is_nothing(self.download_to):
             self._download(context, veo_video)
+        # Last: if the file can't be stored, the next try finds the same video.
+        TaskMetrics.of(context["ti"]).ended(SUCCEEDED, veo_video.get("model"), since)
         video_id: str = veo_video["id"]
         return video_id
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
-from airflow_provider_veo import storage
+from airflow_provider_veo import metrics, storage
 from airflow_provider_veo.protocol import VeoDownloadError
 from airflow_provider_veo.protocol.waiting import raise_if_failed
 
@@ -59,17 +59,21 @@ class Download:
         :param veo_task_id: the relay's id.
         :raises VeoError: the file could not be stored.
         """
-        return storage.store_video(
-            url,
-            self._path(context, url, veo_task_id),
-            settings=self.hook.settings,
-            log=self.log,
-            veo_task_id=veo_task_id,
-            fresh_url=(lambda: self.url_of(veo_task_id)) if veo_task_id else None,
-            overwrite=self.overwrite,
-            max_bytes=self.max_bytes,
-            timeout=self.timeout,
-        )
+        with metrics.span(metrics.STORE):
+            stored = storage.store_video(
+                url,
+                self._path(context, url, veo_task_id),
+                settings=self.hook.settings,
+                log=self.log,
+                veo_task_id=veo_task_id,
+                fresh_url=(lambda: self.url_of(veo_task_id)) if veo_task_id else None,
+                overwrite=self.overwrite,
+                max_bytes=self.max_bytes,
+                timeout=self.timeout,
+            )
+        if not stored.reused:
+            metrics.TaskMetrics.of(context["ti"]).stored(stored.bytes)
+        return stored
 
     def run_and_push(self, context: Context, url: str, veo_task_id: str | None = None) -> dict[str, Any]:
         """

@@ -15,6 +15,7 @@ from airflow_provider_veo.journal import Submission
 from airflow_provider_veo.journal.decision import Action, Policy, decide
 from airflow_provider_veo.journal.signals import postponed_while
 from airflow_provider_veo.journal.submission import Wanted
+from airflow_provider_veo.metrics import UNTAGGED, TaskMetrics
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
     VeoError,
@@ -86,6 +87,7 @@ class Submitter:
         connection's.
     :param attempts_if_blocked: maximum number of times that a blocked prompt is submitted again, in all tries.
     :param reword: returns another prompt for a blocked request, given its body and record; ``None``: nobody does.
+    :param metrics: the task's.
     """
 
     hook: VeoHook
@@ -96,6 +98,7 @@ class Submitter:
     on_cleared: Literal["submit", "fail"] | None = None
     attempts_if_blocked: int = 1
     reword: Callable[[Mapping[str, Any], Submission], str] | None = None
+    metrics: TaskMetrics = UNTAGGED
 
     def submit(self, body: Mapping[str, Any]) -> Submitted:
         """
@@ -108,6 +111,7 @@ class Submitter:
         """
         recorded, wanted = self.journal.read(), Wanted(body, self.hook.settings.billed)
         before = None
+        self.metrics.found_unknown(recorded is not None and recorded.veo_task_id is None)
         if recorded is None:
             self._begin()
         else:
@@ -115,15 +119,21 @@ class Submitter:
             if isinstance(found, Submitted):
                 return found
             before = found
-        submission = self._submission(body).priced(recorded, self.hook.settings.price_of(body))
+        price = self.hook.settings.price_of(body)
+        submission = self._submission(body).priced(recorded, price)
         if before is not None and before.asks_for(wanted):
             submission = submission.following(before)
         sent = submission.body_for(wanted)
         prepared = self.hook.prepare(sent)
         intent = self.journal.intend(submission, instead_of=recorded)
+        create = self.metrics.create(body["model"], price)
         with postponed_while(lambda: self.hook.is_answered):
-            video = self._send(sent, prepared, intent)
-            accepted = self.journal.accept(intent, video.id)
+            try:
+                with create.sending():
+                    video = self._send(sent, prepared, intent)
+                accepted = self.journal.accept(intent, video.id)
+            finally:
+                create.report()
         self.log.info("Accepted: video %s, status %s", video.id, video.status)
         return Submitted(video, accepted)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_veo.files import remote
@@ -56,10 +56,12 @@ class StoredVideo:
     """
     poster: str | None = None
     """URI of a JPEG beside the file, as :attr:`uri`; ``None`` if it has none."""
+    reused: bool = field(default=False, compare=False)
+    """Whether the file existed, and nothing was written. Not among the facts, which are the same then."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the known facts as a JSON-serializable dict."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value is not None and name != "reused"}
 
 
 def store_video(
@@ -170,7 +172,7 @@ class _Store:
         if received is None:
             raise self._another_file("it is not a complete video")
         self._log.info("%s is already this video; reusing it", self._path)
-        return self._result(received, self._probe(received))
+        return replace(self._result(received, self._probe(received)), reused=True)
 
     def _compare(self, comparison: Comparison, size: int) -> Received | None:
         try:

@@ -17,6 +17,7 @@ from airflow_provider_veo.batch.progress import Progress
 from airflow_provider_veo.batch.results import NOT_SUBMITTED, STATES, TIMED_OUT, UNKNOWN
 from airflow_provider_veo.ui import cards, settings, values
 from airflow_provider_veo.ui.access import admit
+from airflow_provider_veo.ui.approvals import note_approvals
 from airflow_provider_veo.ui.cards import OFF, OWNER, address, described, number, played, query, text
 from airflow_provider_veo.ui.folders import Folder
 from airflow_provider_veo.ui.loops import IDENTITY, in_region, locate, region_of
@@ -47,6 +48,7 @@ def page(session: Session, readable: Any, filters: Filters, cursor: Cursor | Non
     """Return a page of rows, newest first; :func:`card` makes a card of each."""
     found = page_of(session, readable.to_orm(_batches()).where(*filters.of_rows()), cursor, limit)
     locate(session, found.rows)
+    note_approvals(session, found.rows)
     return found
 
 
@@ -63,6 +65,7 @@ def find(session: Session, dag_id: str, run_id: str, task_id: str, map_index: in
         return None
     row = values.read(found)
     locate(session, [row])
+    note_approvals(session, [row])
     return row
 
 
@@ -131,6 +134,7 @@ def _card(row: Any, place: Mapping[str, Any]) -> dict[str, Any]:
         "cost": number(result.get("cost", progress.cost)),
         "since": progress.since and _iso_time(progress.since),
         "updated_at": row.timestamp.isoformat(),
+        "awaits_approval": row.awaits_approval,
         "preview": None if admit(progress.folder, row.dag_id, settings.page_roots()) else OFF,
     }
 

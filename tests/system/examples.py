@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 EXAMPLES = PROJECT / "dags_examples"
 ALONE = sorted(
-    {path.stem for path in EXAMPLES.glob("*.py")} - {"veo_approval", "veo_files_in_s3", "veo_morning_report"}
+    {path.stem for path in EXAMPLES.glob("*.py")}
+    - {"veo_approval", "veo_files_in_s3", "veo_morning_report", "veo_review"}
 )
 """
 The others wait for a person, and start another DAG: test_announcements.py runs them. test_morning.py runs the one that
-sends a report.
+sends a report, and test_review.py the one in which a person chooses.
 """
 HAS_NOTIFIERS = Version(version("apache-airflow-providers-http")) >= Version("5.5")
 """The lowest versions of all dependencies don't allow a newer HTTP provider, and an older one has no notifier."""

@@ -17,6 +17,7 @@ from airflow_provider_veo.batch.run import Run
 from airflow_provider_veo.connection import Account
 from airflow_provider_veo.hooks import VeoHook
 from airflow_provider_veo.journal.submission import Submission
+from airflow_provider_veo.metrics import TaskMetrics
 from airflow_provider_veo.operators.rewording import other_prompt
 from airflow_provider_veo.protocol import VideoTask, payload
 from airflow_provider_veo.protocol.prices import exact
@@ -141,6 +142,7 @@ def a_try(relay, impatient, journal_of_batch, tmp_path):
             store=lambda each, record: store(hook, each, record),
             reword=lambda each, record: reword(hook, on_blocked, each, record),
             publish=publish,
+            metrics=TaskMetrics("dag", "make_videos", hook.settings.catalog),
             log=LOG,
         )
         begun(run)

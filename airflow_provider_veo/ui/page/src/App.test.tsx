@@ -54,6 +54,7 @@ const BATCH: Batch = {
   cost: 2,
   since: null,
   updated_at: null,
+  awaits_approval: false,
   preview: null,
 };
 const BROKEN: Broken = { ...OWNER, key: "9", broken: true, error: "This record can't be shown." };
@@ -273,6 +274,15 @@ test("the latest batches are above the videos, unless videos are looked for", as
   await screen.findByRole("progressbar");
   await userEvent.type(screen.getByLabelText("Prompt contains"), "kite");
   await waitFor(() => expect(screen.queryByRole("progressbar")).toBeNull());
+});
+
+test("a batch whose run waits for a person's answer links to Airflow's page of it", async () => {
+  const waits = { ...BATCH, task_id: "other", awaits_approval: true };
+  serve({ "api/videos": page([]), "api/batches": { batches: [BATCH, waits], older: null, newer: null } });
+  show();
+  const link = await screen.findByRole("link", { name: "waits for an approval" }); // of one of the two
+  const run = `${window.location.origin}/dags/nightly/runs/a%2B1`;
+  expect((link as HTMLAnchorElement).href).toBe(`${run}/required_actions?response_received=false`);
 });
 
 test("pages lead to their neighbours", async () => {

@@ -1,7 +1,7 @@
 import { type Batch, type Broken, pathOf } from "./api";
 import { Badge, BrokenCard } from "./Card";
 import { cost, duration, moment, words } from "./format";
-import { Inner, runPath, taskName, taskPath, ToAirflow } from "./Links";
+import { approvalPath, Inner, runPath, taskName, taskPath, ToAirflow } from "./Links";
 import { PreviewOff } from "./Preview";
 
 const SEGMENTS = ["done", "failed", "generating"] as const;
@@ -72,6 +72,7 @@ export function BatchCard({ batch, isOpened = false }: { batch: Batch | Broken; 
         {!isOpened && <Inner search={search}>{`${batch.total} videos`}</Inner>}
         <ToAirflow path={runPath(batch)}>{batch.run_id}</ToAirflow>
         <ToAirflow path={taskPath(batch)}>task</ToAirflow>
+        {batch.awaits_approval && <ToAirflow path={approvalPath(batch)}>waits for an approval</ToAirflow>}
       </p>
     </li>
   );

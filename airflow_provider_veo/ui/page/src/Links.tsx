@@ -80,6 +80,9 @@ const part = encodeURIComponent;
 /** Return the path of a DAG run in Airflow. */
 export const runPath = (of: Place): string => `dags/${part(of.dag_id)}/runs/${part(of.run_id)}`;
 
+/** Return the path of the questions of a DAG run that wait for an answer. */
+export const approvalPath = (of: Place): string => `${runPath(of)}/required_actions?response_received=false`;
+
 const isMapped = (of: Place): boolean => (of.region_id === undefined ? of.map_index >= 0 : of.is_mapped === true);
 
 /** Return the path of a task instance in Airflow. */

@@ -62,6 +62,8 @@ export interface Batch extends Place {
   cost: number | null;
   since: string | null;
   updated_at: string | null;
+  /** A task of its run waits for a person's answer. */
+  awaits_approval: boolean;
 }
 
 /** A record that can't be shown. */
