@@ -49,7 +49,7 @@ def _in_sqlite(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(_IsReadable, "postgresql")
 def _in_postgresql(element: Any, compiler: Any, **options: Any) -> str:
     value = compiler.process(element.clauses, **options)
-    # Airflow's column is of type jsonb, which doesn't store them. To search each value would take most of the query's time.
+    # Airflow's column is of type jsonb, which doesn't store them: no need to search each value, which takes long.
     is_jsonb = f"pg_typeof({value}) = 'jsonb'::regtype"
     return f"CASE WHEN {is_jsonb} THEN true ELSE CAST({value} AS TEXT) !~* '{_NOT_TEXT_IN_POSTGRESQL}' END"
 

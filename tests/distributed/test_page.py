@@ -105,7 +105,9 @@ def page(postgresql, tmp_path_factory):
             engine = create_engine(postgresql.url)
             with engine.begin() as connection:
                 for statement in MULTIPLIED:
-                    connection.execute(text(statement), {name: number for name, number in SIZE.items() if f":{name}" in statement})
+                    connection.execute(
+                        text(statement), {name: number for name, number in SIZE.items() if f":{name}" in statement}
+                    )
             yield SimpleNamespace(engine=engine, services=services)
             engine.dispose()
 

@@ -252,25 +252,25 @@ def batch(folder, **arguments):
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_batch_counts_each_job_once_through_all_its_processes_and_tries(
+def test_a_batch_counts_each_video_once_through_all_its_processes_and_tries(
     connect, relay, ti, counted, tmp_path, deferrable
 ):
     connect(extra=PRICED)
     relay.set_faults("failed=blocked by the safety filter@1")
     relay.configure(generation_seconds=0.2)
     result = run(ti, lambda: batch(tmp_path, deferrable=deferrable, max_in_flight=3))
-    assert (result["succeeded"], len(relay.videos())) == (4, 5)
+    assert (result["succeeded"], len(relay.videos())) == (5, 6)
     ti.next_try()
     run(ti, lambda: batch(tmp_path, deferrable=deferrable))
     counts = counted()
-    assert counts.pop(metrics.WAITED) >= 5 * 0.2
-    assert counts.pop(metrics.COST) == pytest.approx(5 * 0.4) == pytest.approx(result["cost"])
+    assert counts.pop(metrics.WAITED) >= 6 * 0.2
+    assert counts.pop(metrics.COST) == pytest.approx(6 * 0.4) == pytest.approx(result["cost"])
     assert counts.pop(metrics.STORED_BYTES) == sum(path.stat().st_size for path in tmp_path.rglob("*.mp4"))
     assert counts == {
-        "veo.submissions.accepted": 5,
-        "veo.videos.succeeded": 4,
+        "veo.submissions.accepted": 6,
+        "veo.videos.succeeded": 5,
         "veo.videos.blocked": 1,
-        "veo.stored_files": 4,
+        "veo.stored_files": 5,
     }
 
 

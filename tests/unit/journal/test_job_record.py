@@ -109,12 +109,13 @@ def blocked(record, veo_task_id="veo3:1"):
 
 
 def test_blocked_submissions_are_counted_apart():
-    first = blocked(intended(price=0.4))
+    price = exact(0.4)
+    first = blocked(intended(price=price))
     assert (first.is_blocked, first.attempt, first.blocked) == (True, 1, 1)
-    second = Submission.intend(wanted(job()), first, 0.4)
-    assert (second.attempt, second.blocked, second.cost, second.earlier) == (1, 1, 0.4, ("veo3:1",))
-    again = blocked(Submission.intend(wanted(job()), second.not_accepted(UNSENT, VeoQuotaError("no"), "1"), 0.4))
-    assert (again.attempt, again.blocked, again.cost) == (1, 2, 0.8)
+    second = Submission.intend(wanted(job()), first, price)
+    assert (second.attempt, second.blocked, second.cost, second.earlier) == (1, 1, price, ("veo3:1",))
+    again = blocked(Submission.intend(wanted(job()), second.not_accepted(UNSENT, VeoQuotaError("no"), "1"), price))
+    assert (again.attempt, again.blocked, again.cost) == (1, 2, 2 * price)
     assert not first.accepted("veo3:2").is_blocked
 
 
