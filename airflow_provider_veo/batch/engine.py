@@ -185,8 +185,8 @@ class Engine:
 
     def close(self) -> None:
         """Start nothing more."""
-        self._downloads.close()
-        self._rewordings.close()
+        for threads in (self._downloads, self._rewordings):
+            threads.close()
 
     @property
     def has_more(self) -> bool:
@@ -338,7 +338,8 @@ class Engine:
         record = self._keep(self.records[job.key].ended(video), LATER)
         self._metrics.ended(end_of(video), job.body["model"], record.submitted)
         if record.state == FAILED:
-            failed = f"was blocked {record.blocked} times" if record.is_blocked else "failed"
+            times = f"{record.blocked} of at most {self._options.attempts_if_blocked + 1} submissions of this prompt"
+            failed = f"was blocked ({times})" if record.is_blocked else "failed"
             self._log.warning("Job %s (%s): video %s %s: %s", job.key, job.source, video.id, failed, video.error)
         elif video.warning:
             self._log.warning("Job %s (%s): video %s: %s", job.key, job.source, video.id, video.warning)

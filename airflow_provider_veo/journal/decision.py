@@ -68,6 +68,7 @@ def decide(record: Submission | None, wanted: Wanted, policy: Policy) -> Action:
     failed                           submit, up to ``attempts``
     blocked by the safety filter     submit the same prompt, up to ``attempts_if_blocked`` times again; then get
                                      another prompt, once
+    blocked, and the job names it    nothing: a video that a job attaches to is free
     reworded                         submit the other prompt; if it is blocked, too, again as above
     succeeded                        store its file, if requested
     stored                           nothing
@@ -87,7 +88,11 @@ def decide(record: Submission | None, wanted: Wanted, policy: Policy) -> Action:
         return Action.NOTHING
     if record.state == INTENDED:
         return Action.SUBMIT if policy.on_ambiguous_submit == "resubmit" else Action.UNKNOWN
-    return _by_state(record, policy) if _is_same(record, wanted, policy) else Action.SUBMIT
+    if not _is_same(record, wanted, policy):
+        return Action.SUBMIT
+    if record.is_blocked and record.veo_task_id == wanted.existing_veo_task_id:
+        return Action.NOTHING
+    return _by_state(record, policy)
 
 
 def _is_in_flight_elsewhere(record: Submission, wanted: Wanted) -> bool:

@@ -27,7 +27,7 @@ from airflow_provider_veo.metrics import TaskMetrics
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number, number_mistakes
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.operators.outcome import failure_of, log_results
-from airflow_provider_veo.operators.rewording import attempts_mistakes, on_blocked_mistakes, other_prompt
+from airflow_provider_veo.operators.rewording import blocked_mistakes, other_prompt
 from airflow_provider_veo.operators.storing import Download, announce_batch, batch_file_name
 from airflow_provider_veo.operators.task import VeoTask
 from airflow_provider_veo.protocol import coerce
@@ -405,7 +405,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         if coerce.is_nothing(self.result_path):
             mistakes.append("result_path: expected the URI of a folder")
         mistakes += choice_mistakes("on_ambiguous_submit", self.on_ambiguous_submit, AMBIGUOUS)
-        mistakes += [*attempts_mistakes(self.attempts_if_blocked), *on_blocked_mistakes(self.on_blocked)]
+        mistakes += blocked_mistakes(self.attempts_if_blocked, self.on_blocked)
         for name in (*_COUNTS, *_AMOUNTS):
             mistakes += self._number_mistakes(name, rendered=rendered)
         self.refuse(mistakes)

@@ -22,7 +22,7 @@ from airflow_provider_veo.links import VideoLink, failure_pushed
 from airflow_provider_veo.metrics import SUCCEEDED, UNTAGGED, TaskMetrics
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, CLEARED, choice_mistakes, number_mistakes
 from airflow_provider_veo.operators.lineage import FileLineage
-from airflow_provider_veo.operators.rewording import attempts_mistakes, on_blocked_mistakes, other_prompt
+from airflow_provider_veo.operators.rewording import blocked_mistakes, other_prompt
 from airflow_provider_veo.operators.storing import Download, announce
 from airflow_provider_veo.operators.submit import Submitter
 from airflow_provider_veo.operators.task import VeoTask
@@ -227,7 +227,8 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
 
     def _submit(self, journal: TaskJournal, context: Context) -> tuple[dict[str, Any], Submitted]:
         """Return the request, and the video: a new one, the one on record, or the given one."""
-        if mistakes := self._download_mistakes():
+        mistakes = [*self._download_mistakes(), *blocked_mistakes(self.attempts_if_blocked, self.on_blocked)]
+        if mistakes:
             raise VeoValidationError("The arguments are not valid. Nothing was sent or billed.", mistakes)
         if self.wait_for_completion and self.deferrable:
             from airflow_provider_veo.hooks.exchange import usable_proxy
@@ -391,7 +392,7 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         mistakes = literal_mistakes(literals)
         mistakes += self._download_mistakes()
         mistakes += choice_mistakes("on_ambiguous_submit", self.on_ambiguous_submit, AMBIGUOUS)
-        mistakes += [*attempts_mistakes(self.attempts_if_blocked), *on_blocked_mistakes(self.on_blocked)]
+        mistakes += blocked_mistakes(self.attempts_if_blocked, self.on_blocked)
         if self.on_cleared is not None:
             mistakes += choice_mistakes("on_cleared", self.on_cleared, CLEARED)
         for name in ("poll_interval", "timeout"):

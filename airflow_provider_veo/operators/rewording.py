@@ -25,18 +25,14 @@ if TYPE_CHECKING:
 _PROMPT_CHARACTERS_LOGGED, _TRACE_CHARACTERS = 120, 20_000
 
 
-def on_blocked_mistakes(on_blocked: Any) -> list[str]:
-    """Return the mistakes in the argument ``on_blocked``."""
-    if on_blocked is None or callable(on_blocked):
-        return []
-    return [f"on_blocked: expected a function, got {on_blocked!r:.200}"]
-
-
-def attempts_mistakes(attempts: Any) -> list[str]:
-    """Return the mistakes in the argument ``attempts_if_blocked``."""
+def blocked_mistakes(attempts_if_blocked: Any, on_blocked: Any) -> list[str]:
+    """Return the mistakes in the arguments ``attempts_if_blocked`` and ``on_blocked``."""
+    attempts, mistakes = attempts_if_blocked, []
     if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 0:
-        return [f"attempts_if_blocked: expected a whole number, 0 or more, got {attempts!r}"]
-    return []
+        mistakes.append(f"attempts_if_blocked: expected a whole number, 0 or more, got {attempts!r}")
+    if on_blocked is not None and not callable(on_blocked):
+        mistakes.append(f"on_blocked: expected a function, got {on_blocked!r:.200}")
+    return mistakes
 
 
 def other_prompt(

@@ -45,7 +45,7 @@ def test_a_blocked_prompt_is_submitted_once_more(relay, a_try, caplog):
     assert done.counts == {"succeeded": 3}
     assert rows_of(done)["k001"]["attempts"] == 2
     assert accepted(relay)[K001] == 2
-    assert "was blocked 1 times: blocked by the safety filter" in caplog.text
+    assert "was blocked (1 of at most 2 submissions of this prompt): blocked by the safety filter" in caplog.text
 
 
 @pytest.mark.parametrize("attempts", [0, 1, 3])
@@ -192,6 +192,16 @@ def test_changed_request_is_submitted_in_place_of_the_reworded_one(relay, a_try,
     assert done.counts == {"blocked": 1}
     assert accepted(relay) == {"prompt of cow": 2, OTHER: 2, "a cow swims": 2}
     assert rows_of(done)["cow"]["reworded_prompt"] is None
+
+
+def test_blocked_video_that_a_job_attaches_to_is_not_submitted(relay, a_try, on_blocked):
+    relay.set_faults(BLOCKED)
+    there = a_try([job("dog")], attempts_if_blocked=0).run.engine.records["dog"].veo_task_id
+    for _ in range(2):
+        assert a_try([job("cow", existing=there)], on_blocked=on_blocked).counts == {"blocked": 1}
+    assert (creates(relay), on_blocked.calls) == (1, [])
+    assert a_try([job("cow")]).counts == {"blocked": 1}
+    assert creates(relay) == 2
 
 
 def test_blocked_videos_that_a_trigger_has_seen(relay, a_try, on_blocked):

@@ -55,6 +55,16 @@ TABLE = [
     (on_record(FAILED), {"attempts_per_video": 2}, Action.SUBMIT, Action.SUBMIT),
     (on_record(FAILED, attempt=2), {"attempts_per_video": 2}, Action.NOTHING, Action.SUBMIT),
     (on_record(FAILED, attempt=3), {"attempts_per_video": 2}, Action.NOTHING, Action.SUBMIT),
+    (on_record(SUCCEEDED), {}, Action.STORE, Action.SUBMIT),
+    (on_record(SUCCEEDED), {"download": False}, Action.NOTHING, Action.SUBMIT),
+    (on_record(STORED), {}, Action.NOTHING, Action.SUBMIT),
+    (on_record(STORED), {"attempts_per_video": 9, **RESUBMIT}, Action.NOTHING, Action.SUBMIT),
+    *(
+        (on_record(state, failed=True), {"attempts_per_video": 9, **RESUBMIT}, Action.NOTHING, Action.NOTHING)
+        for state in (INTENDED, UNSENT, ACCEPTED, FAILED, SUCCEEDED)
+    ),
+]
+IF_BLOCKED = [
     (blocked(), {}, Action.SUBMIT, Action.SUBMIT),
     (blocked(attempt=9), {}, Action.SUBMIT, Action.SUBMIT),
     (blocked(2), {}, Action.NOTHING, Action.SUBMIT),
@@ -68,21 +78,18 @@ TABLE = [
     (blocked(1, reworded="other"), {}, Action.SUBMIT, Action.SUBMIT),
     (blocked(0), {}, Action.SUBMIT, Action.SUBMIT),  # recorded by an earlier version
     (blocked(0), {"attempts_if_blocked": 0}, Action.NOTHING, Action.SUBMIT),
-    (on_record(SUCCEEDED), {}, Action.STORE, Action.SUBMIT),
-    (on_record(SUCCEEDED), {"download": False}, Action.NOTHING, Action.SUBMIT),
-    (on_record(STORED), {}, Action.NOTHING, Action.SUBMIT),
-    (on_record(STORED), {"attempts_per_video": 9, **RESUBMIT}, Action.NOTHING, Action.SUBMIT),
-    *(
-        (on_record(state, failed=True), {"attempts_per_video": 9, **RESUBMIT}, Action.NOTHING, Action.NOTHING)
-        for state in (INTENDED, UNSENT, ACCEPTED, FAILED, SUCCEEDED)
-    ),
 ]
 
 
-@pytest.mark.parametrize(("record", "options", "same", "other"), TABLE)
+@pytest.mark.parametrize(("record", "options", "same", "other"), TABLE + IF_BLOCKED)
 def test_the_record_decides(record, options, same, other):
     assert step(record, **options) is same
     assert step(record, job(prompt="other"), **options) is other
+
+
+@pytest.mark.parametrize(("record", "options"), [row[:2] for row in IF_BLOCKED])
+def test_blocked_video_that_a_job_names_is_not_replaced(record, options):
+    assert step(record, job(existing="veo3:1"), **options) is Action.NOTHING
 
 
 @pytest.mark.parametrize("record", [row[0] for row in TABLE])
