@@ -52,7 +52,8 @@ _COLUMNS = ("day", "dag_id", "model", "videos", "unpriced", "cost", "unknown", "
 _FORMULAS = ("=", "+", "-", "@", "|", "%", "＝", "＋", "－", "＠")
 NO_MODEL, OTHERS = "(no model)", "(others)"
 
-_reading = threading.BoundedSemaphore(4)
+READS_AT_A_TIME = 2
+_reading = threading.BoundedSemaphore(READS_AT_A_TIME)
 
 
 @contextmanager
@@ -180,7 +181,8 @@ def read(session: Session, readable: Any, filters: Filters) -> Spent:
             characters += len(row.value or "")
             is_full = count > MAX_XCOMS or characters > _MAX_CHARACTERS_IN_ALL or len(spent.groups) > MAX_GROUPS
             if is_full:
-                spent.complete_after = row.timestamp.astimezone(timezone.utc).date()
+                last_read = row.timestamp.astimezone(timezone.utc).date()
+                spent.complete_after = last_read if last_read >= spent.first else None
                 break
             _add(spent, row, filters.model)
     return spent

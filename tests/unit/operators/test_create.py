@@ -180,7 +180,7 @@ def test_the_video_of_an_unknown_outcome_costs_what_it_may_have_cost(relay, ti, 
 def test_a_video_of_someone_else_costs_nothing(relay, ti, connect):
     connect(extra={"prices": {"veo3-fast": 0.1}})
     other = create().execute(ti.context)
-    apart = TaskInstance()
+    apart = TaskInstance("attaches")
     create(existing_veo_task_id=other).execute(apart.context)
     assert "veo_spend" not in apart.xcoms
 

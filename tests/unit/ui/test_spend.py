@@ -129,6 +129,12 @@ def test_too_many_records_are_cut_and_the_answer_says_so(read, monkeypatch):
     assert (found.complete_after, found.view("model")["total"]["videos"]) == (None, 1000)
 
 
+def test_records_of_the_day_before_the_range_may_be_cut(read, monkeypatch):
+    monkeypatch.setattr(spend, "MAX_XCOMS", 10)
+    tomorrow = Filters(since=NOW + timedelta(days=1), until=NOW + timedelta(days=1))
+    assert read(*[[row()]] * 20, filters=tomorrow).complete_after is None
+
+
 @pytest.mark.parametrize("limit", [("MAX_XCOMS", 10), ("MAX_GROUPS", 9), ("_MAX_CHARACTERS_IN_ALL", 1200)])
 def test_each_limit_cuts_the_oldest_records(read, monkeypatch, limit):
     monkeypatch.setattr(spend, *limit)
@@ -167,7 +173,7 @@ def test_a_range_has_at_most_a_year():
 
 def test_only_a_few_read_at_a_time():
     with contextlib.ExitStack() as reads:
-        for _ in range(4):
+        for _ in range(spend.READS_AT_A_TIME):
             reads.enter_context(spend.at_most_a_few())
         with pytest.raises(BusyError):
             reads.enter_context(spend.at_most_a_few())
