@@ -21,7 +21,7 @@ from tests.system.services import Services
 
 pytest.importorskip("statsd", reason="Airflow's client of StatsD is an extra")
 
-DAG_ID = "veo_metrics"
+DAG_ID, ALONE = "veo_metrics", "veo_metrics_alone"
 PRICES = {"veo3-fast": 0.4, "veo3-pro": 2}
 EXPECTED = {
     "veo.submissions.accepted": 4,
@@ -90,11 +90,13 @@ def ran(migrated_home, tmp_path_factory):
             "AIRFLOW_VAR_VEO_DESTINATION": f"{root.as_uri()}/videos/",
             "AIRFLOW__METRICS__STATSD_ON": "True",
             "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+            # Without all of Airflow's own metrics, no packet is dropped because the listener is slow on a busy machine.
+            "AIRFLOW__METRICS__METRICS_ALLOW_LIST": "veo",
         }
         airflow = make_airflow(
             home, DAGS.with_name("dags_metrics"), **settings, AIRFLOW__METRICS__STATSD_PORT=str(alone.port)
         )
-        found.output = airflow.run("dags", "test", DAG_ID, "2026-11-21", check=False)
+        found.output = airflow.run("dags", "test", ALONE, "2026-11-21")
         airflow.environment["AIRFLOW__METRICS__STATSD_PORT"] = str(services_statsd.port)
         airflow.environment["AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED"] = "True"
         with Services(airflow) as services:
@@ -110,7 +112,7 @@ def stored(root, run_id):
 def check(counted, size):
     found = sums(counted)
     assert found.pop("veo.stored_bytes") == size
-    assert found.pop("veo.waited_seconds") >= 4 * 1
+    assert found.pop("veo.waited_seconds") >= 3 * 1  # those of the batch; the sensor may begin later
     assert found == EXPECTED
 
 

@@ -1,4 +1,4 @@
-"""A batch, one video, and a wait for it that runs in the triggerer alone where Airflow can."""
+"""A batch, one video, and a wait for it: in the triggerer alone where Airflow can, or in a worker."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoVideoBatch
 from airflow_provider_veo.sensors import VeoVideoSensor
 
 
-@dag(schedule=None, start_date=datetime(2026, 1, 1), catchup=False, tags=["veo"])
-def veo_metrics():
+def tasks(*, in_triggerer):
     VeoVideoBatchOperator(
         task_id="batch",
         jobs=["a cow", "a goat", "a blocked cat"],
@@ -25,10 +24,22 @@ def veo_metrics():
         task_id="wait",
         veo_task_id=create.output,
         deferrable=True,
-        start_from_trigger=True,
-        end_from_trigger=True,
+        start_from_trigger=in_triggerer,
+        end_from_trigger=in_triggerer,
         poll_interval=0.5,
     )
 
 
+@dag(schedule=None, start_date=datetime(2026, 1, 1), catchup=False, tags=["veo"])
+def veo_metrics():
+    tasks(in_triggerer=True)
+
+
+@dag(schedule=None, start_date=datetime(2026, 1, 1), catchup=False, tags=["veo"])
+def veo_metrics_alone():
+    """For ``airflow dags test``, in which a trigger can't end a task."""
+    tasks(in_triggerer=False)
+
+
 veo_metrics()
+veo_metrics_alone()
