@@ -9,6 +9,7 @@ from airflow_provider_veo.protocol import VeoError, VeoValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from decimal import Decimal
 
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.connection import VeoConnection
@@ -30,6 +31,7 @@ class Budget:
         """Who is billed."""
         self._prices = settings.prices
         self._max_cost = max_cost
+        self._name = "max_cost"
         self._committed = 0.0
 
     def begin(self, jobs: Iterable[Job], records: Iterable[Submission]) -> None:
@@ -39,6 +41,15 @@ class Budget:
             self._committed += (record.cost or 0.0) + record.may_have_cost
             if record.state == INTENDED and record.price is None:  # recorded by an earlier version
                 self._committed += prices.get(record.key, 0.0)
+
+    def use_part(self, limit: Decimal) -> None:
+        """Spend no more than this shard's part of the maximum."""
+        self._max_cost, self._name = float(limit), "this shard's part of max_cost"
+
+    @property
+    def committed(self) -> float:
+        """What was spent, or may have been spent."""
+        return self._committed
 
     def refuse_other_accounts(self, records: Collection[Submission]) -> None:
         """
@@ -72,7 +83,7 @@ class Budget:
         price = self.price(job) or 0.0
         if self._max_cost is not None and self._committed + price > self._max_cost * (1 + _ROUNDING):
             raise VeoError(
-                f"It costs {price:g}, and {self._committed:g} of max_cost={self._max_cost:g} is already spent. "
+                f"It costs {price:g}, and {self._committed:g} of {self._name}={self._max_cost:g} is already spent. "
                 "Raise max_cost and clear this task to submit it."
             )
         self._committed += price

@@ -133,6 +133,11 @@ def is_derived(key: str) -> bool:
     return key.startswith(_DERIVED)
 
 
+def base_key(job: Job) -> str:
+    """Return the key that a job has in common with those that are told apart only by their order."""
+    return job.key if job.named else "-".join(job.key.split("-")[:2])
+
+
 def derived_key(body: Mapping[str, Any]) -> str:
     """Return the key of a request without one: ``auto-`` and 16 hexadecimal digits of its SHA-256."""
     text = json.dumps(body, sort_keys=True, ensure_ascii=True)
@@ -280,7 +285,7 @@ def _title(drafts: Sequence[_Draft], mistakes: Iterable[Mistake]) -> str:
 def _together(mistakes: Iterable[Mistake]) -> Iterator[str]:
     """Yield each distinct mistake once with all its sources, ordered by the first of them."""
     sources: dict[str, dict[str, None]] = {}
-    for mistake in sorted(mistakes, key=_position):
+    for mistake in sorted(mistakes, key=lambda mistake: position_of(mistake.source)):
         sources.setdefault(mistake.text, {})[mistake.source] = None
     for text, places in sources.items():
         yield f"{text} ({_listed(list(places))})" if len(places) > 1 else f"{next(iter(places))}: {text}"
@@ -292,8 +297,9 @@ def _first(lines: Sequence[str]) -> list[str]:
     return [*lines[:_MISTAKES_LISTED], *said]
 
 
-def _position(mistake: Mistake) -> int:
-    place = _PLACE.fullmatch(mistake.source)
+def position_of(source: str) -> int:
+    """Return the line or index of a job's source, by which jobs are in their order; -1 if it has none."""
+    place = _PLACE.fullmatch(source)
     return int(place["line"] or place["index"]) if place else -1
 
 

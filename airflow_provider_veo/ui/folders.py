@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_veo.batch import inputs
 from airflow_provider_veo.batch.results import RESULTS, SUMMARY, VIDEOS, Results
 from airflow_provider_veo.journal.batch_journal import BatchJournal
-from airflow_provider_veo.operators.batch import JOURNAL
+from airflow_provider_veo.batch.shards import JOURNAL
 from airflow_provider_veo.ui import lines
 from airflow_provider_veo.ui.opening import UnreadableError, folder_path, open_file
 
@@ -158,7 +158,7 @@ class Folder:
     def _recorded(self) -> bytes:
         """Return the records of the batch's jobs, as rows of its results."""
         journal = BatchJournal(self._journal(), self._owner, log)
-        rows = Results(inputs.recorded(journal), journal.read(), None, download=True).rows()
+        rows = Results(inputs.recorded(journal).jobs, journal.read(), None, download=True).rows()
         return b"".join(f"{json.dumps(row)}\n".encode() for row in rows)
 
     def _journal(self) -> ObjectStoragePath:
