@@ -16,7 +16,7 @@ from airflow_provider_veo.batch import jobs as batch_jobs
 from airflow_provider_veo.batch import manifest
 from airflow_provider_veo.batch.jobs import Job
 from airflow_provider_veo.batch.rendering import looks_like_template
-from airflow_provider_veo.batch.shards import Shard, Tally
+from airflow_provider_veo.batch.shards import WHOLE, Shard, Tally
 from airflow_provider_veo.protocol import VeoError, VeoValidationError, coerce
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class BatchInput:
     max_videos: int | None = None
     max_cost: float | None = None
     render: Callable[[str], str] | None = None
-    shard: Shard = Shard()
+    shard: Shard = WHOLE
 
     def read(self, journal: BatchJournal, settings: VeoConnection, log: Log) -> Jobs:
         """

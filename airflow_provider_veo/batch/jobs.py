@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_veo.batch.manifest import Row, Rows
+    from airflow_provider_veo.batch.shards import Priced
     from airflow_provider_veo.connection import Account, VeoConnection
 
 _DERIVED = "auto-"
@@ -113,7 +114,7 @@ def make(
 
 
 def limit_mistakes(
-    jobs: Sequence[Job | _Draft],
+    jobs: Sequence[Job | _Draft | Priced],
     settings: VeoConnection,
     max_videos: int | None,
     max_cost: float | None,
@@ -237,7 +238,9 @@ def _too_many(count: int, max_videos: int | None) -> Iterator[str]:
         yield f"max_videos: expected at most {max_videos:,} jobs, got {count:,}"
 
 
-def _too_expensive(jobs: Iterable[Job | _Draft], prices: Mapping[str, float], max_cost: float | None) -> Iterator[str]:
+def _too_expensive(
+    jobs: Iterable[Job | _Draft | Priced], prices: Mapping[str, float], max_cost: float | None
+) -> Iterator[str]:
     if max_cost is None:
         return
     counts = Counter(job.body["model"] for job in jobs if job.existing_veo_task_id is None)

@@ -1,4 +1,8 @@
-"""The results of a batch's shards, as those of one batch. They are read as streams: memory doesn't grow with the rows."""
+"""
+The results of a batch's shards, as those of one batch.
+
+Rows are read as streams: memory doesn't grow with their number.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ from airflow_provider_veo.journal.submission import now
 from airflow_provider_veo.protocol import VeoJournalError, VeoValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 class _Ended(NamedTuple):
     """A shard that has written its results."""
 
-    index: int
+    shard: int
     folder: ObjectStoragePath
     summary: Mapping[str, Any]
 
@@ -58,7 +62,7 @@ class MergedResults(Results):
     @property
     def problems(self) -> list[str]:
         """Why these are not the results of the whole batch."""
-        ended = {each.index for each in self._ended}
+        ended = {each.shard for each in self._ended}
         return [*self._missing(sorted(set(range(self.shards)) - ended)), *self._different()]
 
     @property
@@ -133,7 +137,7 @@ class MergedResults(Results):
             while some := list(islice(rows, ROWS_AT_A_TIME)):
                 yield b"".join(some)
 
-    def _merged(self) -> Iterator[bytes]:
+    def _merged(self) -> Generator[bytes]:
         for _, line in heapq.merge(*map(self._rows_of, self._ended), key=lambda row: row[0]):
             yield line
 
@@ -172,13 +176,13 @@ class MergedResults(Results):
     def _different(self) -> Iterator[str]:
         inputs: dict[str, list[int]] = {}
         for each in self._ended:
-            inputs.setdefault(str(each.summary["input"]), []).append(each.index)
+            inputs.setdefault(str(each.summary["input"]), []).append(each.shard)
         if len(inputs) > 1:
             groups = "; ".join(_listed(indices) for indices in inputs.values())
             yield (
-                f"The shards have read different inputs (equal ones: {groups}), because the manifest or an argument was "
-                "changed between their starts: jobs may be missing or appear twice. Clear the tasks of all shards and "
-                "this one. Jobs that did not change are not billed again"
+                f"The shards have read different inputs (equal ones: {groups}), because the manifest or an argument "
+                "was changed between their starts: jobs may be missing or appear twice. Clear the tasks of all shards "
+                "and this one. Jobs that did not change are not billed again"
             )
         elif len(self._ended) == self.shards and self.total != self._whole:
             yield (

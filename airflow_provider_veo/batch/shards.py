@@ -4,8 +4,8 @@ One batch, divided among several tasks: which jobs each takes, its part of the l
 Everything is divided before anything is sent, and no shard waits for another one. What keeps a job from being billed by
 two shards:
 
-- Which shard takes a job depends on its key and the number of shards alone. Jobs with the same request and no keys, which
-  are told apart by their order, are in the same shard.
+- Which shard takes a job depends on its key and the number of shards alone. Jobs with the same request and no keys,
+  which are told apart by their order, are in the same shard.
 - A batch keeps its number of shards: another one is refused, because jobs would move to shards that don't know them.
 - A shard's journal belongs to one task instance.
 
@@ -165,9 +165,9 @@ class Shard:
         """
         Return what this shard may spend: the price of its jobs, and its part of what all jobs leave of the maximum.
 
-        With the same manifest in all shards, the limits add up to the maximum. If manifests or prices differ, this would
-        not hold. So each shard publishes its limit first, and then reads those of the others: of two shards that begin
-        at once, at least one sees the other. What others have reserved is not available to this one.
+        With the same manifest in all shards, the limits add up to the maximum. If manifests or prices differ, this
+        would not hold. So each shard publishes its limit first, and then reads those of the others: of two shards that
+        begin at once, at least one sees the other. What others have reserved is not available to this one.
 
         :param root: the folder of the batch.
         :param max_cost: the maximum for the whole batch.
@@ -197,6 +197,10 @@ class Shard:
     def _reserved_by_others(self, root: ObjectStoragePath) -> list[Decimal]:
         paths = [Shard(*each).folder(root) / _BUDGET for each in shards_in(root) if each != (self.index, self.count)]
         return [amount for path in paths if (amount := _reserved(path)) is not None]
+
+
+WHOLE = Shard()
+"""A batch that is not divided."""
 
 
 def shards_in(root: ObjectStoragePath) -> list[tuple[int, int]]:

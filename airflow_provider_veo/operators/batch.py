@@ -15,7 +15,6 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     BaseOperator,
-    ObjectStoragePath,
     XComArg,
     conf,
 )
@@ -26,6 +25,7 @@ from airflow_provider_veo.journal.identity import owner_of
 from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number, number_mistakes, shard_mistakes
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.operators.publishing import publish
+from airflow_provider_veo.operators.sharding import Sharded
 from airflow_provider_veo.operators.storing import Download, announce_batch, batch_file_name
 from airflow_provider_veo.operators.task import VeoTask
 from airflow_provider_veo.protocol import VeoDownloadError, VeoError, coerce
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from airflow_provider_veo.batch.progress import Progress
     from airflow_provider_veo.batch.results import Results
     from airflow_provider_veo.batch.run import Remaining, Run
-    from airflow_provider_veo.batch.shards import Shard
     from airflow_provider_veo.journal.batch_journal import BatchJournal
     from airflow_provider_veo.journal.submission import Submission
 
@@ -59,7 +58,7 @@ _file_log = logging.getLogger(f"{__name__}.files")
 _file_log.setLevel(logging.WARNING)
 
 
-class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
+class VeoVideoBatchOperator(VeoTask, Sharded, FileLineage, BaseOperator):
     """
     Make many videos in one task, each billed once, and write a row with the result of each.
 
@@ -102,9 +101,9 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
     :param attempts_per_video: maximum number of submissions of a job whose generation fails. Default: 1.
     :param on_ambiguous_submit: what to do if it is unknown whether a job was accepted: ``"fail"`` (default), which
         reports it and continues with the others, or ``"resubmit"``, which may be billed twice.
-    :param shards: number of tasks that share the batch. Each validates all jobs, takes those whose keys belong to it, and
-        uses its part of ``max_in_flight``, ``requests_per_minute`` and what the jobs leave of ``max_cost``. All tries
-        must have the same number. Default: 1.
+    :param shards: number of tasks that share the batch. Each validates all jobs, takes those whose keys belong to it,
+        and uses its part of ``max_in_flight``, ``requests_per_minute`` and what the jobs leave of ``max_cost``. All
+        tries must have the same number. Default: 1.
     :param shard: number of this task among them, from 0. Default: 0.
     :param download: store each video's file as soon as it is ready. Default: true.
     :param fail_on_partial_error: fail unless all jobs succeeded. Default: fail only if none did.
@@ -190,10 +189,10 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
 
         with self.talking_to_the_relay():
             self._fail_on_mistakes(rendered=True)
-            journal = self._journal(context)
+            journal = self.journal(context, self.log)
             read = self._input(context).read(journal, self.hook.settings, self.log)
             records = journal.begin()
-            self._shard.refuse_another_division(self._root)  # which may have begun at the same time
+            self.refuse_another_division()  # which may have begun at the same time
             jobs = inputs.settled(journal, read, is_rendered=self.render_prompts)
             return self._work(context, journal, jobs, records, BatchCheckpoint(), {})
 
@@ -207,7 +206,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         with self.talking_to_the_relay():
             if "error" in event:
                 raise from_dict(event["error"])
-            journal = self._journal(context)
+            journal = self.journal(context, self.log)
             records = journal.begin()
             checkpoint = BatchCheckpoint.of(event)
             return self._work(context, journal, inputs.recorded(journal), records, checkpoint, event["outcomes"])
@@ -239,9 +238,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         records = {key: record.of_try(options.try_id) for key, record in records.items()}
         budget = Budget(self.hook.settings, options.max_cost)
         budget.begin(jobs, records.values())
-        if options.max_cost is not None and not self._shard.is_whole:
-            parts = (options.max_cost, jobs, read.whole, budget.committed, budget.price)
-            budget.use_part(self._shard.limit(self._root, *parts))
+        self.limit(budget, options.max_cost, read)
         self._run = Run(
             jobs,
             records,
@@ -267,7 +264,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         from airflow_provider_veo.batch.results import VIDEOS
 
         veo_task_id, url = str(record.veo_task_id), (record.video or {}).get("video_url")
-        destination = f"{self._root_uri}/{VIDEOS}/{batch_file_name(job.key if job.named else None, veo_task_id)}"
+        destination = f"{self.batch_uri}/{VIDEOS}/{batch_file_name(job.key if job.named else None, veo_task_id)}"
         download = Download(self.hook, destination, _file_log)
         return download.run(context, url or download.url_of(veo_task_id), veo_task_id).to_dict()
 
@@ -276,7 +273,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         context["ti"].xcom_push(key="progress", value=self._located(progress))
 
     def _located(self, progress: Progress) -> dict[str, Any]:
-        return {**progress.to_dict(), "folder": self._folder_uri}
+        return {**progress.to_dict(), "folder": self.folder_uri}
 
     def _defer(self, run: Run, remaining: Remaining, options: Options) -> NoReturn:
         from airflow_provider_veo.triggers import VeoVideoBatchTrigger
@@ -304,9 +301,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         )
         raise AssertionError  # defer never returns
 
-    def _finish(
-        self, context: Context, journal: BatchJournal, read: Jobs, run: Run, budget: Budget
-    ) -> dict[str, Any]:
+    def _finish(self, context: Context, journal: BatchJournal, read: Jobs, run: Run, budget: Budget) -> dict[str, Any]:
         from airflow_provider_veo.batch.results import Results
 
         stopped = run.engine.stopped
@@ -315,10 +310,10 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         ti = context["ti"]
         ti.xcom_push(key="progress", value=self._located(run.progress))
         about = {**owner_of(context), "try_number": ti.try_number, "account": budget.account.name}
-        if self._shard.is_whole:
-            short = publish(context, results, self._folder, about, self.log, journal.give_way_to_the_newer)
+        if self.as_shard.is_whole:
+            short = publish(context, results, self.folder, about, self.log, journal.give_way_to_the_newer)
         else:
-            short = results.write(self._folder, about | self._shard.about(read), journal.give_way_to_the_newer)
+            short = results.write(self.folder, about | self.as_shard.about(read), journal.give_way_to_the_newer)
         for job, stored in results.stored:
             self.report_lineage(job.body.get("images", ()), stored)
         self._say(results, short)
@@ -352,21 +347,21 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         from airflow_provider_veo.batch.inputs import BatchInput
         from airflow_provider_veo.batch.rendering import PromptRenderer, template_values
 
-        shard = self._shard
+        values = template_values(context, is_shard=not self.as_shard.is_whole)
         return BatchInput(
             jobs=self.jobs,
             manifest=None if coerce.is_nothing(self.manifest) else str(self.manifest),
             defaults={name: getattr(self, name) for name in _DEFAULTS},
             max_videos=number(self.max_videos, whole=True),
             max_cost=number(self.max_cost),
-            render=PromptRenderer(template_values(context, is_shard=not shard.is_whole)) if self.render_prompts else None,
-            shard=shard,
+            render=PromptRenderer(values) if self.render_prompts else None,
+            shard=self.as_shard,
         )
 
     def _options(self, try_id: str) -> Options:
         return Options(
-            max_in_flight=self._shard.part_of(self.max_in_flight),
-            requests_per_minute=self.requests_per_minute and self.requests_per_minute / self._shard.count,
+            max_in_flight=self.as_shard.part_of(self.max_in_flight),
+            requests_per_minute=self.requests_per_minute and self.requests_per_minute / self.as_shard.count,
             attempts_per_video=self.attempts_per_video,
             on_ambiguous_submit=self.on_ambiguous_submit,
             poll_interval=self.poll_interval,
@@ -376,35 +371,6 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
             max_cost=number(self.max_cost),
             try_id=try_id,
         )
-
-    @property
-    def _shard(self) -> Shard:
-        from airflow_provider_veo.batch.shards import Shard
-
-        return Shard(self.shard, self.shards)
-
-    @property
-    def _root_uri(self) -> str:
-        return str(self.result_path).rstrip("/")
-
-    @property
-    def _root(self) -> ObjectStoragePath:
-        return ObjectStoragePath(self._root_uri)
-
-    @property
-    def _folder_uri(self) -> str:
-        return f"{self._root_uri}{self._shard.below}"
-
-    @property
-    def _folder(self) -> ObjectStoragePath:
-        return ObjectStoragePath(self._folder_uri)
-
-    def _journal(self, context: Context) -> BatchJournal:
-        from airflow_provider_veo.batch.shards import JOURNAL
-        from airflow_provider_veo.journal.batch_journal import BatchJournal
-
-        self._shard.refuse_another_division(self._root)
-        return BatchJournal(self._folder / JOURNAL, owner_of(context), self.log)
 
     def _fail_on_mistakes(self, *, rendered: bool) -> None:
         mistakes = []

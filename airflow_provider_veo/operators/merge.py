@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AssetAlias, BaseOperator, ObjectStoragePath, XComArg
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AssetAlias,
+    BaseOperator,
+    ObjectStoragePath,
+    XComArg,
+)
 
 from airflow_provider_veo.journal.identity import owner_of
 from airflow_provider_veo.operators.publishing import publish
@@ -24,9 +30,9 @@ class VeoMergeShardsOperator(VeoTask, BaseOperator):
     """
     Merge the results of a sharded batch: ``results.jsonl``, ``summary.json`` and ``report.html`` as of one batch.
 
-    It goes downstream of the shards, and runs when all of them have ended, even if some have failed. It fails if a shard
-    has no results, if shards have read different inputs, or if no job succeeded. Files and XComs are written in any
-    case, unless no shard has results. It needs no connection to the relay, and may be cleared at any time.
+    It goes downstream of the shards, and runs when all of them have ended, even if some have failed. It fails if a
+    shard has no results, if shards have read different inputs, or if no job succeeded. Files and XComs are written in
+    any case, unless no shard has results. It needs no connection to the relay, and may be cleared at any time.
 
     XComs: ``return_value``, ``summary_text``, ``report_path`` and ``progress``, as of
     :class:`~airflow_provider_veo.operators.VeoVideoBatchOperator`.

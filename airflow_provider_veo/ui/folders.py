@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_veo.batch import inputs
 from airflow_provider_veo.batch.results import RESULTS, SUMMARY, VIDEOS, Results
-from airflow_provider_veo.journal.batch_journal import BatchJournal
 from airflow_provider_veo.batch.shards import JOURNAL
+from airflow_provider_veo.journal.batch_journal import BatchJournal
 from airflow_provider_veo.ui import lines
 from airflow_provider_veo.ui.opening import UnreadableError, folder_path, open_file
 

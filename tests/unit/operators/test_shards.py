@@ -1,4 +1,4 @@
-"""A batch that several tasks share: each row is made once, all limits hold in total, and the results are one batch's."""
+"""A batch that several tasks share: each row is made once, all limits hold in total, and results are one batch's."""
 
 from __future__ import annotations
 
@@ -133,13 +133,15 @@ def test_limit_concerns_the_recorded_jobs_of_all_shards(relay, shard, connect):
     sent = relay.stats()["requests"]["create"]
     for limits in {"max_cost": 9.5}, {"max_videos": 23}:
         instance.next_try()
-        with pytest.raises(AirflowFailException, match="expected at most .*, got"):
+        with pytest.raises(AirflowFailException, match=r"expected at most .*, got"):
             shard(0, **limits)[1]().execute(instance.context)
     assert relay.stats()["requests"]["create"] == sent
 
 
 def test_value_that_differs_between_shards_can_not_be_rendered(relay, run_shard, manifest):
-    manifest({"prompt": "{{ ds | default('x') }} {{ params }}"}, {"prompt": "{{ map_index }}"}, {"prompt": "{{ task_id }}"})
+    manifest(
+        {"prompt": "{{ ds | default('x') }} {{ params }}"}, {"prompt": "{{ map_index }}"}, {"prompt": "{{ task_id }}"}
+    )
     with pytest.raises(AirflowFailException) as caught:
         run_shard(0, render_prompts=True)
     for line, name in (2, "map_index"), (3, "task_id"):
@@ -173,7 +175,9 @@ def test_each_row_is_made_once_and_the_results_are_one_batch(relay, run_shard, m
     assert xcoms["report_path"] == done["report"] == (folder / "report.html").as_uri()
     assert xcoms["summary_text"].split("\n")[1:3] == ["24 of 24 videos succeeded", "Cost: 9.6"]
     summary = json.loads((folder / "summary.json").read_text())
-    assert {name: summary[name] for name in done if name != "report"} == {k: v for k, v in done.items() if k != "report"}
+    assert {name: summary[name] for name in done if name != "report"} == {
+        k: v for k, v in done.items() if k != "report"
+    }
     assert summary["models"] == {"veo3-fast": {"succeeded": 24}}
     assert (summary["task_id"], summary["account"]) == ("merge_shards", "veo_default")
     assert [(each["shard"], each["map_index"]) for each in summary["shards"]] == [(n, n) for n in range(4)]
