@@ -11,7 +11,7 @@ import heapq
 import json
 import time
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from itertools import islice
@@ -103,16 +103,11 @@ class MergedResults(Results):
     @property
     def times(self) -> dict[str, Any]:
         """As of :class:`~airflow_provider_veo.batch.results.Results`."""
-        if self.began is None:
+        firsts = [each.summary["first_submitted_at"] for each in self._ended if "first_submitted_at" in each.summary]
+        if not firsts:
             return {}
-        first = datetime.fromtimestamp(self.began, tz=timezone.utc).isoformat(timespec="seconds")
-        return {"first_submitted_at": first, "written_at": now(), "seconds": round(time.time() - self.began)}
-
-    @property
-    def began(self) -> float | None:
-        """Epoch seconds when the first job was submitted; ``None`` if none was."""
-        firsts = (each.summary.get("first_submitted_at") for each in self._ended)
-        return min((datetime.fromisoformat(each).timestamp() for each in firsts if each), default=None)
+        seconds = round(time.time() - datetime.fromisoformat(min(firsts)).timestamp())
+        return {"first_submitted_at": min(firsts), "written_at": now(), "seconds": seconds}
 
     @property
     def about(self) -> dict[str, Any]:

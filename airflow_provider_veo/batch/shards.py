@@ -39,7 +39,7 @@ JOURNAL = "_journal"
 SHARDS = "_shards"
 """The folder of the shards' records and results."""
 _BUDGET = "budget.json"
-_NAME = re.compile(r"(\d+)-of-(\d+)")
+_NAME = re.compile(r"(\d{1,6})-of-(\d{1,6})", re.ASCII)
 _SMALLEST = Decimal("1e-9")
 _PRICED_BY = ("model", "seconds")
 """The fields of a request on which its price may depend."""
@@ -197,6 +197,13 @@ class Shard:
     def _reserved_by_others(self, root: ObjectStoragePath) -> list[Decimal]:
         paths = [Shard(*each).folder(root) / _BUDGET for each in shards_in(root) if each != (self.index, self.count)]
         return [amount for path in paths if (amount := _reserved(path)) is not None]
+
+
+def split(folder: str) -> tuple[str, Shard] | None:
+    """Return the folder of a batch and the shard, given the URI of a shard's folder; ``None`` for any other URI."""
+    root, _, name = folder.rpartition(f"/{SHARDS}/")
+    found = _NAME.fullmatch(name)
+    return (root, Shard(int(found[1]), int(found[2]))) if root and found else None
 
 
 WHOLE = Shard()

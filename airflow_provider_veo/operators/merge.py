@@ -34,7 +34,7 @@ class VeoMergeShardsOperator(VeoTask, BaseOperator):
     shard has no results, if shards have read different inputs, or if no job succeeded. Files and XComs are written in
     any case, unless no shard has results. It needs no connection to the relay, and may be cleared at any time.
 
-    XComs: ``return_value``, ``summary_text``, ``report_path`` and ``progress``, as of
+    XComs: ``return_value``, ``summary_text`` and ``report_path``, as of
     :class:`~airflow_provider_veo.operators.VeoVideoBatchOperator`.
 
     :param result_path: as of the shards (templated).
@@ -80,7 +80,6 @@ class VeoMergeShardsOperator(VeoTask, BaseOperator):
             raise AirflowFailException("\n".join(["No shard has results. Nothing was written.", *problems]))
         about = {**owner_of(context), "try_number": context["ti"].try_number, **results.about}
         short = publish(context, results, folder, about, self.log)
-        context["ti"].xcom_push(key="progress", value={**_progress(results), "folder": str(folder)})
         self.log.info("%s", ", ".join(f"{name} {value}" for name, value in short.items()))
         self._fail_on(problems, short, results)
         announce_batch(context, self.outlets, short, self._files(results))
@@ -98,11 +97,3 @@ class VeoMergeShardsOperator(VeoTask, BaseOperator):
         """Return the facts of each file, if they are announced."""
         if any(isinstance(outlet, AssetAlias) for outlet in self.outlets):
             yield from results.files()
-
-
-def _progress(results: MergedResults) -> dict[str, Any]:
-    from airflow_provider_veo.batch.progress import Progress
-    from airflow_provider_veo.batch.results import NOT_STORED, SUCCEEDED
-
-    done = results.counts[SUCCEEDED] + results.counts[NOT_STORED]
-    return Progress(results.total, done, results.total - done, 0, 0, results.began, results.cost).to_dict()
