@@ -46,19 +46,19 @@ def main() -> None:
 
     first = BatchJournal(journal, _OWNER, log)
     asked = inputs.BatchInput(None, f"file://{manifest}", {"aspect_ratio": "16:9"}, render=str)
-    jobs, same = asked.read(first, _SETTINGS, log)
+    asked_for = asked.read(first, _SETTINGS, log)
     clock("validation")
 
     first.begin()
-    inputs.settled(first, jobs, same)
-    _write(first, jobs)
+    inputs.settled(first, asked_for)
+    _write(first, asked_for.jobs)
     clock("writing")
     size = [path.stat().st_size for path in (folder / "_journal").iterdir()]
 
-    del jobs, first  # it is another process that reads
+    del asked_for, first  # it is another process that reads
     time_to_read = BatchJournal(journal, _OWNER, log)
     clock("")
-    jobs, records = inputs.recorded(time_to_read), time_to_read.begin()
+    jobs, records = inputs.recorded(time_to_read).jobs, time_to_read.begin()
     clock("reading")
 
     short = Results(jobs, records, ACCOUNT, download=False).write(ObjectStoragePath(f"file://{folder}"), {})

@@ -30,6 +30,7 @@ class Budget:
         """Who is billed."""
         self._settings = settings
         self._max_cost = None if max_cost is None else exact(max_cost)
+        self._name = "max_cost"
         self._committed = NOTHING
 
     def begin(self, jobs: Iterable[Job], records: Iterable[Submission]) -> None:
@@ -39,6 +40,15 @@ class Budget:
             self._committed += (record.cost or NOTHING) + record.may_have_cost
             if record.state == INTENDED and record.price is None:  # recorded by an earlier version
                 self._committed += prices.get(record.key, NOTHING)
+
+    def use_part(self, limit: Decimal) -> None:
+        """Spend no more than this shard's part of the maximum."""
+        self._max_cost, self._name = limit, "this shard's part of max_cost"
+
+    @property
+    def committed(self) -> Decimal:
+        """What was spent, or may have been spent."""
+        return self._committed
 
     def refuse_other_accounts(self, records: Collection[Submission]) -> None:
         """
@@ -73,7 +83,7 @@ class Budget:
         if self._max_cost is not None and self._committed + price > self._max_cost:
             committed, most = written(self._committed), written(self._max_cost)
             raise VeoError(
-                f"It costs {written(price)}, and {committed} of max_cost={most} is already spent. "
+                f"It costs {written(price)}, and {committed} of {self._name}={most} is already spent. "
                 "Raise max_cost and clear this task to submit it."
             )
         self._committed += price

@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -16,6 +16,7 @@ from airflow_provider_veo.batch import jobs as batch_jobs
 from airflow_provider_veo.batch import manifest
 from airflow_provider_veo.batch.jobs import Job
 from airflow_provider_veo.batch.rendering import looks_like_template
+from airflow_provider_veo.batch.shards import WHOLE, Shard, Tally
 from airflow_provider_veo.protocol import VeoError, VeoValidationError, coerce
 
 if TYPE_CHECKING:
@@ -33,6 +34,19 @@ _DIGEST_VERSION = "2:"
 """Earlier versions recorded a digest without one."""
 
 
+class Jobs(NamedTuple):
+    """The jobs of a task, and what is recorded with them."""
+
+    jobs: list[Job]
+    head: Mapping[str, Any]
+    """``input``: the digest that identifies their input; ``whole``: of a shard, the tally of all shards' jobs."""
+
+    @property
+    def whole(self) -> Tally:
+        """All jobs of the batch."""
+        return Tally.of(self.head["whole"]) if "whole" in self.head else Tally(self.jobs)
+
+
 @dataclass(frozen=True)
 class BatchInput:
     """
@@ -44,6 +58,7 @@ class BatchInput:
     :param max_videos: maximum number of jobs.
     :param max_cost: maximum price of all videos.
     :param render: renders a manifest prompt that is a template; ``None``: prompts are sent unrendered.
+    :param shard: which of the jobs this task takes. Mistakes and limits concern all of them.
     """
 
     jobs: Any
@@ -52,10 +67,11 @@ class BatchInput:
     max_videos: int | None = None
     max_cost: float | None = None
     render: Callable[[str], str] | None = None
+    shard: Shard = WHOLE
 
-    def read(self, journal: BatchJournal, settings: VeoConnection, log: Log) -> tuple[list[Job], str]:
+    def read(self, journal: BatchJournal, settings: VeoConnection, log: Log) -> Jobs:
         """
-        Return the jobs, and the digest that identifies this input.
+        Return the jobs.
 
         If an earlier try had the same input, its recorded jobs are returned: a prompt that renders differently now,
         because of a date or a random number, must not become a new job that is billed again.
@@ -66,10 +82,10 @@ class BatchInput:
         head, recorded_jobs = journal.load(JOBS, Job.from_dict) or ({}, iter(()))
         for known in (same := self._digest(content), *self._earlier_digests(content)):
             if head.get("input") == known:
-                there = list(recorded_jobs)
+                there = Jobs(list(recorded_jobs), {**head, "input": known})
                 self._check_limits(there, settings)
-                log.info("%d jobs, the same as in the previous try", len(there))
-                return there, known
+                log.info("%d jobs, the same as in the previous try", len(there.jobs))
+                return there
         if head:
             log.warning("The jobs differ from the previous try. Jobs that did not change are not submitted again")
         rows = (
@@ -86,9 +102,14 @@ class BatchInput:
             render=None if content is None else self.render,
         )
         log.info("%d jobs, all valid", len(made))
-        return made, same
+        if self.shard.is_whole:
+            return Jobs(made, {"input": same})
+        mine = [job for job in made if self.shard.takes(job)]
+        log.info("%d of them are for shard %s", len(mine), self.shard.name)
+        return Jobs(mine, {"input": same, "whole": Tally(made).to_list()})
 
-    def _check_limits(self, jobs: list[Job], settings: VeoConnection) -> None:
+    def _check_limits(self, recorded: Jobs, settings: VeoConnection) -> None:
+        jobs = recorded.jobs if self.shard.is_whole else recorded.whole.jobs
         if mistakes := batch_jobs.limit_mistakes(jobs, settings, self.max_videos, self.max_cost):
             raise VeoValidationError("The batch is not valid. Nothing was sent in this try.", mistakes)
 
@@ -179,7 +200,7 @@ class UnreadableManifestError(VeoError):
     final = False
 
 
-def recorded(journal: BatchJournal) -> list[Job]:
+def recorded(journal: BatchJournal) -> Jobs:
     """
     Return the recorded jobs of a batch that continues.
 
@@ -191,25 +212,24 @@ def recorded(journal: BatchJournal) -> list[Job]:
             "The batch can't continue: its recorded jobs disappeared while it was deferred.",
             [f"result_path: {journal.where} was removed or emptied. Videos already submitted will still be billed"],
         )
-    return list(saved[1])
+    return Jobs(list(saved[1]), saved[0])
 
 
-def settled(journal: BatchJournal, jobs: list[Job], same: str, *, is_rendered: bool = False) -> list[Job]:
+def settled(journal: BatchJournal, read: Jobs, *, is_rendered: bool = False) -> Jobs:
     """
     Record the jobs for later tries and for the processes of this one, and return them.
 
     :param journal: of a batch that this process has claimed. If another process has meanwhile recorded jobs for the
         same input, those are returned instead: it may have begun to submit them.
-    :param jobs: the jobs that were read.
-    :param same: the digest of their input.
+    :param read: the jobs that were read.
     :param is_rendered: whether their prompts were rendered.
     """
     before, recorded_jobs = journal.load(JOBS, Job.from_dict) or ({}, iter(()))
-    if before.get("input") == same:
-        return list(recorded_jobs)
-    head = {"input": same, "rendered": is_rendered or bool(before and _was_rendered(before))}
-    journal.save(JOBS, itertools.chain([head], (job.to_dict() for job in jobs)), 1 + len(jobs))
-    return jobs
+    if before.get("input") == read.head["input"]:
+        return Jobs(list(recorded_jobs), before)
+    head = {**read.head, "rendered": is_rendered or bool(before and _was_rendered(before))}
+    journal.save(JOBS, itertools.chain([head], (job.to_dict() for job in read.jobs)), 1 + len(read.jobs))
+    return read
 
 
 def _was_rendered(head: Mapping[str, Any]) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_veo.batch.manifest import Row, Rows
+    from airflow_provider_veo.batch.shards import Priced
     from airflow_provider_veo.connection import Account, VeoConnection
 
 _DERIVED = "auto-"
@@ -113,7 +114,7 @@ def make(
 
 
 def limit_mistakes(
-    jobs: Sequence[Job | _Draft],
+    jobs: Sequence[Job | _Draft | Priced],
     settings: VeoConnection,
     max_videos: int | None,
     max_cost: float | None,
@@ -131,6 +132,11 @@ def limit_mistakes(
 def is_derived(key: str) -> bool:
     """Whether a key was derived, not given."""
     return key.startswith(_DERIVED)
+
+
+def base_key(job: Job) -> str:
+    """Return the key that a job has in common with those that are told apart only by their order."""
+    return job.key if job.named else "-".join(job.key.split("-")[:2])
 
 
 def derived_key(body: Mapping[str, Any]) -> str:
@@ -231,7 +237,9 @@ def _too_many(count: int, max_videos: int | None) -> Iterator[str]:
         yield f"max_videos: expected at most {max_videos:,} jobs, got {count:,}"
 
 
-def _too_expensive(jobs: Iterable[Job | _Draft], settings: VeoConnection, max_cost: float | None) -> Iterator[str]:
+def _too_expensive(
+    jobs: Iterable[Job | _Draft | Priced], settings: VeoConnection, max_cost: float | None
+) -> Iterator[str]:
     if max_cost is None:
         return
     bodies = (job.body for job in jobs if job.existing_veo_task_id is None)
@@ -287,7 +295,7 @@ def _title(drafts: Sequence[_Draft], mistakes: Iterable[Mistake]) -> str:
 def _together(mistakes: Iterable[Mistake]) -> Iterator[str]:
     """Yield each distinct mistake once with all its sources, ordered by the first of them."""
     sources: dict[str, dict[str, None]] = {}
-    for mistake in sorted(mistakes, key=_position):
+    for mistake in sorted(mistakes, key=lambda mistake: position_of(mistake.source)):
         sources.setdefault(mistake.text, {})[mistake.source] = None
     for text, places in sources.items():
         yield f"{text} ({_listed(list(places))})" if len(places) > 1 else f"{next(iter(places))}: {text}"
@@ -299,8 +307,9 @@ def _first(lines: Sequence[str]) -> list[str]:
     return [*lines[:_MISTAKES_LISTED], *said]
 
 
-def _position(mistake: Mistake) -> int:
-    place = _PLACE.fullmatch(mistake.source)
+def position_of(source: str) -> int:
+    """Return the line or index of a job's source, by which jobs are in their order; -1 if it has none."""
+    place = _PLACE.fullmatch(source)
     return int(place["line"] or place["index"]) if place else -1
 
 

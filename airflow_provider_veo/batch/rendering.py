@@ -31,6 +31,8 @@ _TEMPLATE = re.compile(r"\{[{%#]")
 
 _OF_THE_LOGICAL_DATE = ("ds", "ds_nodash", "ts", "logical_date", "data_interval_start", "data_interval_end")
 _OF_THE_TASK = ("dag_id", "task_id", "run_id", "map_index")
+DIFFERS_BETWEEN_SHARDS = ("task_id", "map_index")
+"""With these, shards would render the same prompt differently, and disagree on which of them takes it."""
 _NAMES = (*_OF_THE_LOGICAL_DATE, *_OF_THE_TASK, "params")
 _FILTERS = ("capitalize", "d", "default", "int", "lower", "string", "title", "trim", "upper")
 _TESTS = ("defined", "none", "undefined")
@@ -66,17 +68,21 @@ def looks_like_template(prompt: Any) -> bool:
     return isinstance(prompt, str) and _TEMPLATE.search(prompt) is not None
 
 
-def template_values(context: Context) -> dict[str, Any]:
+def template_values(context: Context, *, is_shard: bool = False) -> dict[str, Any]:
     """
     Return the values that a template may use, as plain strings, numbers, dicts and lists.
 
     Values that the run lacks are omitted: a run without a logical date has no ``ds``.
+
+    :param is_shard: omit :data:`DIFFERS_BETWEEN_SHARDS`.
     """
     ti = context["ti"]
     values: dict[str, Any] = {name: context.get(name) for name in _OF_THE_LOGICAL_DATE}
     values = {name: str(value) for name, value in values.items() if value is not None}
     values |= {"dag_id": str(ti.dag_id), "task_id": str(ti.task_id), "run_id": str(ti.run_id)}
     values["map_index"] = -1 if ti.map_index is None else int(ti.map_index)
+    if is_shard:
+        values = {name: value for name, value in values.items() if name not in DIFFERS_BETWEEN_SHARDS}
     try:
         params = json.dumps(dict(context.get("params") or {}), default=str)
     except (TypeError, ValueError, RecursionError):
@@ -150,6 +156,8 @@ class PromptRenderer:
         missing = names.difference(self._values)
         if missing.intersection(_OF_THE_LOGICAL_DATE):
             return ": this run has no logical date"
+        if missing.intersection(DIFFERS_BETWEEN_SHARDS):
+            return ": it is not available with shards, because it differs between them"
         if "params" in missing:
             return f": the run's params are not JSON, or longer than {_MAX_PARAMS_CHARACTERS:,} characters"
         return ""

@@ -51,9 +51,9 @@ VIDEOS = "videos"
 """The folder of the files, beside them."""
 _IMAGE_CHARACTERS = 2048
 """An image may be a ``data:`` URI of megabytes."""
-_FILE_FACTS = ("bytes", "sha256", "content_type", "width", "height", "duration_seconds", "verified", "poster")
+FILE_FACTS = ("bytes", "sha256", "content_type", "width", "height", "duration_seconds", "verified", "poster")
 _REASONS_SHOWN = 5
-_ROWS_AT_A_TIME = 500
+ROWS_AT_A_TIME = 500
 
 UNKNOWN_TEXT = (
     "Its submission began at {intended_at}, and the outcome is not on record: the process ended, or the relay's "
@@ -96,10 +96,23 @@ class Results:
         self._states = [self._state(job, account) for job in jobs]
 
     @property
+    def total(self) -> int:
+        """Number of jobs."""
+        return len(self._jobs)
+
+    @property
     def counts(self) -> dict[str, int]:
         """Number of jobs in each of the :data:`STATES`."""
         counted = Counter(self._states)
         return {state: counted[state] for state in STATES}
+
+    @property
+    def models(self) -> dict[str, dict[str, int]]:
+        """Number of jobs in each state, by model."""
+        counted: dict[str, Counter[str]] = {}
+        for job, state in zip(self._jobs, self._states, strict=True):
+            counted.setdefault(job.body["model"], Counter())[state] += 1
+        return {model: dict(counts) for model, counts in counted.items()}
 
     @property
     def cost(self) -> Decimal | None:
@@ -126,6 +139,11 @@ class Results:
         """Accepted submissions of jobs that are no longer in the batch."""
         wanted = {job.key for job in self._jobs}
         return [record for key, record in self._records.items() if key not in wanted and record.veo_task_id]
+
+    @property
+    def no_longer_asked_for(self) -> list[dict[str, Any]]:
+        """Key and id of each of the :attr:`orphans`."""
+        return [{"key": each.key, "id": each.veo_task_id} for each in self.orphans]
 
     @property
     def times(self) -> dict[str, Any]:
@@ -176,15 +194,15 @@ class Results:
         short = {
             "results": uri(folder / RESULTS),
             "summary": uri(folder / SUMMARY),
-            "total": len(self._jobs),
+            "total": self.total,
             **self.counts,
             "cost": number(self.cost),
             "possible_cost": number(self.possible_cost),
         }
-        summary = {**about, **short, **self.times, "models": self._by_model(), "reasons": self.reasons()}
+        summary = {**about, **short, **self.times, "models": self.models, "reasons": self.reasons()}
         summary["spend"] = self.spend
-        if self.orphans:
-            summary["no_longer_asked_for"] = [{"key": each.key, "id": each.veo_task_id} for each in self.orphans]
+        if self.no_longer_asked_for:
+            summary["no_longer_asked_for"] = self.no_longer_asked_for
         make_sure()
         atomic.write(folder / SUMMARY, _encoded(json.dumps(summary, ensure_ascii=False, indent=1)))
         return short
@@ -192,7 +210,7 @@ class Results:
     def _lines(self) -> Iterator[bytes]:
         """Return the rows as JSON, many at a time: storages write large chunks faster."""
         rows = self.rows()
-        while some := list(islice(rows, _ROWS_AT_A_TIME)):
+        while some := list(islice(rows, ROWS_AT_A_TIME)):
             yield _encoded("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in some))
 
     def _state(self, job: Job, account: Account | None) -> str:
@@ -223,7 +241,7 @@ class Results:
             "status": video.get("status"),
             "video_url": video.get("video_url"),
             "file": file.get("uri"),
-            **{fact: file.get(fact) for fact in _FILE_FACTS},
+            **{fact: file.get(fact) for fact in FILE_FACTS},
             "enhanced_prompt": video.get("enhanced_prompt"),
             "error": self._error(state, record, video),
             "attempts": _attempts(record),
@@ -247,12 +265,6 @@ class Results:
             return reason or self._stopped or "It was not sent: the task ended first. The next try sends it."
         reasons = (video.get("error") if state in (FAILED, BLOCKED) else None, reason)
         return "\n".join(filter(None, reasons)) or _WITHOUT_A_REASON[state]
-
-    def _by_model(self) -> dict[str, dict[str, int]]:
-        counted: dict[str, Counter[str]] = {}
-        for job, state in zip(self._jobs, self._states, strict=True):
-            counted.setdefault(job.body["model"], Counter())[state] += 1
-        return {model: dict(counts) for model, counts in counted.items()}
 
 
 def _matches(record: Submission, wanted: Wanted) -> bool:

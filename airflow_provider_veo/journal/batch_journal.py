@@ -302,7 +302,8 @@ class BatchJournal:
             f"Could not use {self._folder / name}, a record of what this batch submitted earlier: {why}.\n"
             "Nothing was sent, because videos may already be billed. Each task instance needs its own result_path: put "
             "{{ ds }} or {{ run_id }} into it, {{ ti.map_index }} if the task is mapped, and {{ loop.index }} if it is "
-            "in a task loop. To start over, choose another one, or remove the folder once you know what was submitted."
+            "in a task loop. The shards of a batch have one result_path, and each shard belongs to one task instance. "
+            "To start over, choose another one, or remove the folder once you know what was submitted."
         )
 
     def _try(self, what: str, act: Callable[[], _T], passing: type[Exception] = VeoError) -> _T:

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_veo.journal.submission import INTENDED
-from airflow_provider_veo.protocol.prices import NOTHING, number
+from airflow_provider_veo.protocol.prices import NOTHING, exact, number
 from airflow_provider_veo.protocol.text import shortened
 
 if TYPE_CHECKING:
@@ -68,6 +68,12 @@ class Row:
         unknown = int(record.state == INTENDED or record.may_have_cost > 0)
         return cls(len(ids), unpriced, record.cost or NOTHING, unknown, record.may_have_cost)
 
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Row:
+        """Restore a row from :meth:`to_dict`."""
+        amounts = {"cost": exact(row["cost"]), "possible_cost": exact(row["possible_cost"])}
+        return cls(videos=row["videos"], unpriced=row["unpriced"], unknown=row["unknown"], **amounts)
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serializable dict."""
         amounts = {"cost": number(self.cost), "possible_cost": number(self.possible_cost)}
@@ -89,6 +95,19 @@ def spend_of(records: Iterable[Submission], models: Mapping[str, str]) -> list[d
             model = (record.request or {}).get("model") or models.get(record.key)
             day = datetime.fromtimestamp(record.submitted, tz=timezone.utc).date().isoformat()
             rows.setdefault((day, model and shortened(model, MODEL_CHARACTERS)), Row()).add(row)
+    return _listed(rows)
+
+
+def merged(lists: Iterable[Iterable[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Add up what :func:`spend_of` has returned for several batches."""
+    rows: dict[tuple[str, str | None], Row] = {}
+    for each in lists:
+        for row in each:
+            rows.setdefault((row["day"], row["model"]), Row()).add(Row.from_dict(row))
+    return _listed(rows)
+
+
+def _listed(rows: Mapping[tuple[str, str | None], Row]) -> list[dict[str, Any]]:
     shown = sorted(rows.items(), key=lambda each: -each[1].size)
     if len(shown) > MAX_ROWS:
         others = Row()

@@ -28,6 +28,18 @@ def choice_mistakes(name: str, value: Any, choices: tuple[str, ...]) -> list[str
     return [f"{name}: expected {' or '.join(map(repr, choices))}, got {value!r}"]
 
 
+def shard_mistakes(shard: Any, shards: Any, max_in_flight: Any) -> list[str]:
+    """Return the mistakes in the number of a shard, and in what is divided among the shards."""
+    if number_mistakes("shards", shards, whole=True):
+        return []  # reported already
+    mistakes = []
+    if isinstance(shard, bool) or not isinstance(shard, int) or not 0 <= shard < shards:
+        mistakes.append(f"shard: expected a whole number from 0 to {shards - 1}, got {shard!r}")
+    if isinstance(max_in_flight, int) and 0 < max_in_flight < shards:
+        mistakes.append(f"max_in_flight: expected at least {shards}, one video for each shard, got {max_in_flight}")
+    return mistakes
+
+
 def number(value: Any, *, whole: bool = False) -> Any:
     """Convert a rendered template to a number or ``None``; anything else is returned unchanged."""
     if coerce.is_nothing(value):

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     BaseOperator,
-    ObjectStoragePath,
     XComArg,
     conf,
 )
@@ -24,10 +23,12 @@ from airflow_provider_veo.batch.options import Options
 from airflow_provider_veo.journal.identity import owner_of
 from airflow_provider_veo.journal.spend import spend_of
 from airflow_provider_veo.metrics import TaskMetrics
-from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number, number_mistakes
+from airflow_provider_veo.operators.arguments import AMBIGUOUS, choice_mistakes, number, number_mistakes, shard_mistakes
 from airflow_provider_veo.operators.lineage import FileLineage
 from airflow_provider_veo.operators.outcome import failure_of, log_results
+from airflow_provider_veo.operators.publishing import publish
 from airflow_provider_veo.operators.rewording import blocked_mistakes, other_prompt
+from airflow_provider_veo.operators.sharding import Sharded
 from airflow_provider_veo.operators.storing import Download, announce_batch, batch_file_name
 from airflow_provider_veo.operators.task import VeoTask
 from airflow_provider_veo.protocol import coerce
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_veo.batch.budget import Budget
-    from airflow_provider_veo.batch.inputs import BatchInput
+    from airflow_provider_veo.batch.inputs import BatchInput, Jobs
     from airflow_provider_veo.batch.jobs import Job
     from airflow_provider_veo.batch.progress import Progress
     from airflow_provider_veo.batch.run import Remaining, Run
@@ -47,11 +48,10 @@ if TYPE_CHECKING:
     from airflow_provider_veo.journal.submission import Submission
 
 _DEFAULTS = ("model", "aspect_ratio", "enhance_prompt", "enable_upsample", "extra_body")
-_COUNTS = ("max_videos", "max_in_flight", "attempts_per_video")
+_COUNTS = ("max_videos", "max_in_flight", "attempts_per_video", "shards")
 _AMOUNTS = ("max_cost", "requests_per_minute", "poll_interval", "timeout")
 _MAY_BE_NOTHING = ("max_videos", "max_cost", "requests_per_minute")
 KILLED = "The task was killed. Its next try continues with the submitted videos."
-JOURNAL = "_journal"
 SECONDS_TO_SEE_A_VIDEO = 120.0
 """Seconds after the first ready video until the worker is resumed, if there is work to do for it."""
 
@@ -60,7 +60,7 @@ _file_log = logging.getLogger(f"{__name__}.files")
 _file_log.setLevel(logging.WARNING)
 
 
-class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
+class VeoVideoBatchOperator(VeoTask, Sharded, FileLineage, BaseOperator):
     """
     Make many videos in one task, each billed once, and write a row with the result of each.
 
@@ -70,7 +70,8 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
 
     Under ``result_path`` it writes ``results.jsonl``, one row per job in their order, ``summary.json``,
     ``report.html``, a report for people, the files in ``videos/``, and ``_journal/``, which must be kept for as long as
-    anybody may clear the task.
+    anybody may clear the task. A shard writes below ``_shards/``, and
+    :class:`~airflow_provider_veo.operators.VeoMergeShardsOperator` merges the results of all shards.
 
     XComs: ``return_value``, a dict: ``results``, ``summary`` and ``report`` (URIs), ``total``, the number of jobs in
     each state (``succeeded``, ``not_stored``, ``failed``, ``blocked``, ``refused``, ``unknown``, ``timed_out``,
@@ -83,7 +84,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
 
     :param result_path: URI of a folder, for ``ObjectStoragePath`` (templated). It must be the same in all tries of a
         task instance, and differ between task instances: put ``{{ ds }}`` into it, ``{{ ti.map_index }}`` if the task
-        is mapped, and ``{{ loop.index }}`` if it is in a task loop.
+        is mapped, and ``{{ loop.index }}`` if it is in a task loop. All shards of a batch have the same one.
     :param jobs: prompts, or dicts of the create operator's request fields (``prompt``, ``model``, ``images``,
         ``aspect_ratio``, ``enhance_prompt``, ``enable_upsample``, ``extra_body``), with an optional unique ``key`` and
         an optional ``existing_veo_task_id``, a video to attach to instead of submitting one (templated).
@@ -109,6 +110,10 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         takes. What it returns is recorded and submitted, again up to ``attempts_if_blocked`` times. Default: none.
     :param on_ambiguous_submit: what to do if it is unknown whether a job was accepted: ``"fail"`` (default), which
         reports it and continues with the others, or ``"resubmit"``, which may be billed twice.
+    :param shards: number of tasks that share the batch. Each validates all jobs, takes those whose keys belong to it,
+        and uses its part of ``max_in_flight``, ``requests_per_minute`` and what the jobs leave of ``max_cost``. All
+        tries must have the same number. Default: 1.
+    :param shard: number of this task among them, from 0. Default: 0.
     :param download: store each video's file as soon as it is ready. Default: true.
     :param fail_on_partial_error: fail unless all jobs succeeded. Default: fail only if none did.
     :param veo_conn_id: id of a connection of type ``veo`` (templated). Default: ``veo_default``.
@@ -150,6 +155,8 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         attempts_if_blocked: int = 1,
         on_blocked: Callable[..., str | None] | None = None,
         on_ambiguous_submit: Literal["fail", "resubmit"] = "fail",
+        shards: int = 1,
+        shard: int = 0,
         download: bool = True,
         fail_on_partial_error: bool = False,
         veo_conn_id: str | XComArg = "veo_default",
@@ -176,6 +183,8 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         self.attempts_if_blocked = attempts_if_blocked
         self.on_blocked = on_blocked
         self.on_ambiguous_submit = on_ambiguous_submit
+        self.shards = shards
+        self.shard = shard
         self.download = download
         self.fail_on_partial_error = fail_on_partial_error
         self.veo_conn_id = veo_conn_id
@@ -194,11 +203,12 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
 
         with self.talking_to_the_relay():
             self._fail_on_mistakes(rendered=True)
-            journal = self._journal(context)
-            jobs, same = self._input(context).read(journal, self.hook.settings, self.log)
+            journal = self.journal(context, self.log)
+            read = self._input(context).read(journal, self.hook.settings, self.log)
             records = journal.begin()
+            self.refuse_another_division()  # which may have begun at the same time
             self._metrics(context).found_unknown(sum(each.state == INTENDED for each in records.values()))
-            jobs = inputs.settled(journal, jobs, same, is_rendered=self.render_prompts)
+            jobs = inputs.settled(journal, read, is_rendered=self.render_prompts)
             return self._work(context, journal, jobs, records, BatchCheckpoint(), {})
 
     def execute_complete(
@@ -211,7 +221,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         with self.talking_to_the_relay():
             if "error" in event:
                 raise from_dict(event["error"])
-            journal = self._journal(context)
+            journal = self.journal(context, self.log)
             records = journal.begin()
             checkpoint = BatchCheckpoint.of(event)
             return self._work(context, journal, inputs.recorded(journal), records, checkpoint, event["outcomes"])
@@ -231,7 +241,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         self,
         context: Context,
         journal: BatchJournal,
-        jobs: list[Job],
+        read: Jobs,
         records: dict[str, Submission],
         checkpoint: BatchCheckpoint,
         outcomes: Mapping[str, Any],
@@ -239,10 +249,11 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         from airflow_provider_veo.batch.budget import Budget
         from airflow_provider_veo.batch.run import Run
 
-        options = self._options(checkpoint.try_id)
+        jobs, options = read.jobs, self._options(checkpoint.try_id)
         records = {key: record.of_try(options.try_id) for key, record in records.items()}
         budget = Budget(self.hook.settings, options.max_cost)
         budget.begin(jobs, records.values())
+        self.limit(budget, options.max_cost, read)
         self._run = Run(
             jobs,
             records,
@@ -268,13 +279,13 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         self._run.report(at_once=must_wait)
         if must_wait:
             self._defer(self._run, remaining, options)
-        return self._finish(context, journal, jobs, self._run, budget)
+        return self._finish(context, journal, read, self._run, budget)
 
     def _store(self, context: Context, job: Job, record: Submission) -> Mapping[str, Any]:
         from airflow_provider_veo.batch.results import VIDEOS
 
         veo_task_id, url = str(record.veo_task_id), (record.video or {}).get("video_url")
-        destination = f"{self._folder_uri}/{VIDEOS}/{batch_file_name(job.key if job.named else None, veo_task_id)}"
+        destination = f"{self.batch_uri}/{VIDEOS}/{batch_file_name(job.key if job.named else None, veo_task_id)}"
         download = Download(self.hook, destination, _file_log)
         return download.run(context, url or download.url_of(veo_task_id), veo_task_id).to_dict()
 
@@ -294,7 +305,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         self.push_spend(context, lambda: spend_of(run.engine.records.values(), models))
 
     def _located(self, progress: Progress) -> dict[str, Any]:
-        return {**progress.to_dict(), "folder": self._folder_uri}
+        return {**progress.to_dict(), "folder": self.folder_uri}
 
     def _defer(self, run: Run, remaining: Remaining, options: Options) -> NoReturn:
         from airflow_provider_veo.triggers import VeoVideoBatchTrigger
@@ -310,7 +321,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
                 enough=options.enough_slots if has_more else 0,
                 linger=SECONDS_TO_SEE_A_VIDEO if has_more or self.download else None,
                 wake_at=remaining.wake_at,
-                requests_per_minute=self.requests_per_minute,
+                requests_per_minute=options.requests_per_minute,
                 held_until=run.limiter.held_until,
                 refused_since=checkpoint.refused_since,
                 progress=self._located(run.progress),
@@ -322,28 +333,20 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         )
         raise AssertionError  # defer never returns
 
-    def _finish(
-        self, context: Context, journal: BatchJournal, jobs: list[Job], run: Run, budget: Budget
-    ) -> dict[str, Any]:
-        from airflow_provider_veo.batch.failures import Failures
-        from airflow_provider_veo.batch.report import Report, summary_text
+    def _finish(self, context: Context, journal: BatchJournal, read: Jobs, run: Run, budget: Budget) -> dict[str, Any]:
         from airflow_provider_veo.batch.results import Results
 
         stopped = run.engine.stopped
         why = str(stopped) if stopped else None
-        results = Results(jobs, run.engine.records, budget.account, download=self.download, stopped=why)
+        results = Results(read.jobs, run.engine.records, budget.account, download=self.download, stopped=why)
         ti = context["ti"]
         ti.xcom_push(key="progress", value=self._located(run.progress))
         self.push_spend(context, lambda: results.spend)
         about = {**owner_of(context), "try_number": ti.try_number, "account": budget.account.name}
-        short = results.write(self._folder, about, journal.give_way_to_the_newer)
-        failures = Failures(results.rows())
-        report = Report(results, failures, self._folder, about, getattr(ti, "log_url", None))
-        short["report"] = report.write(journal.give_way_to_the_newer, self.log)
-        # Pushed, not returned: callbacks of a task that fails need them, too.
-        ti.xcom_push(key="summary_text", value=summary_text(results, failures, about, short["report"]))
-        if short["report"]:
-            ti.xcom_push(key="report_path", value=str(report.path))
+        if self.as_shard.is_whole:
+            short = publish(context, results, self.folder, about, self.log, journal.give_way_to_the_newer)
+        else:
+            short = results.write(self.folder, about | self.as_shard.about(read), journal.give_way_to_the_newer)
         for job, stored in results.stored:
             self.report_lineage(job.body.get("images", ()), stored)
         log_results(self.log, results, short)
@@ -356,19 +359,21 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         from airflow_provider_veo.batch.inputs import BatchInput
         from airflow_provider_veo.batch.rendering import PromptRenderer, template_values
 
+        values = template_values(context, is_shard=not self.as_shard.is_whole)
         return BatchInput(
             jobs=self.jobs,
             manifest=None if coerce.is_nothing(self.manifest) else str(self.manifest),
             defaults={name: getattr(self, name) for name in _DEFAULTS},
             max_videos=number(self.max_videos, whole=True),
             max_cost=number(self.max_cost),
-            render=PromptRenderer(template_values(context)) if self.render_prompts else None,
+            render=PromptRenderer(values) if self.render_prompts else None,
+            shard=self.as_shard,
         )
 
     def _options(self, try_id: str) -> Options:
         return Options(
-            max_in_flight=self.max_in_flight,
-            requests_per_minute=self.requests_per_minute,
+            max_in_flight=self.as_shard.part_of(self.max_in_flight),
+            requests_per_minute=self.requests_per_minute and self.requests_per_minute / self.as_shard.count,
             attempts_per_video=self.attempts_per_video,
             attempts_if_blocked=self.attempts_if_blocked,
             rewords=self.on_blocked is not None,
@@ -380,19 +385,6 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
             max_cost=number(self.max_cost),
             try_id=try_id,
         )
-
-    @property
-    def _folder_uri(self) -> str:
-        return str(self.result_path).rstrip("/")
-
-    @property
-    def _folder(self) -> ObjectStoragePath:
-        return ObjectStoragePath(self._folder_uri)
-
-    def _journal(self, context: Context) -> BatchJournal:
-        from airflow_provider_veo.journal.batch_journal import BatchJournal
-
-        return BatchJournal(self._folder / JOURNAL, owner_of(context), self.log)
 
     def _metrics(self, context: Context) -> TaskMetrics:
         return TaskMetrics.of(context["ti"], self.hook.settings.catalog)
@@ -408,6 +400,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         mistakes += blocked_mistakes(self.attempts_if_blocked, self.on_blocked)
         for name in (*_COUNTS, *_AMOUNTS):
             mistakes += self._number_mistakes(name, rendered=rendered)
+        mistakes += shard_mistakes(self.shard, self.shards, self.max_in_flight)
         self.refuse(mistakes)
 
     def _number_mistakes(self, name: str, *, rendered: bool) -> list[str]:

@@ -15,11 +15,12 @@ from sqlalchemy.orm import aliased
 
 from airflow_provider_veo.batch.progress import Progress
 from airflow_provider_veo.batch.results import NOT_SUBMITTED, STATES, TIMED_OUT, UNKNOWN
-from airflow_provider_veo.ui import cards, settings, values
+from airflow_provider_veo.batch.shards import split
+from airflow_provider_veo.ui import cards, settings, sharded, values
 from airflow_provider_veo.ui.access import admit
 from airflow_provider_veo.ui.approvals import note_approvals
 from airflow_provider_veo.ui.cards import OFF, OWNER, address, described, number, played, query, text
-from airflow_provider_veo.ui.folders import Folder
+from airflow_provider_veo.ui.folders import Folder, ShardedFolder
 from airflow_provider_veo.ui.loops import IDENTITY, in_region, locate, region_of
 from airflow_provider_veo.ui.paging import page_of
 from airflow_provider_veo.ui.videos import GENERATING
@@ -46,9 +47,12 @@ _YEAR_10000 = 253_402_300_800.0
 
 def page(session: Session, readable: Any, filters: Filters, cursor: Cursor | None, limit: int) -> Page:
     """Return a page of rows, newest first; :func:`card` makes a card of each."""
-    found = page_of(session, readable.to_orm(_batches()).where(*filters.of_rows()), cursor, limit)
+    statement = readable.to_orm(_batches()).where(*filters.of_rows(), sharded.is_first())
+    found = page_of(session, statement, cursor, limit)
     locate(session, found.rows)
     note_approvals(session, found.rows)
+    for row in found.rows:
+        row.shards = sharded.shards_of(session, row, _batches())
     return found
 
 
@@ -66,6 +70,7 @@ def find(session: Session, dag_id: str, run_id: str, task_id: str, map_index: in
     row = values.read(found)
     locate(session, [row])
     note_approvals(session, [row])
+    row.shards = sharded.shards_of(session, row, _batches())
     return row
 
 
@@ -77,9 +82,17 @@ def card(row: Any) -> dict[str, Any]:
 
 def folder_of(row: Any) -> Folder | None:
     """Return the folder of a batch; ``None`` if the page may not read it."""
-    recorded = row.value.get("folder") if isinstance(row.value, dict) else None
-    admitted = admit(recorded, row.dag_id, settings.page_roots())
-    return Folder(admitted, row.owner, has_ended=_has_ended(row)) if admitted else None
+    roots = settings.page_roots()
+    folders = []
+    for each in row.shards or [row]:
+        recorded = sharded.folder_in(each)
+        if admitted := admit(recorded, each.dag_id, roots):
+            divided = split(recorded)
+            batch = admit(divided[0], each.dag_id, roots) if divided else None
+            folders.append(Folder(admitted, each.owner, has_ended=_has_ended(each), batch=batch))
+    if row.shards and folders:
+        return ShardedFolder(folders)
+    return folders[0] if folders else None
 
 
 def videos(
@@ -119,6 +132,7 @@ def _has_ended(row: Any) -> bool:
 
 
 def _card(row: Any, place: Mapping[str, Any]) -> dict[str, Any]:
+    row = sharded.together(row, _progress) if row.shards else row
     progress = _progress(row.value)
     has_ended = _has_ended(row)
     rate = number(progress.per_minute(row.timestamp.timestamp() if has_ended else time.time())) or None
@@ -199,7 +213,8 @@ def _video(batch: Any, place: Mapping[str, Any], line: Line) -> dict[str, Any]:
     row = line.row
     if row is None or not isinstance(row.get("state"), str):
         raise ValueError("expected the row of a job")
-    state = row["state"] if _has_ended(batch) else _WHILE_IT_RUNS.get(row["state"], row["state"])
+    has_ended = all(map(_has_ended, batch.shards or [batch]))
+    state = row["state"] if has_ended else _WHILE_IT_RUNS.get(row["state"], row["state"])
     is_over = state not in (GENERATING, WAITING)
     where = address(*(place[name] for name in OWNER))
     request = row.get("request")

@@ -10,23 +10,24 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import ExitStack, contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_veo.batch import inputs
 from airflow_provider_veo.batch.results import RESULTS, SUMMARY, VIDEOS, Results
+from airflow_provider_veo.batch.shards import JOURNAL
 from airflow_provider_veo.journal.batch_journal import BatchJournal
-from airflow_provider_veo.operators.batch import JOURNAL
 from airflow_provider_veo.ui import lines
 from airflow_provider_veo.ui.opening import UnreadableError, folder_path, open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_veo.ui.access import Admitted
-    from airflow_provider_veo.ui.lines import Line, LineCursor, LinePage
+    from airflow_provider_veo.ui.lines import Line, LineCursor, LinePage, Readable
     from airflow_provider_veo.ui.opening import Opened
 
     _T = TypeVar("_T")
@@ -73,11 +74,15 @@ class Folder:
     :param owner: the task instance whose XCom contains it, as it is recorded: ``dag_id``, ``run_id``, ``task_id``,
         ``map_index``, and ``loop_index`` in a task loop.
     :param has_ended: whether the task has ended.
+    :param batch: the folder of the batch of which this is a shard. Default: it is not divided.
     """
 
-    def __init__(self, admitted: Admitted, owner: Mapping[str, Any], *, has_ended: bool) -> None:
+    def __init__(
+        self, admitted: Admitted, owner: Mapping[str, Any], *, has_ended: bool, batch: Admitted | None = None
+    ) -> None:
         self.root = admitted.root
         self._admitted = admitted
+        self._batch = batch or admitted
         self._owner = dict(owner)
         self._has_ended = has_ended
         self._key = (admitted, *self._owner.values(), has_ended)
@@ -116,18 +121,29 @@ class Folder:
 
     def _file(self, name: str) -> Admitted:
         try:
-            return self._admitted.joined(VIDEOS, name)
+            return self._batch.joined(VIDEOS, name)
         except ValueError as error:
             raise UnreadableError("it is not the name of a file") from error
 
     def _reading(self, read: Callable[[Any], _T]) -> _T:
+        with self.content() as content:
+            return read(content)
+
+    @contextmanager
+    def content(self) -> Iterator[Readable]:
+        """
+        Open the rows of its results, or those of its records.
+
+        :raises UnreadableError: it can't be read, or belongs to another task instance.
+        """
         if self._has_ended and (results := self._opened(RESULTS)):
             try:
                 _recent.get(("owner", *self._key), self._verified)
-                return read(results)
+                yield results
             finally:
                 results.close()
-        return read(lines.InMemory(_recent.get(("records", *self._key), self._recorded)))
+        else:
+            yield lines.InMemory(_recent.get(("records", *self._key), self._recorded))
 
     def _opened(self, name: str) -> Opened | None:
         try:
@@ -158,7 +174,7 @@ class Folder:
     def _recorded(self) -> bytes:
         """Return the records of the batch's jobs, as rows of its results."""
         journal = BatchJournal(self._journal(), self._owner, log)
-        rows = Results(inputs.recorded(journal), journal.read(), None, download=True).rows()
+        rows = Results(inputs.recorded(journal).jobs, journal.read(), None, download=True).rows()
         return b"".join(f"{json.dumps(row)}\n".encode() for row in rows)
 
     def _journal(self) -> ObjectStoragePath:
@@ -174,6 +190,42 @@ class Folder:
         except (ValueError, RecursionError, AttributeError) as error:
             raise UnreadableError("its records do not name a task instance") from error
         return journal
+
+
+class ShardedFolder(Folder):
+    """
+    The folders of the shards of a batch, as one folder: its rows are those of one shard after the other.
+
+    :param shards: their folders.
+    """
+
+    def __init__(self, shards: Sequence[Folder]) -> None:
+        first = shards[0]
+        super().__init__(first._admitted, first._owner, has_ended=first._has_ended, batch=first._batch)
+        self._shards = shards
+
+    @contextmanager
+    def content(self) -> Iterator[Readable]:
+        """
+        Open the rows of all shards that can be read: one that has not begun has no records.
+
+        :raises UnreadableError: none can be read.
+        """
+        contents: list[Readable] = []
+        in_memory = 0
+        with ExitStack() as opened:
+            for shard in self._shards:
+                try:
+                    contents.append(opened.enter_context(shard.content()))
+                except UnreadableError as error:
+                    log.info("A shard is not shown: %s", error)
+                    continue
+                in_memory += contents[-1].size if isinstance(contents[-1], lines.InMemory) else 0
+                if in_memory > _BYTES_KEPT:  # of a large batch, the other shards are shown when they have ended
+                    break
+            if not contents:
+                raise UnreadableError("no shard can be read")
+            yield lines.Joined(tuple(contents))
 
 
 def _files(folder: ObjectStoragePath) -> Iterator[tuple[str, int]]:

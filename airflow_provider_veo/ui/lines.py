@@ -53,6 +53,28 @@ class InMemory:
         return self.content[begin:end]
 
 
+@dataclass(frozen=True)
+class Joined:
+    """Several contents, one after the other, as a :class:`Readable`."""
+
+    contents: tuple[Readable, ...]
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(each.size for each in self.contents)
+
+    def read(self, begin: int, end: int) -> bytes:
+        """Return the bytes from ``begin`` up to ``end``."""
+        parts, offset = [], 0
+        for each in self.contents:
+            first, last = max(begin - offset, 0), min(end - offset, each.size)
+            if first < last:
+                parts.append(each.read(first, last))
+            offset += each.size
+        return b"".join(parts)
+
+
 class Line(NamedTuple):
     """
     A line.

@@ -26,7 +26,12 @@ EXAMPLES = "dags_examples"
 COPIES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 """Pages that are other Markdown files of the project."""
 REFERENCE: dict[str, tuple[str, ...]] = {
-    "operators": ("VeoCreateVideoOperator", "VeoDownloadVideoOperator", "VeoVideoBatchOperator"),
+    "operators": (
+        "VeoCreateVideoOperator",
+        "VeoDownloadVideoOperator",
+        "VeoVideoBatchOperator",
+        "VeoMergeShardsOperator",
+    ),
     "sensors": ("VeoVideoSensor",),
     "decorators": ("veo_video_task", "veo_video_batch_task"),
     "hooks": ("VeoHook", "VeoAsyncHook"),

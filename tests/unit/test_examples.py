@@ -53,9 +53,20 @@ def test_each_example_succeeds(ran, dag_id):
 
 
 def test_each_example_submits_its_videos_once(ran):
-    with (EXAMPLES / "veo_nightly.csv").open(encoding="utf-8", newline="") as manifest:
-        rows = len(list(csv.DictReader(manifest)))
-    assert len(ran.videos) == len(TESTED) - 1 + rows
+    rows = {}
+    for name in ("veo_nightly", "veo_sharded"):
+        with (EXAMPLES / f"{name}.csv").open(encoding="utf-8", newline="") as manifest:
+            rows[name] = len(list(csv.DictReader(manifest)))
+    assert len(ran.videos) == len(TESTED) - len(rows) + sum(rows.values())
+
+
+def test_the_shards_of_the_example_are_merged(ran):
+    night = ran.airflow.xcoms("veo_sharded")["merge_shards", "return_value", -1]
+    assert (night["total"], night["succeeded"]) == (12, 12)
+    pushed = ran.airflow.xcoms("veo_sharded")
+    shards = [pushed["make_videos", "return_value", index] for index in range(4)]
+    assert sum(shard["total"] for shard in shards) == 12
+    assert max(shard["total"] for shard in shards) < 12
 
 
 def test_the_key_is_not_printed(ran):

@@ -40,9 +40,9 @@ def read(journal_of_batch):
 
     def of(jobs=None, manifest=None, journal=None, **arguments):
         journal = journal or journal_of_batch()
-        made, same = BatchInput(jobs, manifest, **{"defaults": DEFAULTS, **arguments}).read(journal, SETTINGS, LOG)
+        made = BatchInput(jobs, manifest, **{"defaults": DEFAULTS, **arguments}).read(journal, SETTINGS, LOG)
         journal.begin()
-        return inputs.settled(journal, made, same)
+        return inputs.settled(journal, made).jobs
 
     return of
 
@@ -194,7 +194,7 @@ def test_what_a_mapped_task_pushed_is_the_same_each_time(read, caplog):
 
 def test_resumed_task_has_the_same_jobs(read, journal_of_batch):
     made = read(["a cow", {"prompt": "牛", "key": "cow", "existing_veo_task_id": "veo3:9"}])
-    assert inputs.recorded(journal_of_batch()) == made
+    assert inputs.recorded(journal_of_batch()).jobs == made
 
 
 def test_task_cannot_resume_without_its_jobs(journal_of_batch, folder):
@@ -248,16 +248,20 @@ def claimed(journal_of_batch):
     return journal
 
 
+def as_read(key, digest):
+    return inputs.Jobs([job(key)], {"input": digest})
+
+
 def test_what_another_try_has_recorded_meanwhile_goes_before_what_was_read_earlier(journal_of_batch):
     """A process that is frozen between reading and claiming has rendered its prompts to something else."""
-    inputs.settled(claimed(journal_of_batch), [job("rendered by the newer one")], "same")
-    thawed = inputs.settled(claimed(journal_of_batch), [job("rendered long ago")], "same")
-    assert [each.key for each in thawed] == ["rendered by the newer one"]
+    inputs.settled(claimed(journal_of_batch), as_read("rendered by the newer one", "same"))
+    thawed = inputs.settled(claimed(journal_of_batch), as_read("rendered long ago", "same"))
+    assert [each.key for each in thawed.jobs] == ["rendered by the newer one"]
 
 
 def test_an_older_process_does_not_replace_what_a_newer_one_has_recorded(journal_of_batch):
     older = claimed(journal_of_batch)
     newer = claimed(journal_of_batch)
-    inputs.settled(newer, [job("of the newer one")], "rendered again")
-    inputs.settled(older, [job("of the older one")], "rendered at first")
-    assert [each.key for each in inputs.recorded(claimed(journal_of_batch))] == ["of the newer one"]
+    inputs.settled(newer, as_read("of the newer one", "rendered again"))
+    inputs.settled(older, as_read("of the older one", "rendered at first"))
+    assert [each.key for each in inputs.recorded(claimed(journal_of_batch)).jobs] == ["of the newer one"]
