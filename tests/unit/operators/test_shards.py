@@ -262,7 +262,7 @@ def test_the_triggerer_polls_with_this_shards_part_of_the_requests(shard):
 def test_resubmissions_of_all_shards_stay_within_the_budget(relay, run_shard, merge, connect):
     """24 videos for 9.6 are within 12; all fail, and 30 submissions are all that 12 pays for."""
     connect(extra=PRICES)
-    relay.set_faults("failed")
+    relay.set_faults("failed=no luck")
     for _ in range(2):
         for index in range(4):
             with pytest.raises(AirflowFailException):
@@ -324,7 +324,7 @@ def test_merging_reports_shards_that_read_different_manifests(relay, run_shard, 
 
 
 def test_merging_fails_if_nothing_succeeded_or_on_request_if_anything_failed(relay, run_shard, merge):
-    relay.set_faults("failed@1")
+    relay.set_faults("failed=no luck@1")
     for index in range(4):
         run_shard(index)
     assert merge()[0]["failed"] == 1

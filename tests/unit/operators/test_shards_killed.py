@@ -42,7 +42,7 @@ def generating(relay):
 def test_shards_that_are_killed_bill_nothing_twice_and_lose_nothing(relay, connect, tmp_path, ti):
     connect(extra={"prices": {"veo3-fast": PRICE}})
     relay.configure(generation_seconds=0.5, video_seconds=0.2)
-    relay.set_faults("failed@30%")
+    relay.set_faults("failed=no luck@30%")
     folder, chance = tmp_path / "batch", random.Random(7)
     manifest = tmp_path / "prompts.csv"
     manifest.write_text("prompt\n" + "".join(f"prompt {number}\n" for number in range(JOBS)))
