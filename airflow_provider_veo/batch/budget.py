@@ -31,7 +31,7 @@ class Budget:
         """Who is billed."""
         self._prices = settings.prices
         self._max_cost = max_cost
-        self._name = "max_cost"
+        self._note = ""
         self._committed = 0.0
 
     def begin(self, jobs: Iterable[Job], records: Iterable[Submission]) -> None:
@@ -44,7 +44,7 @@ class Budget:
 
     def use_part(self, limit: Decimal) -> None:
         """Spend no more than this shard's part of the maximum."""
-        self._max_cost, self._name = float(limit), "this shard's part of max_cost"
+        self._max_cost, self._note = float(limit), " This is the part of one shard: clear all of them."
 
     @property
     def committed(self) -> float:
@@ -83,8 +83,8 @@ class Budget:
         price = self.price(job) or 0.0
         if self._max_cost is not None and self._committed + price > self._max_cost * (1 + _ROUNDING):
             raise VeoError(
-                f"It costs {price:g}, and {self._committed:g} of {self._name}={self._max_cost:g} is already spent. "
-                "Raise max_cost and clear this task to submit it."
+                f"It costs {price:g}, and {self._committed:g} of max_cost={self._max_cost:g} is already spent. "
+                f"Raise max_cost and clear this task to submit it.{self._note}"
             )
         self._committed += price
 

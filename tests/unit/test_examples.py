@@ -52,7 +52,7 @@ while cursor:
     names += [card["name"] for card in shown]
     cursor = LineCursor.parse(older) if older else None
 line = folder.page(LineCursor(), 1, lambda line: True).lines[0]
-file = folder.file_of(line.row["key"], line.begin).uri
+file = folder.file_of(line.row["key"], line.begin).location.uri
 print(json.dumps({"cards": cards, "names": names, "file": file, "third": batches.card(third)["total"]}, default=str))
 """
 
