@@ -30,7 +30,7 @@ class Budget:
         """Who is billed."""
         self._settings = settings
         self._max_cost = None if max_cost is None else exact(max_cost)
-        self._name = "max_cost"
+        self._note = ""
         self._committed = NOTHING
 
     def begin(self, jobs: Iterable[Job], records: Iterable[Submission]) -> None:
@@ -43,7 +43,7 @@ class Budget:
 
     def use_part(self, limit: Decimal) -> None:
         """Spend no more than this shard's part of the maximum."""
-        self._max_cost, self._name = limit, "this shard's part of max_cost"
+        self._max_cost, self._note = limit, " This is the part of one shard: clear all of them."
 
     @property
     def committed(self) -> Decimal:
@@ -83,8 +83,8 @@ class Budget:
         if self._max_cost is not None and self._committed + price > self._max_cost:
             committed, most = written(self._committed), written(self._max_cost)
             raise VeoError(
-                f"It costs {written(price)}, and {committed} of {self._name}={most} is already spent. "
-                "Raise max_cost and clear this task to submit it."
+                f"It costs {written(price)}, and {committed} of max_cost={most} is already spent. "
+                f"Raise max_cost and clear this task to submit it.{self._note}"
             )
         self._committed += price
 

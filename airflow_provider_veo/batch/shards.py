@@ -60,22 +60,21 @@ class Tally:
     """
 
     def __init__(self, jobs: Iterable[Job | Priced]) -> None:
-        self._counts = Counter(
-            (tuple((name, job.body[name]) for name in _PRICED_BY if name in job.body), job.existing_veo_task_id is None)
-            for job in jobs
-        )
+        # As JSON: a request's extra fields may have any values.
+        self._counts = Counter((_priced_by(job.body), job.existing_veo_task_id is None) for job in jobs)
 
     @classmethod
     def of(cls, record: Iterable[Mapping[str, Any]]) -> Tally:
         """Restore a tally from :meth:`to_list`."""
         tally = cls(())
         for each in record:
-            tally._counts[tuple(each["body"].items()), bool(each["billed"])] += int(each["jobs"])
+            tally._counts[_priced_by(each["body"]), bool(each["billed"])] += int(each["jobs"])
         return tally
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return a JSON-serializable list."""
-        return [{"jobs": n, "billed": billed, "body": dict(body)} for (body, billed), n in self._counts.items()]
+        counts = self._counts.items()
+        return [{"jobs": count, "billed": billed, "body": json.loads(body)} for (body, billed), count in counts]
 
     @property
     def jobs(self) -> list[Priced]:
@@ -83,8 +82,12 @@ class Tally:
         return [
             each
             for (body, billed), count in self._counts.items()
-            for each in [Priced(dict(body), None if billed else "existing")] * count
+            for each in [Priced(json.loads(body), None if billed else "existing")] * count
         ]
+
+
+def _priced_by(body: Mapping[str, Any]) -> str:
+    return json.dumps({name: body[name] for name in _PRICED_BY if name in body})
 
 
 @dataclass(frozen=True)

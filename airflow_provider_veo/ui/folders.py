@@ -217,7 +217,7 @@ class ShardedFolder(Folder):
             for shard in self._shards:
                 try:
                     contents.append(opened.enter_context(shard.content()))
-                except UnreadableError as error:
+                except (UnreadableError, FileNotFoundError) as error:
                     log.info("A shard is not shown: %s", error)
                     continue
                 in_memory += contents[-1].size if isinstance(contents[-1], lines.InMemory) else 0

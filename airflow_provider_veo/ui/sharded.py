@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.batch.progress import Progress
 
 _FOLDER = "folder"
-_MOST = 1000
+_MOST = 100
 """Shards of a batch that are shown together."""
 
 

@@ -34,6 +34,8 @@ OFTEN = """
 def task_policy(task):
     if hasattr(task, "poll_interval"):
         task.poll_interval = {poll_interval}
+    elif "shards" in getattr(task, "partial_kwargs", ()):
+        task.partial_kwargs["poll_interval"] = {poll_interval}
 """
 """For the sandbox, whose videos are ready at once: a cluster policy, so that the examples run as they are."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_veo.ui import lines, settings
 from airflow_provider_veo.ui.access import admit
-from airflow_provider_veo.ui.folders import Folder
+from airflow_provider_veo.ui.folders import Folder, ShardedFolder
 from airflow_provider_veo.ui.lines import InMemory, LineCursor, page_of
 from airflow_provider_veo.ui.opening import UnreadableError, open_file
 
@@ -175,3 +175,49 @@ def test_a_file_that_is_read_has_a_size(place):
     file = open_file(admit(f"file://{place}/summary.json", "mine", settings.page_roots()))
     assert file.size == os.path.getsize(place / "summary.json")
     file.close()
+
+
+# --- shards ----------------------------------------------------------------------------------------------------------
+
+
+def shard_of(place, index, *, has_ended=True) -> Folder:
+    roots = settings.page_roots()
+    admitted = admit(f"file://{place}/_shards/{index}-of-3", "mine", roots)
+    batch = admit(f"file://{place}", "mine", roots)
+    return Folder(admitted, {**OWNER, "map_index": index}, has_ended=has_ended, batch=batch)
+
+
+@pytest.fixture
+def shards(place):
+    """Three shards, of which the last has not begun."""
+    for index in range(2):
+        folder = place / "_shards" / f"{index}-of-3"
+        folder.mkdir(parents=True)
+        rows = [{"key": f"{index}.{number}", "file": f"file:///x/{index}.{number}.mp4"} for number in range(3)]
+        ended(folder, {**OWNER, "map_index": index}, rows)
+    return ShardedFolder([shard_of(place, index) for index in range(3)])
+
+
+def test_shards_are_shown_one_after_the_other_in_pages(shards):
+    seen, cursor = [], LineCursor()
+    while True:
+        page = shards.page(cursor, 2, lambda line: True)
+        seen += [(line.row["key"], line.begin) for line in page.lines]
+        if page.older is None:
+            break
+        cursor = LineCursor.parse(page.older)
+    assert [key for key, _ in seen] == ["0.0", "0.1", "0.2", "1.0", "1.1", "1.2"]
+    back = shards.page(LineCursor.parse(page.newer), 2, lambda line: True)
+    assert [line.row["key"] for line in back.lines] == ["0.2", "1.0"]
+    for key, offset in seen:
+        assert shards.file_of(key, offset).location.parts[-3:] == ("night", "videos", f"{key}.mp4")
+
+
+def test_shard_of_another_task_instance_is_not_shown_among_the_others(place, shards):
+    ended(place / "_shards" / "1-of-3", {**OWNER, "map_index": 7}, [{"key": "theirs"}])
+    assert [row["key"] for row in everything(shards)] == ["0.0", "0.1", "0.2"]
+
+
+def test_batch_of_which_no_shard_can_be_read_is_not_shown(place):
+    with pytest.raises(UnreadableError, match="no shard can be read"):
+        everything(ShardedFolder([shard_of(place, index) for index in range(3)]))
