@@ -24,10 +24,10 @@ pytest.importorskip("statsd", reason="Airflow's client of StatsD is an extra")
 DAG_ID, ALONE = "veo_metrics", "veo_metrics_alone"
 PRICES = {"veo3-fast": 0.4, "veo3-pro": 2}
 EXPECTED = {
-    "veo.submissions.accepted": 4,
-    "veo.cost": pytest.approx(3 * 0.4 + 2),
+    "veo.submissions.accepted": 5,
+    "veo.cost": pytest.approx(4 * 0.4 + 2),
     "veo.videos.succeeded": 3,
-    "veo.videos.blocked": 1,
+    "veo.videos.blocked": 2,
     "veo.stored_files": 2,
 }
 """Besides the sums of bytes and seconds."""

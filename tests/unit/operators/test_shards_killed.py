@@ -76,8 +76,10 @@ def test_shards_that_are_killed_bill_nothing_twice_and_lose_nothing(relay, conne
     rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     assert [row["request"]["prompt"] for row in rows] == [f"prompt {number}" for number in range(JOBS)]
     states = Counter(row["state"] for row in rows)
-    assert set(states) <= {"succeeded", "unknown", "failed"}
+    # What may have been billed is not spent on anything else, so some jobs may be left over.
+    assert set(states) <= {"succeeded", "unknown", "failed", "not_submitted"}
     assert states["unknown"] <= kills * CREATES_AT_ONCE
+    assert states["not_submitted"] <= states["unknown"] + states["failed"]
     assert done["succeeded"] == states["succeeded"]
 
     videos = relay.videos()
