@@ -357,11 +357,12 @@ def test_the_message_shows_what_may_have_been_billed_apart():
 
 @pytest.mark.parametrize(
     "said",
-    ["@everyone", "<!channel> a", "<@U123>\nCost: 0", "a\r\n\u2028b\x85c", "x" * 100_000, HOSTILE, "<https://a|b>"],
+    ["@everyone",
+        "<!channel> a", "<@U123>\nCost: 0", "a\r\n\u2028b\x85c", "x" * 100_000, HOSTILE, "<https://a|b>", "![a](https://a) [b](https://b)"],
 )
 def test_a_relay_can_not_add_lines_or_mention_anybody(said):
     found = of((job("a"), accepted("a").ended(video("veo3:1", "failed", error=said))))
     message = text(found, ABOUT | {"run_id": said})
     assert len(message.splitlines()) == 5
-    assert re.findall(r"@\w|[<>]", message) == []
+    assert re.findall(r"@\w|[<>]|\]\(", message) == []
     assert len(message) < 2500
