@@ -79,7 +79,8 @@ def veo_review():
     @task
     def publish(folder: str, published: str, answers: list[dict]) -> list[str]:
         """Copy the chosen videos. A retry copies only what is missing."""
-        chosen = {option for answer in answers for option in answer["chosen_options"]} - {NONE}  # nor a video of this name
+        # Without NONE, which may also be the key of a video.
+        chosen = {option for answer in answers for option in answer["chosen_options"]} - {NONE}
         target = ObjectStoragePath(published)
         for video in ready_videos(folder):
             if video["key"] in chosen:

@@ -72,5 +72,6 @@ def test_a_field_of_a_gigabyte_of_digits_hides_no_other_video(stored):
 
 
 def test_a_value_that_is_no_object_is_read(stored):
-    scalars = select(values.raw(), values.field("folder")).where(XComModel.key == "progress", XComModel.dag_id == "good")
-    assert tuple(stored.execute(scalars).one()) == ("5", None)
+    scalars = select(values.raw(), values.field("folder"))
+    its = scalars.where(XComModel.key == "progress", XComModel.dag_id == "good")
+    assert tuple(stored.execute(its).one()) == ("5", None)
