@@ -146,8 +146,8 @@ def summary_text(results: Results, failures: Failures, about: Mapping[str, Any],
     """
     Return five lines about a batch for a chat message.
 
-    Whatever a prompt or the relay contains, each value stays on its line, mentions nobody, and is no picture
-    and no link with another text.
+    Whatever a prompt or the relay contains, each value stays on its line, mentions nobody, loads no
+    picture, and hides no address behind another text.
 
     :param results: of the batch.
     :param failures: why jobs did not succeed.
