@@ -26,25 +26,34 @@ from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 from airflow_provider_veo.operators import VeoVideoBatchOperator
 
 DATE = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
-FOLDER = "{{ var.value.get('veo_destination', 'file:///tmp/veo-videos').rstrip('/') }}/veo_morning_report/" + DATE
+ROOT = "{{ var.value.get('veo_destination', 'file:///tmp/veo-videos').rstrip('/') }}/veo_morning_report/"
+FOLDER = ROOT + DATE + "/{{ run_id }}"
 
-# Five lines of plain text. A task that failed before it had results has only an error.
-MESSAGE = """{{ ti.xcom_pull(task_ids=ti.task_id, key='summary_text')
-                or ti.dag_id ~ ' failed: ' ~ (exception | string | truncate(1000)) }}"""
+# Five lines of plain text. A task that failed before it had results has only an error. It may contain what the relay
+# said, which must not notify everybody.
+MESSAGE = """{{ (ti.xcom_pull(task_ids=ti.task_id, key='summary_text')
+                 or ti.dag_id ~ ' failed: ' ~ (exception | string | truncate(1000)))
+                | replace('@', '@\u200b') | replace('<', '‹') | replace('](', '] (') }}"""
 
-# Chats that expect another document: Discord {"content": MESSAGE}, Feishu and DingTalk {"msg_type": "text", …}.
-chat = HttpNotifier(http_conn_id="veo_webhook", json={"text": MESSAGE})
+
+def chat(context) -> None:
+    """Send the message. A notifier is used once: it replaces its templates by what they became."""
+    # Chats that expect another document: Discord {"content": MESSAGE}, Feishu and DingTalk {"msg_type": "text", …}.
+    send = HttpNotifier(http_conn_id="veo_webhook", json={"text": MESSAGE})
+    send(context)
 
 
 def email(context) -> None:
     """Send the report as an attachment. The notifier attaches local files, so it is copied from the storage first."""
     ti = context["ti"]
-    report = ti.xcom_pull(task_ids=ti.task_id, key="report_path")
+    report = ObjectStoragePath(ti.task.render_template(FOLDER, context)) / "report.html"
+    # Compared, not used: whoever may edit XComs would choose which file is sent.
+    has_report = ti.xcom_pull(task_ids=ti.task_id, key="report_path") == str(report)
     with TemporaryDirectory() as folder:
         files = []
-        if report:
+        if has_report:
             copy = Path(folder, "report.html")
-            copy.write_bytes(ObjectStoragePath(report).read_bytes())
+            copy.write_bytes(report.read_bytes())
             files.append(str(copy))
         send = SmtpNotifier(
             to="{{ var.value.get('veo_report_to', 'videos@example.com') }}",
@@ -72,7 +81,7 @@ def veo_morning_report():
             {"key": "cow", "prompt": "牛飞上天了，慢动作"},
         ],
         model="veo3-fast",
-        result_path=FOLDER + "/{{ run_id }}",
+        result_path=FOLDER,
         deferrable=True,
         on_success_callback=[chat, email],
         on_failure_callback=[chat, email],  # after the last try

@@ -79,13 +79,14 @@ def veo_review():
     @task
     def publish(folder: str, published: str, answers: list[dict]) -> list[str]:
         """Copy the chosen videos. A retry copies only what is missing."""
-        chosen = {option for answer in answers for option in answer["chosen_options"]}
+        # Without NONE, which may also be the key of a video.
+        chosen = {option for answer in answers for option in answer["chosen_options"]} - {NONE}
         target = ObjectStoragePath(published)
         for video in ready_videos(folder):
             if video["key"] in chosen:
                 name = video["file"].rpartition("/")[2]
                 copy_once(ObjectStoragePath(f"{folder}/videos/{name}"), target / name, video["bytes"])
-        return sorted(chosen - {NONE})
+        return sorted(chosen)
 
     make_videos >> options
     publish(FOLDER, PUBLISHED, choose.output)

@@ -27,8 +27,8 @@ _MAX_REASONS = 1000
 """Different reasons that are counted apart."""
 _REASONS_SHOWN, _JOBS_SHOWN = 20, 10
 """Reasons per state, and jobs per reason."""
-_WITH_DIGITS = re.compile(r"(?=[\w.:-]*\d)[\w.:-]{12,}|\d+(?:\.\d+)*")
-"""Ids, times and numbers: reasons that differ only in these are the same one."""
+_LONG_OR_NUMBER, _DIGIT = re.compile(r"[\w.:-]{12,}|\d+(?:\.\d+)*"), re.compile(r"\d")
+"""Ids, times and numbers: reasons that differ only in these are the same one. Long words have no digits."""
 _PROMPT_CHARACTERS, _NAME_CHARACTERS = 300, 200
 REASON_CHARACTERS = 500
 
@@ -89,7 +89,7 @@ class Failures:
             state = row["state"]
             if state != SUCCEEDED:
                 text = _reason_of(row)
-                kind = (state, _WITH_DIGITS.sub("#", text))
+                kind = (state, _LONG_OR_NUMBER.sub(_without_digits, text))
                 if kind not in found and len(found) >= _MAX_REASONS:
                     kind, text = (state, ""), "other reasons"
                 reason = found.setdefault(kind, Reason(state, text))
@@ -129,6 +129,10 @@ def prompt_of(row: Mapping[str, Any]) -> str:
 def one_line(value: Any, characters: int) -> str:
     """Return a value as one line of bounded length."""
     return shortened(storable(" ".join(str(value).split())), characters)
+
+
+def _without_digits(found: re.Match[str]) -> str:
+    return "#" if _DIGIT.search(found[0]) else found[0]
 
 
 def _reason_of(row: Mapping[str, Any]) -> str:

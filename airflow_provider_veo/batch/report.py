@@ -146,7 +146,8 @@ def summary_text(results: Results, failures: Failures, about: Mapping[str, Any],
     """
     Return five lines about a batch for a chat message.
 
-    Whatever a prompt or the relay contains, each value stays on its line, and mentions nobody.
+    Whatever a prompt or the relay contains, each value stays on its line, mentions nobody, loads no
+    picture, and hides no address behind another text.
 
     :param results: of the batch.
     :param failures: why jobs did not succeed.
@@ -166,7 +167,7 @@ def summary_text(results: Results, failures: Failures, about: Mapping[str, Any],
         f"Most frequent reason: {most.count} {words(most.state)}: {most.text}" if most else "Nothing went wrong",
         f"Report: {report or 'could not be written, see the log'}",
     )
-    return "\n".join(_mentions_nobody(one_line(line, REASON_CHARACTERS)) for line in lines)
+    return "\n".join(_harmless(one_line(line, REASON_CHARACTERS)) for line in lines)
 
 
 def amount(value: Decimal | float | None) -> str | None:
@@ -209,11 +210,14 @@ def _card(row: Mapping[str, Any], picture: str | None) -> dict[str, Any]:
 
 
 _MENTIONS = str.maketrans({"@": "@\u200b", "<": "‹", ">": "›"})
-"""Chat programs notify everybody for ``@everyone``, ``<!channel>`` and the like. U+200B is a space without width."""
+"""
+Chat programs notify everybody for ``@everyone``, ``<!channel>`` and the like, and load pictures for ``![](…)``, which
+:func:`_harmless` also prevents. U+200B is a space without width.
+"""
 
 
-def _mentions_nobody(text: str) -> str:
-    return text.translate(_MENTIONS)
+def _harmless(text: str) -> str:
+    return text.translate(_MENTIONS).replace("](", "]\u200b(")
 
 
 def _link(url: Any) -> str | None:

@@ -21,7 +21,7 @@ DECIMALS = 9
 """Of an amount. More digits than that can't be stored exactly as a JSON number."""
 _LARGEST_PRICE = Decimal(1_000_000)
 _NOT_ROUNDED = Decimal(10**15)
-_LONGEST_VIDEO = Decimal(3600)
+_SHORTEST_VIDEO, _LONGEST_VIDEO = Decimal(1), Decimal(3600)
 _NUMBER_CHARACTERS = 40
 _PER_SECOND, _SECONDS = "per_second", "seconds"
 
@@ -127,6 +127,6 @@ def _between(value: Any, largest: Decimal) -> Decimal:
 
 def _seconds(value: Any) -> Decimal:
     seconds = _between(value, _LONGEST_VIDEO)
-    if not seconds:
+    if seconds < _SHORTEST_VIDEO:  # no video is: it would be priced at next to nothing, whatever is billed
         raise ValueError
     return seconds

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import threading
 from collections import defaultdict
 from contextlib import closing, contextmanager
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 DEFAULT_DAYS, MAX_DAYS = 30, 366
 MAX_XCOMS = 50_000
 MAX_GROUPS = 10_000
+"""From then on, further models of a day and DAG are one row."""
 MAX_SERIES = 8
 ROWS_SHOWN = 500
 """Rows of the table. The file has all."""
@@ -48,6 +50,8 @@ _MAX_CHARACTERS = 128 * 1024
 _MAX_CHARACTERS_IN_ALL = 64 * 1024 * 1024
 _LARGEST_COUNT, _LARGEST_AMOUNT = 10**9, Decimal(10**12)
 _ROWS_AT_A_TIME = 1000
+_SEPARATORS = re.compile("([;,])")
+"""Those of a file that spreadsheets choose by the language of the user, whatever the file is."""
 _COLUMNS = ("day", "dag_id", "model", "videos", "unpriced", "cost", "unknown", "possible_cost")
 _FORMULAS = ("=", "+", "-", "@", "|", "%", "＝", "＋", "－", "＠")
 NO_MODEL, OTHERS = "(no model)", "(others)"
@@ -179,7 +183,7 @@ def read(session: Session, readable: Any, filters: Filters) -> Spent:
     with closing(session.execute(newest.execution_options(yield_per=_ROWS_AT_A_TIME))) as found:
         for count, row in enumerate(found, 1):
             characters += len(row.value or "")
-            is_full = count > MAX_XCOMS or characters > _MAX_CHARACTERS_IN_ALL or len(spent.groups) > MAX_GROUPS
+            is_full = count > MAX_XCOMS or characters > _MAX_CHARACTERS_IN_ALL or len(spent.groups) > 2 * MAX_GROUPS
             if is_full:
                 last_read = row.timestamp.astimezone(timezone.utc).date()
                 spent.complete_after = last_read if last_read >= spent.first else None
@@ -196,7 +200,10 @@ def _add(spent: Spent, record: Any, model: str | None) -> None:
         return
     for day, its_model, row in rows:
         if spent.first <= day <= spent.last and (not model or model == its_model):
-            spent.groups.setdefault((day, record.dag_id, its_model), Row()).add(row)
+            key = (day, record.dag_id, its_model)
+            if len(spent.groups) >= MAX_GROUPS and key not in spent.groups:
+                key = (day, record.dag_id, OTHERS)  # one DAG must not hide what others have cost
+            spent.groups.setdefault(key, Row()).add(row)
 
 
 def _rows(value: Any) -> list[tuple[date, str | None, Row]]:
@@ -258,4 +265,9 @@ def _facts(row: Row) -> dict[str, Any]:
 def _no_formula(value: str) -> str:
     """Return a text that spreadsheets show as it is. They calculate what begins like a formula, and trim before."""
     shown = "".join(character if character.isprintable() else " " for character in value)
-    return f"'{shown}" if shown.lstrip().startswith(_FORMULAS) or shown != value else shown
+    cells = "".join(map(_no_formula_cell, _SEPARATORS.split(shown)))
+    return f"'{cells}" if shown != value and not cells.startswith("'") else cells
+
+
+def _no_formula_cell(cell: str) -> str:
+    return f"'{cell}" if cell.lstrip(" \xa0\u3000'\"").startswith(_FORMULAS) else cell

@@ -22,6 +22,14 @@ _NOT_TEXT_IN_POSTGRESQL = (
     r"\\u0000|\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f]"
 )
 
+_SURELY_SHORT, _LARGEST_JSONB = 4096, 1024 * 1024
+"""
+Bytes as PostgreSQL stores a value of type jsonb, compressed and not.
+
+It stores numbers in a few bytes and writes them with all their digits: 20 MB of ``1e308`` have more than a gigabyte of
+text, at which the query fails. So the size is checked first, which is not that of the compressed value, except that of
+a small one.
+"""
 
 if TYPE_CHECKING:
     _BooleanFunction = FunctionElement[bool]
@@ -36,7 +44,15 @@ class _IsReadable(_BooleanFunction):
     inherit_cache = True
 
 
+class _HasShortText(_BooleanFunction):
+    """Whether the database can write a JSON value as text without running out of memory."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
 @compiles(_IsReadable)
+@compiles(_HasShortText)
 def _anywhere(element: Any, compiler: Any, **options: Any) -> str:
     return "1 = 1"
 
@@ -50,8 +66,24 @@ def _in_sqlite(element: Any, compiler: Any, **options: Any) -> str:
 def _in_postgresql(element: Any, compiler: Any, **options: Any) -> str:
     value = compiler.process(element.clauses, **options)
     # Airflow's column is of type jsonb, which doesn't store them: no need to search each value, which takes long.
-    is_jsonb = f"pg_typeof({value}) = 'jsonb'::regtype"
-    return f"CASE WHEN {is_jsonb} THEN true ELSE CAST({value} AS TEXT) !~* '{_NOT_TEXT_IN_POSTGRESQL}' END"
+    return (
+        f"CASE WHEN {_is_jsonb(value)} THEN {_short_in_postgresql(element, compiler, **options)} "
+        f"ELSE CAST({value} AS TEXT) !~* '{_NOT_TEXT_IN_POSTGRESQL}' END"
+    )
+
+
+@compiles(_HasShortText, "postgresql")
+def _short_in_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    value = compiler.process(element.clauses, **options)
+    return (
+        f"CASE WHEN NOT {_is_jsonb(value)} OR pg_column_size({value}) <= {_SURELY_SHORT} THEN true "
+        f"WHEN pg_column_size({value}) > {_LARGEST_JSONB} THEN false "
+        f"ELSE pg_column_size(jsonb_build_array({value})) <= {_LARGEST_JSONB} END"
+    )
+
+
+def _is_jsonb(value: str) -> str:
+    return f"pg_typeof({value}) = 'jsonb'::regtype"
 
 
 def field(name: str, of: Any = XComModel) -> Any:
@@ -63,7 +95,7 @@ def field(name: str, of: Any = XComModel) -> Any:
 def raw(of: Any = XComModel, characters: int = _MAX_CHARACTERS) -> Any:
     """Return the SQL expression of a value as text, ``NULL`` if it is too long; :func:`read` parses it."""
     text = cast(of.value, Text)
-    return case((func.length(text) <= characters, text))
+    return case((_HasShortText(of.value), case((func.length(text) <= characters, text))))
 
 
 def read(row: Any) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import email
 import email.policy
 import http.server
+import importlib.util
 import json
 import shutil
 import threading
@@ -173,3 +174,72 @@ def test_the_key_is_nowhere(ran):
     assert "make_videos" in said
     assert CANARY not in said
     assert CANARY not in ran.airflow.everything_it_wrote()
+
+
+class EditedTask:
+    """A task that failed before it had results, while somebody edited its XComs."""
+
+    task_id = "make_videos"
+    dag_id = DAG_ID
+
+    def __init__(self, task, **xcoms):
+        self.task = task
+        self._xcoms = xcoms
+
+    def xcom_pull(self, task_ids, key):
+        return self._xcoms.get(key)
+
+
+@pytest.fixture
+def sent(monkeypatch, tmp_path):
+    """Run the example's callbacks in this process, at a real mail server and a real HTTP receiver."""
+    spec = importlib.util.spec_from_file_location("example", EXAMPLES / f"{DAG_ID}.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    task = example.veo_morning_report().get_task("make_videos")
+    with receivers() as (mailbox, port, chat):
+        extra = {"disable_tls": True, "disable_ssl": True, "from_email": "airflow@example.com"}
+        mail = {"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(mail))
+        url = f"http://127.0.0.1:{chat.server_port}/hooks/videos"
+        monkeypatch.setenv("AIRFLOW_CONN_VEO_WEBHOOK", json.dumps({"conn_type": "http", "host": url}))
+
+        def send(error, **xcoms):
+            context = {
+                "ti": EditedTask(task, **xcoms),
+                "dag_run": SimpleNamespace(logical_date=NIGHT, run_after=NIGHT),
+                "run_id": "edited",
+                "exception": error,
+                "var": {"value": {"veo_destination": tmp_path.as_uri()}},
+                "secret": CANARY,
+            }
+            for callback in task.on_failure_callback:
+                callback(dict(context))
+            (_, _, document), (_, message) = chat.messages.pop(), mailbox.messages.pop()
+            return document["text"], message
+
+        yield send
+
+
+def test_edited_xcoms_choose_no_file_and_no_markup_of_the_mail(sent, tmp_path):
+    (tmp_path / "secret").write_text(CANARY)
+    text, message = sent("no", report_path=(tmp_path / "secret").as_uri(), summary_text="<img src=x> @everyone")
+    assert "<" not in text
+    assert "@everyone" not in text
+    assert "<img" not in message.get_body(("html",)).get_content()
+    assert CANARY not in message.as_string()
+    assert list(message.iter_attachments()) == []
+
+
+def test_what_the_relay_said_in_an_error_mentions_nobody(sent):
+    text, _ = sent(RuntimeError("401: @everyone <!channel> ![a](https://a)"))
+    assert text.startswith(f"{DAG_ID} failed: 401")
+    for mention in ("@everyone", "<!channel>", "]("):
+        assert mention not in text
+
+
+def test_the_messages_of_two_runs_in_one_process_are_their_own(sent):
+    assert "{{ secret }}" in sent("run 1: {{ secret }}")[0]
+    text, message = sent("run 2")
+    assert "run 2" in text
+    assert CANARY not in f"{text}{message}"

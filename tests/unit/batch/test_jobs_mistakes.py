@@ -65,6 +65,12 @@ def test_max_cost_needs_the_seconds_of_a_price_per_second():
     )
 
 
+def test_a_row_cannot_make_its_price_negligible():
+    settings = connection(prices={"veo3-fast": {"per_second": 0.75, "seconds": 8}})
+    rows = [{"prompt": f"a {index}", "extra_body": {"seconds": "0.000000001"}} for index in range(1000)]
+    assert mistake(rows, settings=settings, max_cost=1).endswith("jobs with it: 1,000")
+
+
 def test_mistakes_of_reading_of_the_rows_and_of_the_limits_are_reported_together_in_the_files_order():
     text = (
         "prompt,model,aspect_ratio,modl\n"

@@ -40,7 +40,9 @@ def test_a_price_per_second(value, seconds, amount):
     assert price(value, seconds=seconds) == Decimal(amount)
 
 
-@pytest.mark.parametrize("seconds", [None, "auto", "", 0, -8, "1e9", float("nan"), True, [8], {"a": 8}, "9" * 5000])
+@pytest.mark.parametrize(
+    "seconds", [None, "auto", "", 0, -8, 1e-9, "0.001", "1e9", float("nan"), True, [8], {"a": 8}, "9" * 5000]
+)
 def test_without_valid_seconds_a_price_per_second_is_unknown(seconds):
     assert price({"per_second": 0.75}, seconds=seconds) is None
 

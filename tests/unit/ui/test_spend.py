@@ -135,7 +135,7 @@ def test_records_of_the_day_before_the_range_may_be_cut(read, monkeypatch):
     assert read(*[[row()]] * 20, filters=tomorrow).complete_after is None
 
 
-@pytest.mark.parametrize("limit", [("MAX_XCOMS", 10), ("MAX_GROUPS", 9), ("_MAX_CHARACTERS_IN_ALL", 1200)])
+@pytest.mark.parametrize("limit", [("MAX_XCOMS", 10), ("_MAX_CHARACTERS_IN_ALL", 1200)])
 def test_each_limit_cuts_the_oldest_records(read, monkeypatch, limit):
     monkeypatch.setattr(spend, *limit)
     found = read(*[[row(model=f"m{index}")] for index in range(20)])
@@ -143,6 +143,24 @@ def test_each_limit_cuts_the_oldest_records(read, monkeypatch, limit):
     assert "incomplete" in found.file_name
     assert {model for _, _, model in found.groups} == {f"m{index}" for index in range(10)}
     assert found.view("model")["complete_after"] == "2026-11-22"
+
+
+def test_a_dag_with_endless_models_does_not_hide_what_another_has_cost(read):
+    hostile = [[row(model=f"m{index} {number}", cost=1) for number in range(100)] for index in range(101)]
+    records = [each for record in hostile for each in (record, [])]
+    found = read(*records, [], [row(cost=7)], dag_ids=("evil", "good"))
+    assert found.complete_after is None
+    assert len(found.groups) == spend.MAX_GROUPS + 2
+    assert [str(group.cost) for (_, dag_id, _), group in found.groups.items() if dag_id == "good"] == ["7"]
+    assert found.groups[DAY, "evil", "(others)"].cost == 100
+    assert found.view("dag_id")["total"]["cost"] == "10107"
+
+
+def test_endless_days_and_dags_are_bounded_too(read, monkeypatch):
+    monkeypatch.setattr(spend, "MAX_GROUPS", 5)
+    days = [DAY - timedelta(days=index % 30) for index in range(40)]
+    found = read(*[[row(day)] for day in days])
+    assert (len(found.groups), found.complete_after) == (11, DAY)
 
 
 def test_the_table_is_short_and_the_file_has_everything(read):
@@ -160,6 +178,16 @@ def test_no_model_is_a_formula(read, begin):
     assert written[2].startswith("'")
     assert "cmd" in written[2]
     assert len(written) == 8
+
+
+@pytest.mark.parametrize("separator", [";", ","])
+@pytest.mark.parametrize("begin", ["=", ' "=', "'=", "+", "@", "\xa0-"])
+def test_no_part_of_a_model_is_a_formula_whatever_the_separator(read, separator, begin):
+    (_, line, *_) = read([row(model=f"x{separator}{begin}1+1")]).csv().splitlines()
+    (written,) = csv.reader([line])
+    cells = [cell.strip(' \xa0"') for cell in line.split(separator)]
+    assert "1+1" in written[2]
+    assert not [cell for cell in cells if cell.startswith(tuple("=+-@"))]
 
 
 def test_a_range_has_at_most_a_year():
