@@ -8,7 +8,13 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoVideoBatchOperator
-from airflow_provider_veo.protocol import VeoContentBlockedError, VeoRateLimitError, VeoValidationError
+from airflow_provider_veo.protocol import (
+    VeoAmbiguousSubmitError,
+    VeoContentBlockedError,
+    VeoGenerationFailedError,
+    VeoRateLimitError,
+    VeoValidationError,
+)
 from tests.unit.task_context import deferral, fired, resume
 
 BLOCKED = "failed=blocked by the safety filter"
@@ -195,3 +201,50 @@ def test_batch_counts_blocked_videos_apart(relay, ti, tmp_path):
     assert "2 of 4 videos succeeded, 1 failed, 1 blocked" in ti.xcoms["summary_text"]
     report = (tmp_path / "night" / "report.html").read_text()
     assert "raise attempts_if_blocked" in report
+
+
+# --- lost answers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failure", [BLOCKED, "failed=no luck"])
+@pytest.mark.parametrize("lost", [2, 3])
+def test_lost_answers_after_a_failed_video_stay_on_record(relay, ti, failure, lost):
+    """The record of the failed video must not hide them: it would be submitted again without asking."""
+    relay.set_faults(f"{failure}@1", "drop-after@2+")
+    arguments = {"attempts_if_blocked": 9}
+    with pytest.raises(VeoGenerationFailedError):
+        waiting(**arguments).execute(ti.context)
+    for _ in range(lost):
+        ti.next_try()
+        with pytest.raises(VeoAmbiguousSubmitError):
+            waiting(on_ambiguous_submit="resubmit", **arguments).execute(ti.context)
+    for _ in range(2):
+        ti.next_try()
+        with pytest.raises(AirflowFailException, match="It can't be known whether the request was accepted"):
+            waiting(**arguments).execute(ti.context)
+    assert accepted(relay) == {"a cow": 1 + lost}
+    relay.set_faults()
+    ti.next_try()
+    waiting(on_ambiguous_submit="resubmit", **arguments).execute(ti.context)
+    assert accepted(relay) == {"a cow": 2 + lost}
+    ti.next_try()
+    waiting().execute(ti.context)
+    assert accepted(relay) == {"a cow": 2 + lost}
+
+
+def test_refused_resubmission_leaves_the_lost_answer_on_record(relay, ti, connect):
+    connect(extra={"prices": {"veo3-fast": 0.4}})
+    relay.set_faults("drop-after@1", "rate-limit=600@2+")
+    with pytest.raises(AirflowFailException):
+        waiting().execute(ti.context)
+    for _ in range(2):
+        ti.next_try()
+        with pytest.raises(VeoRateLimitError):
+            waiting(on_ambiguous_submit="resubmit").execute(ti.context)
+        (spent,) = ti.xcoms["veo_spend"]
+        assert (spent["unknown"], spent["possible_cost"]) == (1, 0.4)
+    relay.set_faults()
+    ti.next_try()
+    with pytest.raises(AirflowFailException, match="It can't be known whether the request was accepted"):
+        waiting().execute(ti.context)
+    assert accepted(relay) == {"a cow": 1}
