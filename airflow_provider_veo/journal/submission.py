@@ -270,6 +270,11 @@ class Submission:
         return max(self.blocked, int(self.is_blocked and self.reworded is None))
 
     @property
+    def billed_ids(self) -> set[str]:
+        """Ids of all its submissions that were accepted, without a video that was submitted elsewhere."""
+        return {each for each in (*self.earlier, self.veo_task_id) if each is not None and each != self.adopted}
+
+    @property
     def may_have_cost(self) -> Decimal:
         """What may have been billed in addition to :attr:`cost`, as far as prices are known."""
         return self.possible_cost + (self.price or NOTHING if self.state == INTENDED else NOTHING)
