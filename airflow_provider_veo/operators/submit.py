@@ -127,13 +127,13 @@ class Submitter:
         prepared = self.hook.prepare(sent)
         intent = self.journal.intend(submission, instead_of=recorded)
         create = self.metrics.create(body["model"], price)
-        with postponed_while(lambda: self.hook.is_answered):
-            try:
+        try:
+            with postponed_while(lambda: self.hook.is_answered):
                 with create.sending():
                     video = self._send(sent, prepared, intent, recorded)
                 accepted = self.journal.accept(intent, video.id)
-            finally:
-                create.report()
+        finally:
+            create.report()
         self.log.info("Accepted: video %s, status %s", video.id, video.status)
         return Submitted(video, accepted)
 
