@@ -148,7 +148,8 @@ class Submission:
         if before is None:
             return replace(self, price=price)
         earlier = (*before.earlier, *((before.veo_task_id,) if before.veo_task_id else ()))
-        return replace(self, price=price, cost=before.cost, possible_cost=before.may_have_cost, earlier=earlier)
+        cost = None if before.has_no_price else before.cost
+        return replace(self, price=price, cost=cost, possible_cost=before.may_have_cost, earlier=earlier)
 
     def adopting(self, before: Submission | None, veo_task_id: str) -> Submission:
         """
@@ -273,6 +274,11 @@ class Submission:
     def billed_ids(self) -> set[str]:
         """Ids of all its submissions that were accepted, without a video that was submitted elsewhere."""
         return {each for each in (*self.earlier, self.veo_task_id) if each is not None and each != self.adopted}
+
+    @property
+    def has_no_price(self) -> bool:
+        """Whether it was accepted, and no price was known. Earlier versions recorded none for a task with one video."""
+        return self.veo_task_id is not None and self.price is None and self.adopted is None
 
     @property
     def may_have_cost(self) -> Decimal:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import (
@@ -34,7 +35,7 @@ from airflow_provider_veo.protocol import coerce
 from airflow_provider_veo.protocol.errors import from_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -195,7 +196,8 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         with self.talking_to_the_relay():
             self._fail_on_mistakes(rendered=True)
             journal = self._journal(context)
-            jobs, same = self._input(context).read(journal, self.hook.settings, self.log)
+            with self._spend_pushed(context, journal):
+                jobs, same = self._input(context).read(journal, self.hook.settings, self.log)
             records = journal.begin()
             self._metrics(context).found_unknown(sum(each.state == INTENDED for each in records.values()))
             jobs = inputs.settled(journal, jobs, same, is_rendered=self.render_prompts)
@@ -290,8 +292,18 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
             self._push_spend(context, self._run, jobs)
 
     def _push_spend(self, context: Context, run: Run, jobs: list[Job]) -> None:
-        models = {job.key: job.body["model"] for job in jobs}
-        self.push_spend(context, lambda: spend_of(run.engine.records.values(), models))
+        self.push_spend(context, lambda: spend_of(run.engine.records.values(), _models(jobs)))
+
+    @contextmanager
+    def _spend_pushed(self, context: Context, journal: BatchJournal) -> Iterator[None]:
+        """If the jobs can't be read, push what earlier tries were billed: Airflow has removed their XComs."""
+        from airflow_provider_veo.batch import inputs
+
+        try:
+            yield
+        except Exception:
+            self.push_spend(context, lambda: spend_of(journal.read().values(), _models(inputs.recorded(journal))))
+            raise
 
     def _located(self, progress: Progress) -> dict[str, Any]:
         return {**progress.to_dict(), "folder": self._folder_uri}
@@ -416,3 +428,7 @@ class VeoVideoBatchOperator(VeoTask, FileLineage, BaseOperator):
         if (value is None and name in _MAY_BE_NOTHING) or (isinstance(value, (str, XComArg)) and not rendered):
             return []
         return number_mistakes(name, value, whole=whole)
+
+
+def _models(jobs: list[Job]) -> dict[str, str]:
+    return {job.key: job.body["model"] for job in jobs}

@@ -292,7 +292,8 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
         if isinstance(error, VeoError) and error.final:
             return True
         if isinstance(error, VeoContentBlockedError) and not self._is_attaching:
-            return self._stays_blocked(error, journal)
+            is_never_again = not journal.survives and not self.attempts_if_blocked
+            return is_never_again or self._stays_blocked(error, journal)
         if journal.survives or self._is_attaching:
             return False
         if isinstance(error, (VeoGenerationFailedError, VeoAmbiguousSubmitError)):

@@ -416,3 +416,20 @@ def test_next_try_continues_after_a_kill(relay, ti, batch, logged):
     ti.next_try()
     assert batch("a cow", "a dog", "a cat", max_in_flight=2).execute(ti.context)["succeeded"] == 3
     assert accepted(relay) == {"a cow": 1, "a dog": 1, "a cat": 1}
+
+
+def test_spend_is_pushed_if_a_later_try_refuses_the_jobs(relay, ti, batch, connect):
+    connect(extra=PRICES)
+    relay.set_faults("failed=no luck")
+    with pytest.raises(AirflowFailException):
+        batch("a cow", "a dog").execute(ti.context)
+    spent = ti.xcoms["veo_spend"]
+    assert [(row["model"], row["cost"]) for row in spent] == [("veo3-fast", 0.8)]
+    ti.next_try()
+    with pytest.raises(AirflowFailException, match="max_cost: expected at most 0.5, got 0.8"):
+        batch("a cow", "a dog", max_cost=0.5).execute(ti.context)
+    assert ti.xcoms["veo_spend"] == spent
+    ti.next_try()
+    with pytest.raises(AirflowFailException, match="prompt: expected a non-empty string"):
+        batch("a cow", " ").execute(ti.context)
+    assert ti.xcoms["veo_spend"] == spent

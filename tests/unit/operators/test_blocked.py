@@ -7,6 +7,7 @@ import json
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_veo.journal.task_journal import RECORD, open_journal
 from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoVideoBatchOperator
 from airflow_provider_veo.protocol import (
     VeoAmbiguousSubmitError,
@@ -15,7 +16,7 @@ from airflow_provider_veo.protocol import (
     VeoRateLimitError,
     VeoValidationError,
 )
-from tests.unit.task_context import deferral, fired, resume
+from tests.unit.task_context import deferral, fired, resume, run
 
 BLOCKED = "failed=blocked by the safety filter"
 OTHER = "a calm cow"
@@ -203,6 +204,15 @@ def test_batch_counts_blocked_videos_apart(relay, ti, tmp_path):
     assert "raise attempts_if_blocked" in report
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_without_attempts_and_record_no_retry_submits_it_again(relay, ti, deferrable):
+    relay.set_faults(BLOCKED)
+    arguments = {"durable": False, "attempts_if_blocked": 0, "deferrable": deferrable}
+    with pytest.raises(AirflowFailException, match="so this task is not retried"):
+        run(ti, lambda: waiting(**arguments))
+    assert accepted(relay) == {"a cow": 1}
+
+
 # --- lost answers ----------------------------------------------------------------------------------------------------
 
 
@@ -248,3 +258,18 @@ def test_refused_resubmission_leaves_the_lost_answer_on_record(relay, ti, connec
     with pytest.raises(AirflowFailException, match="It can't be known whether the request was accepted"):
         waiting().execute(ti.context)
     assert accepted(relay) == {"a cow": 1}
+
+
+def test_cost_of_a_submission_that_an_earlier_version_recorded_is_not_known(relay, ti, connect):
+    """It recorded no price, and no cost."""
+    connect(extra={"prices": {"veo3-fast": 0.4}})
+    relay.set_faults("failed=no luck@1")
+    with pytest.raises(VeoGenerationFailedError):
+        waiting().execute(ti.context)
+    store = open_journal(ti.context, durable=True)._store
+    record = store.get(RECORD)
+    store.set(RECORD, {name: value for name, value in record.items() if name not in ("cost", "price")})
+    ti.next_try()
+    waiting().execute(ti.context)
+    (spent,) = ti.xcoms["veo_spend"]
+    assert (spent["videos"], spent["unpriced"]) == (2, 1)
