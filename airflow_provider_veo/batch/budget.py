@@ -74,8 +74,8 @@ class Budget:
         price = self.price(job)
         if price is None and self._max_cost is not None:
             raise VeoError(
-                f"max_cost={written(self._max_cost)} can't be kept: {job.body['model']} has no known price. Add it to the "
-                "connection's prices, and clear this task to submit it."
+                f"max_cost={written(self._max_cost)} can't be kept: {job.body['model']} has no known price. "
+                "Add it to the connection's prices, and clear this task to submit it."
             )
         price = price or NOTHING
         if self._max_cost is not None and self._committed + price > self._max_cost:

@@ -426,7 +426,7 @@ def test_spend_is_pushed_if_a_later_try_refuses_the_jobs(relay, ti, batch, conne
     spent = ti.xcoms["veo_spend"]
     assert [(row["model"], row["cost"]) for row in spent] == [("veo3-fast", 0.8)]
     ti.next_try()
-    with pytest.raises(AirflowFailException, match="max_cost: expected at most 0.5, got 0.8"):
+    with pytest.raises(AirflowFailException, match=r"max_cost: expected at most 0\.5, got 0\.8"):
         batch("a cow", "a dog", max_cost=0.5).execute(ti.context)
     assert ti.xcoms["veo_spend"] == spent
     ti.next_try()
