@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import hashlib
 import json
 import re
@@ -15,6 +16,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowException, AirflowFa
 from airflow_provider_veo.operators import VeoVideoBatchOperator
 from airflow_provider_veo.operators.batch import KILLED
 from airflow_provider_veo.protocol import VeoAuthenticationError, VeoUnavailableError, VeoValidationError
+from airflow_provider_veo.protocol.prices import exact
 from tests.conftest import CANARY
 from tests.unit.task_context import TaskInstance, arguments_of, deferral, fired, resume, run
 
@@ -433,3 +435,20 @@ def test_spend_is_pushed_if_a_later_try_refuses_the_jobs(relay, ti, batch, conne
     with pytest.raises(AirflowFailException, match="prompt: expected a non-empty string"):
         batch("a cow", " ").execute(ti.context)
     assert ti.xcoms["veo_spend"] == spent
+
+
+@pytest.fixture
+def imprecise():
+    """What a DAG file may have set."""
+    with decimal.localcontext(decimal.Context(prec=1)):
+        exact.cache_clear()
+        yield
+
+
+def test_precision_that_a_dag_file_has_set_changes_no_sum(relay, ti, batch, connect, imprecise):
+    connect(extra={"prices": {"veo3-fast": 0.35}})
+    relay.set_faults("failed=no luck")
+    with pytest.raises(AirflowFailException, match="0 of 2 jobs succeeded"):
+        batch("a cow", "a dog", max_cost=2.5, attempts_per_video=9).execute(ti.context)
+    assert relay.stats()["accepted"] == 7
+    assert ti.xcoms["veo_spend"][0]["cost"] == 2.45

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import json
 
 import pytest
@@ -16,6 +17,7 @@ from airflow_provider_veo.protocol import (
     VeoRateLimitError,
     VeoValidationError,
 )
+from airflow_provider_veo.protocol.prices import exact
 from tests.unit.task_context import deferral, fired, resume, run
 
 BLOCKED = "failed=blocked by the safety filter"
@@ -273,3 +275,11 @@ def test_cost_of_a_submission_that_an_earlier_version_recorded_is_not_known(rela
     waiting().execute(ti.context)
     (spent,) = ti.xcoms["veo_spend"]
     assert (spent["videos"], spent["unpriced"]) == (2, 1)
+
+
+def test_precision_that_a_dag_file_has_set_changes_no_price(relay, ti, connect):
+    connect(extra={"prices": {"veo3-fast": {"per_second": 0.0525, "seconds": 8}}})
+    with decimal.localcontext(decimal.Context(prec=1)):
+        exact.cache_clear()
+        waiting().execute(ti.context)
+    assert (ti.xcoms["veo_video"]["cost"], ti.xcoms["veo_spend"][0]["cost"]) == (0.42, 0.42)
