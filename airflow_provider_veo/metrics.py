@@ -219,14 +219,18 @@ def _started(name: str, attributes: dict[str, str]) -> Any:
 @contextlib.contextmanager
 def _current(started: Any) -> Iterator[None]:
     """Let a span be the parent of those that the block starts. It does not end with the block."""
-    with contextlib.ExitStack() as stack:
-        if not isinstance(started, _NoSpan):
-            with _harmless("traces"):
-                from opentelemetry import trace
+    token = None
+    if not isinstance(started, _NoSpan):
+        with _harmless("traces"):
+            from opentelemetry import context, trace
 
-                is_silent = {"record_exception": False, "set_status_on_exception": False}
-                stack.enter_context(trace.use_span(started, **is_silent))
+            token = context.attach(trace.set_span_in_context(started))
+    try:
         yield
+    finally:
+        if token is not None:
+            with _harmless("traces"):
+                context.detach(token)
 
 
 def _end(started: Any, error: BaseException | None, at: int | None = None) -> None:

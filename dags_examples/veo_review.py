@@ -93,12 +93,14 @@ def veo_review():
 
 
 def copy_once(source: ObjectStoragePath, target: ObjectStoragePath, size: int) -> None:
-    """Copy a file, unless the copy is complete already."""
+    """Copy a file, unless the copy is complete already. It has its name only when it is complete."""
     if target.exists() and target.stat().st_size == size:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as video, target.open("wb") as copy:
+    unfinished = target.parent / f"{target.name}.part"
+    with source.open("rb") as video, unfinished.open("wb") as copy:
         shutil.copyfileobj(video, copy)
+    target.fs.mv(unfinished.path, target.path)
 
 
 if AIRFLOW_V_3_1_PLUS:  # older versions have no approvals, so this file defines no DAG

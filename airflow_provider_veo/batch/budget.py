@@ -34,12 +34,14 @@ class Budget:
         self._committed = NOTHING
 
     def begin(self, jobs: Iterable[Job], records: Iterable[Submission]) -> None:
-        """Add what is on record."""
+        """Add what is on record. Submissions that had no known price are added at the current one."""
         prices = {job.key: self.price(job) or NOTHING for job in jobs}
         for record in records:
-            self._committed += (record.cost or NOTHING) + record.may_have_cost
-            if record.state == INTENDED and record.price is None:  # recorded by an earlier version
-                self._committed += prices.get(record.key, NOTHING)
+            price = prices.get(record.key, NOTHING)
+            cost = price * len(record.billed_ids) if record.cost is None else record.cost
+            self._committed += cost + record.may_have_cost
+            if record.state == INTENDED and record.price is None:
+                self._committed += price
 
     def use_part(self, limit: Decimal) -> None:
         """Spend no more than this shard's part of the maximum."""
@@ -77,9 +79,15 @@ class Budget:
         """
         Reserve the price of a job before it is sent.
 
-        :raises VeoError: the remaining budget does not cover it.
+        :raises VeoError: the remaining budget does not cover it, or its price is not known.
         """
-        price = self.price(job) or NOTHING
+        price = self.price(job)
+        if price is None and self._max_cost is not None:
+            raise VeoError(
+                f"max_cost={written(self._max_cost)} can't be kept: {job.body['model']} has no known price. "
+                "Add it to the connection's prices, and clear this task to submit it."
+            )
+        price = price or NOTHING
         if self._max_cost is not None and self._committed + price > self._max_cost:
             committed, most = written(self._committed), written(self._max_cost)
             raise VeoError(

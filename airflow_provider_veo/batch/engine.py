@@ -17,7 +17,7 @@ from airflow_provider_veo.batch.capacity import Capacity
 from airflow_provider_veo.batch.places import Places
 from airflow_provider_veo.batch.preparation import Preparation
 from airflow_provider_veo.batch.tasks import Tasks
-from airflow_provider_veo.batch.threads import Threads
+from airflow_provider_veo.batch.threads import Aside, Threads
 from airflow_provider_veo.journal.decision import Action, decide
 from airflow_provider_veo.journal.submission import FAILED, REFUSED, UNSENT, Submission
 from airflow_provider_veo.journal.writer import LATER, SOON
@@ -109,6 +109,8 @@ class Engine:
         self._downloads = Threads(store, _DOWNLOADS_AT_ONCE, "veo-download")
         self._rewordings = Threads(reword, 1, "veo-reword")
         self._metrics = metrics
+        self.counting = Aside("veo-metrics")
+        """Counts what has happened: a metrics system that hangs must not keep answers from being recorded."""
         self._log = log
         self._tasks = Tasks()
         self._resubmissions: dict[str, int] = {}
@@ -295,7 +297,7 @@ class Engine:
             self._backoff.accepted(sent_at)
             self._accepted(job, record.accepted_video(video), video)
         finally:
-            create.report()
+            self.counting.do(create.report)
 
     def _check_that_it_may_be_sent(self, is_probe: bool) -> None:
         """Check between a free socket and the first byte: things may have changed while this create waited."""
@@ -336,7 +338,7 @@ class Engine:
 
     def _ended(self, job: Job, video: VideoTask) -> None:
         record = self._keep(self.records[job.key].ended(video), LATER)
-        self._metrics.ended(end_of(video), job.body["model"], record.submitted)
+        self.counting.do(self._metrics.ended, end_of(video), job.body["model"], record.submitted)
         if record.state == FAILED:
             times = f"{record.blocked} of at most {self._options.attempts_if_blocked + 1} submissions of this prompt"
             failed = f"was blocked ({times})" if record.is_blocked else "failed"
@@ -349,7 +351,7 @@ class Engine:
     def _gave_up(self, job: Job, error: VeoError) -> None:
         self._log.error("Job %s (%s): no longer polled. %s", job.key, job.source, error)
         record = self._keep(self.records[job.key].given_up(error, self._options.try_id), LATER)
-        self._metrics.ended(end_by(error), job.body["model"], record.submitted)
+        self.counting.do(self._metrics.ended, end_by(error), job.body["model"], record.submitted)
         self._leave(job)
         if isinstance(error, VeoAuthenticationError):
             self.stop(error)

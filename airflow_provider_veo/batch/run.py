@@ -267,6 +267,7 @@ class Run:
         self.engine.close()
         await self._writer.close()
         await self._hook.close()
+        await self.engine.counting.end()
 
     def _fail_for_what_is_not_on_record(self) -> None:
         lost = [each for each in self._writer.lost if self._jobs[each.key].existing_veo_task_id != each.veo_task_id]

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_veo.journal.submission import Submission
 
 _T = TypeVar("_T")
+_SECONDS_TO_END = 5.0
 
 
 class Threads(Generic[_T]):
@@ -37,10 +38,39 @@ class Threads(Generic[_T]):
 
         :raises VeoError: raised by the function.
         """
-        call = partial(contextvars.copy_context().run, self._function, job, record)  # with the current span
+        call = partial(contextvars.copy_context().run, self._called, job, record)  # with the current span
         async with self._slots:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def _called(self, job: Job, record: Submission) -> _T:
+        try:
+            return self._function(job, record)
+        except Exception:
+            raise
+        except BaseException as error:  # it would end the event loop before the answers are on record
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         """Start no more calls."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Aside:
+    """
+    Calls functions in a thread, one after the other. Nobody waits for them but :meth:`end`.
+
+    :param name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    def do(self, act: Callable[..., None], *args: Any) -> None:
+        """Call a function that raises nothing."""
+        self._thread.submit(act, *args)
+
+    async def end(self) -> None:
+        """Wait a few seconds for the last calls."""
+        last = asyncio.get_running_loop().run_in_executor(self._thread, int)
+        await asyncio.wait([last], timeout=_SECONDS_TO_END)
+        self._thread.shutdown(wait=False, cancel_futures=True)

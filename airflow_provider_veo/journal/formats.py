@@ -118,6 +118,6 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "blocked": _is_count,
     **dict.fromkeys(("video", "file", "failure"), _or_nothing(_is_object)),
     **dict.fromkeys(("digests", "request"), _or_nothing(_maps_strings)),
-    "earlier": _lists_strings,
+    **dict.fromkeys(("earlier", "also_replaces"), _lists_strings),
 }
 _EARLIER_NAMES = {"trouble": "failure"}

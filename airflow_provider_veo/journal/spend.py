@@ -61,12 +61,9 @@ class Row:
     @classmethod
     def of(cls, record: Submission) -> Row:
         """Return what a job, or a task with one video, has cost in all tries."""
-        ids = {*record.earlier, record.veo_task_id} - {None, record.adopted}
-        # Earlier versions recorded no price of a task with one video.
-        is_unpriced = bool(record.veo_task_id) and record.price is None and record.adopted is None
-        unpriced = int(record.cost is None or is_unpriced)
+        unpriced = int(record.cost is None or record.has_no_price)
         unknown = int(record.state == INTENDED or record.may_have_cost > 0)
-        return cls(len(ids), unpriced, record.cost or NOTHING, unknown, record.may_have_cost)
+        return cls(len(record.billed_ids), unpriced, record.cost or NOTHING, unknown, record.may_have_cost)
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Row:

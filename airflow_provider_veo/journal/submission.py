@@ -37,6 +37,7 @@ _SHOWN_CHARACTERS = 160
 _DIGEST_CHARACTERS = 32
 _SHARED = ("model", "state", "status", "content_type")
 _AMOUNTS = ("cost", "price", "possible_cost")
+_LISTS = ("earlier", "also_replaces")
 _BESIDE_THE_ERROR = ("try", "try_number", "again")
 """Keys of a failure that do not belong to its error."""
 
@@ -78,6 +79,7 @@ class Submission:
     :param request: the same fields in readable form.
     :param try_number: the try that submitted it. Informational: the record belongs to all tries.
     :param replaces: the token of the record that existed when this submission was decided.
+    :param also_replaces: if that is of a submission whose outcome is unknown: the tokens that it replaced itself.
     :param attempt: 1-based number of this submission among the job's accepted ones that were not blocked.
     :param blocked: how many submissions of the current prompt the safety filter has blocked. Earlier versions did not
         count them: see :attr:`times_blocked`.
@@ -106,6 +108,7 @@ class Submission:
     request: Mapping[str, str] | None = None
     try_number: int = 1
     replaces: str | None = None
+    also_replaces: tuple[str, ...] = ()
     attempt: int = 1
     blocked: int = 0
     reworded: str | None = None
@@ -145,7 +148,8 @@ class Submission:
         if before is None:
             return replace(self, price=price)
         earlier = (*before.earlier, *((before.veo_task_id,) if before.veo_task_id else ()))
-        return replace(self, price=price, cost=before.cost, possible_cost=before.may_have_cost, earlier=earlier)
+        cost = None if before.has_no_price else before.cost
+        return replace(self, price=price, cost=cost, possible_cost=before.may_have_cost, earlier=earlier)
 
     def adopting(self, before: Submission | None, veo_task_id: str) -> Submission:
         """
@@ -267,6 +271,16 @@ class Submission:
         return max(self.blocked, int(self.is_blocked and self.reworded is None))
 
     @property
+    def billed_ids(self) -> set[str]:
+        """Ids of all its submissions that were accepted, without a video that was submitted elsewhere."""
+        return {each for each in (*self.earlier, self.veo_task_id) if each is not None and each != self.adopted}
+
+    @property
+    def has_no_price(self) -> bool:
+        """Whether it was accepted, and no price was known. Earlier versions recorded none for a task with one video."""
+        return self.veo_task_id is not None and self.price is None and self.adopted is None
+
+    @property
     def may_have_cost(self) -> Decimal:
         """What may have been billed in addition to :attr:`cost`, as far as prices are known."""
         return self.possible_cost + (self.price or NOTHING if self.state == INTENDED else NOTHING)
@@ -359,8 +373,8 @@ class Submission:
         """Return the record as a JSON object, without default values."""
         known = {name: value for name, default in _DEFAULTS if (value := getattr(self, name)) != default}
         amounts = {name: number(known[name]) for name in _AMOUNTS if name in known}
-        earlier = {"earlier": list(self.earlier)} if self.earlier else {}
-        return {**known, **amounts, **earlier, "state": self.state.value}
+        lists = {name: list(known[name]) for name in _LISTS if name in known}
+        return {**known, **amounts, **lists, "state": self.state.value}
 
     @classmethod
     def from_dict(cls, record: Any) -> Submission:
@@ -375,7 +389,8 @@ class Submission:
         state, veo_task_id = SubmissionState(given["state"]), given.get("veo_task_id")
         if (state.rank >= ACCEPTED.rank) != bool(veo_task_id):
             raise ValueError(f"not the record of a submission: state and id contradict each other: {record!r:.200}")
-        given |= {"state": state, "key": one_spelling(given.get("key", "")), "earlier": tuple(given.get("earlier", ()))}
+        given |= {"state": state, "key": one_spelling(given.get("key", ""))}
+        given |= {name: tuple(given[name]) for name in _LISTS if name in given}
         if account := given.get("account"):
             given["account"] = sys.intern(account)
         given |= {name: _small(given[name], veo_task_id) for name in ("video", "file") if given.get(name)}

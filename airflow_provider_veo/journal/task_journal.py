@@ -98,8 +98,8 @@ class TaskJournal:
         """
         Return the last submission; ``None`` if there certainly is none.
 
-        An intent counts only if it was made to replace the current record. Any other intent is that of a late process,
-        or has itself become the current record.
+        An intent counts only if it was made to replace the current record, or an intent that was. Any other intent is
+        that of a late process, or has itself become the current record.
 
         :raises VeoJournalError: the store can't be read.
         :raises VeoJournalRecordError: there is a record, but it is invalid.
@@ -132,7 +132,9 @@ class TaskJournal:
     def _read_in(self, store: Store) -> Submission | None:
         intent = self._read(INTENT, store)  # read first: accept() writes the record before it removes the intent
         accepted = self._read(RECORD, store)
-        if intent is None or (accepted is not None and intent.replaces != accepted.token):
+        if intent is None:
+            return accepted
+        if accepted is not None and accepted.token not in (intent.replaces, *intent.also_replaces):
             return accepted
         return intent
 
@@ -150,7 +152,7 @@ class TaskJournal:
         :return: the intent, for :meth:`accept` or :meth:`forget`.
         :raises VeoJournalError: another process is submitting, or the store can't be read or written.
         """
-        intent = replace(submission, replaces=instead_of.token if instead_of else None)
+        intent = _in_place_of(submission, instead_of)
         self._try("write", self._mark)
         self._write(CLAIM, {"token": intent.token, "try_number": intent.try_number})
         if self.read() != instead_of:
@@ -180,13 +182,15 @@ class TaskJournal:
             self._remove(intent)
         return accepted
 
-    def forget(self, intent: Submission) -> None:
+    def forget(self, intent: Submission, instead_of: Submission | None = None) -> None:
         """
         Remove an intent: the request was certainly not accepted.
 
+        :param instead_of: what it replaced. If the outcome of that is unknown, it still is.
         :raises VeoJournalError: it could not be removed.
         """
-        persistently(lambda: self._remove(intent))
+        before = instead_of if instead_of is not None and instead_of.state is INTENDED else None
+        persistently(lambda: self._remove(intent, before))
 
     def reworded(self, blocked: Submission) -> str | None:
         """
@@ -231,12 +235,16 @@ class TaskJournal:
                 "none, remove the record. Then clear this task."
             ) from error
 
-    def _remove(self, intent: Submission) -> None:
+    def _remove(self, intent: Submission, before: Submission | None = None) -> None:
         """Remove the claim first: once the intent is gone, others may claim. Another process's intent stays."""
         self._try("remove", lambda: self._store.delete(CLAIM))
         current = self._get(INTENT)
-        if isinstance(current, dict) and current.get("token") == intent.token:
+        if not isinstance(current, dict) or current.get("token") != intent.token:
+            return
+        if before is None:
             self._try("remove", lambda: self._store.delete(INTENT))
+        else:
+            self._write(INTENT, _record(before))
 
     def _get(self, name: str) -> Any:
         return self._try("read", lambda: self._store.get(name))
@@ -261,6 +269,13 @@ class TaskJournal:
             "Another process is submitting for this task instance: Airflow started it again while it was still "
             "running. This process sent nothing. The next try sees the outcome of the other process's request."
         )
+
+
+def _in_place_of(submission: Submission, before: Submission | None) -> Submission:
+    if before is None:
+        return replace(submission, replaces=None)
+    tokens = (before.replaces, *before.also_replaces) if before.state is INTENDED else ()
+    return replace(submission, replaces=before.token, also_replaces=tuple(filter(None, tokens)))
 
 
 def _record(submission: Submission) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import (
@@ -35,7 +36,7 @@ from airflow_provider_veo.protocol import coerce
 from airflow_provider_veo.protocol.errors import from_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -204,7 +205,8 @@ class VeoVideoBatchOperator(VeoTask, Sharded, FileLineage, BaseOperator):
         with self.talking_to_the_relay():
             self._fail_on_mistakes(rendered=True)
             journal = self.journal(context, self.log)
-            read = self._input(context).read(journal, self.hook.settings, self.log)
+            with self._spend_pushed(context, journal):
+                read = self._input(context).read(journal, self.hook.settings, self.log)
             records = journal.begin()
             self.refuse_another_division()  # which may have begun at the same time
             self._metrics(context).found_unknown(sum(each.state == INTENDED for each in records.values()))
@@ -301,8 +303,18 @@ class VeoVideoBatchOperator(VeoTask, Sharded, FileLineage, BaseOperator):
             self._push_spend(context, self._run, jobs)
 
     def _push_spend(self, context: Context, run: Run, jobs: list[Job]) -> None:
-        models = {job.key: job.body["model"] for job in jobs}
-        self.push_spend(context, lambda: spend_of(run.engine.records.values(), models))
+        self.push_spend(context, lambda: spend_of(run.engine.records.values(), _models(jobs)))
+
+    @contextmanager
+    def _spend_pushed(self, context: Context, journal: BatchJournal) -> Iterator[None]:
+        """If the jobs can't be read, push what earlier tries were billed: Airflow has removed their XComs."""
+        from airflow_provider_veo.batch import inputs
+
+        try:
+            yield
+        except Exception:
+            self.push_spend(context, lambda: spend_of(journal.read().values(), _models(inputs.recorded(journal).jobs)))
+            raise
 
     def _located(self, progress: Progress) -> dict[str, Any]:
         return {**progress.to_dict(), "folder": self.folder_uri}
@@ -409,3 +421,7 @@ class VeoVideoBatchOperator(VeoTask, Sharded, FileLineage, BaseOperator):
         if (value is None and name in _MAY_BE_NOTHING) or (isinstance(value, (str, XComArg)) and not rendered):
             return []
         return number_mistakes(name, value, whole=whole)
+
+
+def _models(jobs: list[Job]) -> dict[str, str]:
+    return {job.key: job.body["model"] for job in jobs}

@@ -38,7 +38,7 @@ from airflow_provider_veo.protocol import (
 )
 from airflow_provider_veo.protocol.errors import from_dict
 from airflow_provider_veo.protocol.payload import REQUEST_FIELDS, VideoRequest, literal_mistakes
-from airflow_provider_veo.protocol.prices import number
+from airflow_provider_veo.protocol.prices import calculating, number
 from airflow_provider_veo.protocol.text import shortened
 from airflow_provider_veo.protocol.waiting import FIRST_LOOK_INTERVALS, raise_if_failed
 
@@ -278,21 +278,23 @@ class VeoCreateVideoOperator(VeoTask, FileLineage, BaseOperator):
     @contextmanager
     def _failures(self, journal: TaskJournal) -> Iterator[None]:
         """Decide which errors Airflow may retry: those that another try may fix without being billed again."""
-        try:
-            yield
-        except AirflowFailException:
-            raise
-        except (Exception, AirflowTaskTimeout) as error:
-            if not self._is_final(error, journal):
+        with calculating():
+            try:
+                yield
+            except AirflowFailException:
                 raise
-            text = str(error) if isinstance(error, VeoError) else f"{type(error).__name__}: {error}"
-            raise AirflowFailException(f"{text}{self._advice(error, journal)}") from error
+            except (Exception, AirflowTaskTimeout) as error:
+                if not self._is_final(error, journal):
+                    raise
+                text = str(error) if isinstance(error, VeoError) else f"{type(error).__name__}: {error}"
+                raise AirflowFailException(f"{text}{self._advice(error, journal)}") from error
 
     def _is_final(self, error: BaseException, journal: TaskJournal) -> bool:
         if isinstance(error, VeoError) and error.final:
             return True
         if isinstance(error, VeoContentBlockedError) and not self._is_attaching:
-            return self._stays_blocked(error, journal)
+            is_never_again = not journal.survives and not self.attempts_if_blocked
+            return is_never_again or self._stays_blocked(error, journal)
         if journal.survives or self._is_attaching:
             return False
         if isinstance(error, (VeoGenerationFailedError, VeoAmbiguousSubmitError)):

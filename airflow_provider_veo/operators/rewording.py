@@ -7,6 +7,7 @@ checked like a prompt of the DAG file, and is on record before it is sent.
 
 from __future__ import annotations
 
+import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,9 @@ def other_prompt(
     veo_task_id, reason = blocked.veo_task_id, str((blocked.video or {}).get("error"))
     try:
         prompt = None if on_blocked is None else _returned(on_blocked, body["prompt"], reason, blocked.key)
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
+            raise  # Airflow ends the task
         trace = shortened(traceback.format_exc(), _TRACE_CHARACTERS)
         log.error("on_blocked raised an error for video %s:\n%s", veo_task_id, trace)
         raise VeoContentBlockedError(
@@ -91,4 +94,6 @@ def other_prompt(
 
 def _returned(on_blocked: Callable[..., Any], prompt: str, reason: str, key: str) -> Any:
     named = determine_kwargs(on_blocked, [prompt], {"reason": reason, "key": key})
-    return on_blocked(prompt, **named)
+    returned = on_blocked(prompt, **named)
+    repr(returned)  # the error shows it if it is not a prompt, and may be raised here
+    return returned

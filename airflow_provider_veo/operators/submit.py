@@ -127,13 +127,13 @@ class Submitter:
         prepared = self.hook.prepare(sent)
         intent = self.journal.intend(submission, instead_of=recorded)
         create = self.metrics.create(body["model"], price)
-        with postponed_while(lambda: self.hook.is_answered):
-            try:
+        try:
+            with postponed_while(lambda: self.hook.is_answered):
                 with create.sending():
-                    video = self._send(sent, prepared, intent)
+                    video = self._send(sent, prepared, intent, recorded)
                 accepted = self.journal.accept(intent, video.id)
-            finally:
-                create.report()
+        finally:
+            create.report()
         self.log.info("Accepted: video %s, status %s", video.id, video.status)
         return Submitted(video, accepted)
 
@@ -262,7 +262,9 @@ class Submitter:
         if state.attempt_number == 1:
             self.log.warning("The relay returned 404: polling again for at most %.0f s", NOT_FOUND_SECONDS)
 
-    def _send(self, body: Mapping[str, Any], prepared: Prepared, intent: Submission) -> VideoTask:
+    def _send(
+        self, body: Mapping[str, Any], prepared: Prepared, intent: Submission, instead_of: Submission | None
+    ) -> VideoTask:
         self.log.info(
             "Submitting a video to %s: model %r, %d images, aspect ratio %s, prompt %r",
             self.hook.settings.base_url,
@@ -282,12 +284,12 @@ class Submitter:
             raise error.adding(self._ways_on(intent)) from error.__cause__
         except BaseException:
             if self.hook.nothing_sent:  # a signal may have interrupted the pause between two attempts
-                self._forget(intent)
+                self._forget(intent, instead_of)
             raise
 
-    def _forget(self, intent: Submission) -> None:
+    def _forget(self, intent: Submission, instead_of: Submission | None) -> None:
         try:
-            self.journal.forget(intent)
+            self.journal.forget(intent, instead_of)
         except VeoJournalError as error:
             self.log.warning(
                 "The relay refused the request, but the record of it could not be removed, so the next try can't know "

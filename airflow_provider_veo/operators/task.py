@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_veo.journal.spend import SPEND
 from airflow_provider_veo.operators.mapped import RendersNoXComs
 from airflow_provider_veo.protocol import VeoError, VeoValidationError
+from airflow_provider_veo.protocol.prices import calculating
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,7 +78,8 @@ class VeoTask(RendersNoXComs):
     def talking_to_the_relay(self) -> Iterator[None]:
         """Raise errors as :meth:`for_airflow` returns them, and close the hook."""
         try:
-            yield
+            with calculating():
+                yield
         except VeoError as error:
             meant = self.for_airflow(error)
             if meant is error:

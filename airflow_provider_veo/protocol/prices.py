@@ -7,7 +7,7 @@ JSON has numbers only: they are read as they are written, so that 0.1 is exactly
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal, DecimalException
+from decimal import ROUND_HALF_EVEN, Context, Decimal, DecimalException, localcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from airflow_provider_veo.protocol.errors import VeoValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
 NOTHING = Decimal(0)
 DECIMALS = 9
@@ -103,6 +104,11 @@ def rounded(amount: Decimal) -> Decimal:
 def written(amount: Decimal) -> str:
     """Return an amount as people write it: ``10.8``."""
     return f"{amount.normalize():f}"
+
+
+def calculating() -> AbstractContextManager[Context]:
+    """Calculate exactly in a block: a DAG file, or a library that it imports, may have set another precision."""
+    return localcontext(Context(prec=50, rounding=ROUND_HALF_EVEN))
 
 
 def number(amount: Decimal | None) -> float | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import sys
+import threading
+import time
 from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, Stats, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath, Stats, TaskDeferred
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -20,12 +23,15 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from airflow_provider_veo import metrics
 from airflow_provider_veo.journal import TaskJournal
+from airflow_provider_veo.journal.batch_journal import BatchJournal
+from airflow_provider_veo.journal.identity import owner_of
 from airflow_provider_veo.metrics import NAMES, TaskMetrics
 from airflow_provider_veo.operators import VeoDownloadVideoOperator, VeoVideoBatchOperator
 from airflow_provider_veo.protocol import VeoAmbiguousSubmitError, VeoDownloadError
 from airflow_provider_veo.sensors import VeoVideoSensor
 from tests.airflow_lines import LINE
 from tests.conftest import CANARY
+from tests.unit.conftest import LOG
 from tests.unit.operators.test_create import create
 from tests.unit.task_context import TaskInstance, deferral, fired, run
 
@@ -40,6 +46,13 @@ class Broken(import_module(f"{PLACE}.base_stats_logger").NoStatsLogger):
     def incr(cls, stat, *arguments, **options):
         if stat.startswith("veo."):
             raise ConnectionError("no metrics today")
+
+
+class BrokenSpan(trace.NonRecordingSpan):
+    """A span that fails."""
+
+    def is_recording(self):
+        raise ConnectionError("no spans today")
 
 
 class BrokenTracer:
@@ -297,6 +310,75 @@ def test_metrics_that_fail_fail_no_task_and_are_logged_once(relay, ti, backend, 
     assert "no metrics today" in record.getMessage()
 
 
+class Hanging(Broken):
+    """A metrics system that does not return before it may."""
+
+    entered, may_return = threading.Event(), threading.Event()
+
+    @classmethod
+    def incr(cls, stat, *arguments, **options):
+        if stat.startswith("veo."):
+            cls.entered.set()
+            cls.may_return.wait(20)
+
+
+@pytest.fixture
+def hanging(backend):
+    Hanging.entered.clear()
+    Hanging.may_return.clear()
+    backend(Hanging())
+    yield Hanging
+    Hanging.may_return.set()
+
+
+def test_a_batch_records_its_answers_while_the_metrics_hang(relay, ti, hanging, tmp_path):
+    seen = []
+
+    def look():
+        assert hanging.entered.wait(20)
+        deadline = time.monotonic() + 10
+        while len(seen) < 5 and time.monotonic() < deadline:
+            journal = BatchJournal(ObjectStoragePath(f"{tmp_path.as_uri()}/_journal"), owner_of(ti.context), LOG)
+            seen[:] = [record.veo_task_id for record in journal.read().values() if record.veo_task_id]
+            time.sleep(0.1)
+        hanging.may_return.set()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    run(ti, lambda: batch(tmp_path, download=False, deferrable=False))
+    looking.join()
+    assert set(seen) == {video["id"] for video in relay.videos()}
+
+
+def test_a_task_can_be_killed_while_the_metrics_hang(relay, ti, hanging):
+    class Killed(BaseException):
+        pass
+
+    def kill(number, frame):
+        raise Killed
+
+    def send():
+        assert hanging.entered.wait(20)
+        time.sleep(0.5)  # until it hangs
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+
+    handler = signal.signal(signal.SIGTERM, kill)
+    began = time.monotonic()
+    killing = threading.Thread(target=send)
+    killing.start()
+    try:
+        with pytest.raises(Killed):
+            create().execute(ti.context)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        killing.join()
+    assert time.monotonic() - began < 10
+    hanging.may_return.set()
+    ti.next_try()
+    create().execute(ti.context)
+    assert len(relay.videos()) == 1
+
+
 def test_models_that_nobody_has_declared_share_a_tag(counted):
     own = TaskMetrics("dag", "task", frozenset({"veo4"}))
     for model in ("veo4", "https://example.com/?q=1", None, ["veo4"]):
@@ -371,3 +453,11 @@ def test_a_tracer_that_fails_fails_no_task(relay, ti, monkeypatch, caplog):
         run(ti, create)
     assert len([each for each in caplog.records if each.name == metrics.log.name]) == 1
     assert len(relay.videos()) == 1
+
+
+def test_a_span_that_fails_does_not_hide_what_the_relay_has_answered(relay, ti, monkeypatch, tmp_path):
+    spans = SimpleNamespace(start_span=lambda name, **options: BrokenSpan(trace.INVALID_SPAN_CONTEXT))
+    monkeypatch.setattr(trace, "get_tracer", lambda name: spans)
+    relay.set_faults("status=400@prompt=prompt 1")
+    result = run(ti, lambda: batch(tmp_path, download=False))
+    assert (result["succeeded"], result["refused"]) == (4, 1)

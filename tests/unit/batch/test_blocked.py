@@ -159,11 +159,22 @@ def raises(prompt):
     raise ZeroDivisionError("sk-secret")
 
 
+def exits(prompt):
+    sys.exit("no credentials for the language model")
+
+
+class Shy:
+    def __repr__(self):
+        raise NotImplementedError
+
+
 @pytest.mark.parametrize(
     ("function", "said"),
     [
         (raises, "on_blocked raised ZeroDivisionError"),
         (lambda prompt, unknown: OTHER, "on_blocked raised TypeError"),
+        (exits, "on_blocked raised SystemExit"),
+        (lambda prompt: [Shy()], "on_blocked raised NotImplementedError"),
         (lambda prompt: None, "on_blocked returned no other prompt"),
         (lambda prompt: "", "prompt: expected a non-empty string, got ''"),
         (lambda prompt: 42, "prompt: expected a non-empty string, got 42"),
@@ -183,6 +194,16 @@ def test_function_that_returns_no_valid_prompt_costs_nothing(relay, a_try, funct
     assert a_try(jobs(2), outcomes={}, attempts_if_blocked=0, on_blocked=raises).errors == done.errors  # the same try
     assert a_try(jobs(2), attempts_if_blocked=0, on_blocked=lambda prompt: OTHER).counts == {"succeeded": 2}
     assert accepted(relay)[OTHER] == 1
+
+
+def test_thread_that_ends_the_process_ends_it_after_the_answers_are_on_record(
+    relay, a_try, monkeypatch, journal_of_batch
+):
+    relay.set_faults(f"{BLOCKED}@prompt=k000", "slow=1@3+")
+    monkeypatch.setattr("tests.unit.batch.conftest.other_prompt", lambda *arguments: sys.exit("a library's"))
+    done = a_try(jobs(9), attempts_if_blocked=0, on_blocked=raises)
+    assert "SystemExit: a library's" in str(done.error)
+    assert {record.veo_task_id for record in journal_of_batch().read().values()} == ids_at(relay)
 
 
 def test_changed_request_is_submitted_in_place_of_the_reworded_one(relay, a_try, on_blocked):

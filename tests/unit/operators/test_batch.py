@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import hashlib
 import json
 import re
@@ -15,6 +16,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowException, AirflowFa
 from airflow_provider_veo.operators import VeoVideoBatchOperator
 from airflow_provider_veo.operators.batch import KILLED
 from airflow_provider_veo.protocol import VeoAuthenticationError, VeoUnavailableError, VeoValidationError
+from airflow_provider_veo.protocol.prices import exact
 from tests.conftest import CANARY
 from tests.unit.task_context import TaskInstance, arguments_of, deferral, fired, resume, run
 
@@ -416,3 +418,37 @@ def test_next_try_continues_after_a_kill(relay, ti, batch, logged):
     ti.next_try()
     assert batch("a cow", "a dog", "a cat", max_in_flight=2).execute(ti.context)["succeeded"] == 3
     assert accepted(relay) == {"a cow": 1, "a dog": 1, "a cat": 1}
+
+
+def test_spend_is_pushed_if_a_later_try_refuses_the_jobs(relay, ti, batch, connect):
+    connect(extra=PRICES)
+    relay.set_faults("failed=no luck")
+    with pytest.raises(AirflowFailException):
+        batch("a cow", "a dog").execute(ti.context)
+    spent = ti.xcoms["veo_spend"]
+    assert [(row["model"], row["cost"]) for row in spent] == [("veo3-fast", 0.8)]
+    ti.next_try()
+    with pytest.raises(AirflowFailException, match=r"max_cost: expected at most 0\.5, got 0\.8"):
+        batch("a cow", "a dog", max_cost=0.5).execute(ti.context)
+    assert ti.xcoms["veo_spend"] == spent
+    ti.next_try()
+    with pytest.raises(AirflowFailException, match="prompt: expected a non-empty string"):
+        batch("a cow", " ").execute(ti.context)
+    assert ti.xcoms["veo_spend"] == spent
+
+
+@pytest.fixture
+def imprecise():
+    """What a DAG file may have set."""
+    with decimal.localcontext(decimal.Context(prec=1)):
+        exact.cache_clear()
+        yield
+
+
+def test_precision_that_a_dag_file_has_set_changes_no_sum(relay, ti, batch, connect, imprecise):
+    connect(extra={"prices": {"veo3-fast": 0.35}})
+    relay.set_faults("failed=no luck")
+    with pytest.raises(AirflowFailException, match="0 of 2 jobs succeeded"):
+        batch("a cow", "a dog", max_cost=2.5, attempts_per_video=9).execute(ti.context)
+    assert relay.stats()["accepted"] == 7
+    assert ti.xcoms["veo_spend"][0]["cost"] == 2.45

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import decimal
 import json
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_veo.journal.task_journal import RECORD, open_journal
 from airflow_provider_veo.operators import VeoCreateVideoOperator, VeoVideoBatchOperator
-from airflow_provider_veo.protocol import VeoContentBlockedError, VeoRateLimitError, VeoValidationError
-from tests.unit.task_context import deferral, fired, resume
+from airflow_provider_veo.protocol import (
+    VeoAmbiguousSubmitError,
+    VeoContentBlockedError,
+    VeoGenerationFailedError,
+    VeoRateLimitError,
+    VeoValidationError,
+)
+from airflow_provider_veo.protocol.prices import exact
+from tests.unit.task_context import deferral, fired, resume, run
 
 BLOCKED = "failed=blocked by the safety filter"
 OTHER = "a calm cow"
@@ -195,3 +204,82 @@ def test_batch_counts_blocked_videos_apart(relay, ti, tmp_path):
     assert "2 of 4 videos succeeded, 1 failed, 1 blocked" in ti.xcoms["summary_text"]
     report = (tmp_path / "night" / "report.html").read_text()
     assert "raise attempts_if_blocked" in report
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_without_attempts_and_record_no_retry_submits_it_again(relay, ti, deferrable):
+    relay.set_faults(BLOCKED)
+    arguments = {"durable": False, "attempts_if_blocked": 0, "deferrable": deferrable}
+    with pytest.raises(AirflowFailException, match="so this task is not retried"):
+        run(ti, lambda: waiting(**arguments))
+    assert accepted(relay) == {"a cow": 1}
+
+
+# --- lost answers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failure", [BLOCKED, "failed=no luck"])
+@pytest.mark.parametrize("lost", [2, 3])
+def test_lost_answers_after_a_failed_video_stay_on_record(relay, ti, failure, lost):
+    """The record of the failed video must not hide them: it would be submitted again without asking."""
+    relay.set_faults(f"{failure}@1", "drop-after@2+")
+    arguments = {"attempts_if_blocked": 9}
+    with pytest.raises(VeoGenerationFailedError):
+        waiting(**arguments).execute(ti.context)
+    for _ in range(lost):
+        ti.next_try()
+        with pytest.raises(VeoAmbiguousSubmitError):
+            waiting(on_ambiguous_submit="resubmit", **arguments).execute(ti.context)
+    for _ in range(2):
+        ti.next_try()
+        with pytest.raises(AirflowFailException, match="It can't be known whether the request was accepted"):
+            waiting(**arguments).execute(ti.context)
+    assert accepted(relay) == {"a cow": 1 + lost}
+    relay.set_faults()
+    ti.next_try()
+    waiting(on_ambiguous_submit="resubmit", **arguments).execute(ti.context)
+    assert accepted(relay) == {"a cow": 2 + lost}
+    ti.next_try()
+    waiting().execute(ti.context)
+    assert accepted(relay) == {"a cow": 2 + lost}
+
+
+def test_refused_resubmission_leaves_the_lost_answer_on_record(relay, ti, connect):
+    connect(extra={"prices": {"veo3-fast": 0.4}})
+    relay.set_faults("drop-after@1", "rate-limit=600@2+")
+    with pytest.raises(AirflowFailException):
+        waiting().execute(ti.context)
+    for _ in range(2):
+        ti.next_try()
+        with pytest.raises(VeoRateLimitError):
+            waiting(on_ambiguous_submit="resubmit").execute(ti.context)
+        (spent,) = ti.xcoms["veo_spend"]
+        assert (spent["unknown"], spent["possible_cost"]) == (1, 0.4)
+    relay.set_faults()
+    ti.next_try()
+    with pytest.raises(AirflowFailException, match="It can't be known whether the request was accepted"):
+        waiting().execute(ti.context)
+    assert accepted(relay) == {"a cow": 1}
+
+
+def test_cost_of_a_submission_that_an_earlier_version_recorded_is_not_known(relay, ti, connect):
+    """It recorded no price, and no cost."""
+    connect(extra={"prices": {"veo3-fast": 0.4}})
+    relay.set_faults("failed=no luck@1")
+    with pytest.raises(VeoGenerationFailedError):
+        waiting().execute(ti.context)
+    store = open_journal(ti.context, durable=True)._store
+    record = store.get(RECORD)
+    store.set(RECORD, {name: value for name, value in record.items() if name not in ("cost", "price")})
+    ti.next_try()
+    waiting().execute(ti.context)
+    (spent,) = ti.xcoms["veo_spend"]
+    assert (spent["videos"], spent["unpriced"]) == (2, 1)
+
+
+def test_precision_that_a_dag_file_has_set_changes_no_price(relay, ti, connect):
+    connect(extra={"prices": {"veo3-fast": {"per_second": 0.0525, "seconds": 8}}})
+    with decimal.localcontext(decimal.Context(prec=1)):
+        exact.cache_clear()
+        waiting().execute(ti.context)
+    assert (ti.xcoms["veo_video"]["cost"], ti.xcoms["veo_spend"][0]["cost"]) == (0.42, 0.42)
