@@ -9,6 +9,8 @@ import signal
 import time
 from collections import Counter
 
+import pytest
+
 from airflow_provider_veo.operators import VeoMergeShardsOperator, VeoVideoBatchOperator
 from tests.unit.task_context import TaskInstance, run
 
@@ -39,6 +41,7 @@ def generating(relay):
     return sum(video["state"] == "running" for video in relay.videos())
 
 
+@pytest.mark.slow
 def test_shards_that_are_killed_bill_nothing_twice_and_lose_nothing(relay, connect, tmp_path, ti):
     connect(extra={"prices": {"veo3-fast": PRICE}})
     relay.configure(generation_seconds=0.5, video_seconds=0.2)
