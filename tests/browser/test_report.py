@@ -10,7 +10,6 @@ import pytest
 from airflow_provider_veo.operators import VeoVideoBatchOperator
 from tests.browser.conftest import HEIGHT, IMAGES, WIDTH
 from tests.browser.test_page import BRIGHTNESS
-from tests.system.dags_ui.veo_gallery import MARKUP
 from tests.system.examples import EXAMPLES, PRICES
 from tests.unit.conftest import ti  # noqa: F401
 
@@ -87,6 +86,8 @@ def test_it_opens_from_a_disk_with_its_posters_and_links(report, opened, scheme)
 
 
 def test_markup_in_prompts_and_from_the_relay_is_text(relay, connect, ti, tmp_path, opened):  # noqa: F811
+    from tests.system.dags_ui.veo_gallery import MARKUP
+
     relay.set_faults()
     path = night(relay, connect, ti.context, tmp_path / "<b>night", [MARKUP, {"prompt": MARKUP, "key": "<img src=x>"}])
     page = opened(path)

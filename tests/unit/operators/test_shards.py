@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AssetAlias
 
 from airflow_provider_veo.operators import VeoMergeShardsOperator, VeoVideoBatchOperator
 from airflow_provider_veo.protocol import VeoValidationError
+from tests.airflow_lines import ASSET
 from tests.unit.task_context import TaskInstance, run
 
 PRICES = {"prices": {"veo3-fast": 0.4, "veo3": 2}}
@@ -371,4 +372,4 @@ def test_merging_announces_each_file_to_an_alias(relay, run_shard, folder):
     context = instance.context
     alias = AssetAlias("videos")
     VeoMergeShardsOperator(task_id="merge", result_path=folder.as_uri(), outlets=[alias]).execute(context)
-    assert len(context["outlet_events"][alias].asset_alias_events) == 24
+    assert len(getattr(context["outlet_events"][alias], f"{ASSET}_alias_events")) == 24
