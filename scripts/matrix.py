@@ -36,11 +36,15 @@ ONLY_WITH_ALL = (
 NEVER = ("unit/docs", "unit/test_project_files.py")
 """Tests of the repository's own files, which are not copied."""
 NOT_WHEN_QUICK = (
-    *("unit/protocol", "unit/sandbox", "unit/storage", "system/test_files.py", "system/test_ui.py"),
+    *("unit/protocol", "unit/sandbox", "unit/storage"),
+    *("system/test_files.py", "system/test_litellm.py", "system/test_ui.py"),
     *("unit/batch/test_jobs*.py", "unit/batch/test_manifest*.py", "unit/batch/test_watched.py"),
 )
 """Tests of code that is the same on all lines. The examples also store files, and 3.1 tests the page in a browser."""
-WHEN_QUICK_ONLY_ON_LOWEST = ("unit/hooks/test_batch*.py", "unit/batch/test_engine*.py", "unit/net")
+WHEN_QUICK_ONLY_ON_LOWEST = (
+    *("unit/hooks/test_batch*.py", "unit/batch/test_blocked.py", "unit/batch/test_engine*.py", "unit/net"),
+    *("unit/operators/test_shards*.py", "system/test_morning.py"),
+)
 """Tests that depend on libraries whose versions differ only on the lowest line."""
 COPIED = (
     *("bench", "constraints", "dags_examples", "demo", "docs", "scripts", "tests"),
