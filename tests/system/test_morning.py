@@ -207,6 +207,7 @@ def sent(monkeypatch, tmp_path):
         def send(error, **xcoms):
             context = {
                 "ti": EditedTask(task, **xcoms),
+                "dag": task.dag,  # whose template settings notifiers of older lines use
                 "dag_run": SimpleNamespace(logical_date=NIGHT, run_after=NIGHT),
                 "run_id": "edited",
                 "exception": error,
