@@ -43,7 +43,7 @@ NOT_WHEN_QUICK = (
 """Tests of code that is the same on all lines. The examples also store files, and 3.1 tests the page in a browser."""
 WHEN_QUICK_ONLY_ON_LOWEST = (
     *("unit/hooks/test_batch*.py", "unit/batch/test_blocked.py", "unit/batch/test_engine*.py", "unit/net"),
-    *("unit/operators/test_shards*.py", "system/test_morning.py"),
+    "unit/operators/test_shards*.py",
 )
 """Tests that depend on libraries whose versions differ only on the lowest line."""
 COPIED = (
