@@ -72,9 +72,10 @@ def test_filters_are_in_the_address_bar_and_can_be_shared(person):
     frame.get_by_label("State").select_option("blocked")
     frame.get_by_role("heading", name="A red kite over a harbour").wait_for(state="detached")
     frame.get_by_label("Prompt contains").fill("sensor")
+    address = "state=blocked&text=sensor"
+    wait_until(anna.page, lambda: urlsplit(anna.page.url).query == address, what="the filters in the address bar")
     frame.get_by_text("1 video on this page").wait_for()
-    assert urlsplit(anna.page.url).query == "state=blocked&text=sensor"
-    for shared in (anna.page.url, f"{anna.airflow.url}/plugin/veo-videos?state=blocked&text=sensor"):
+    for shared in (anna.page.url, f"{anna.airflow.url}/plugin/veo-videos?{address}"):
         other = person("admin")
         other.page.goto(shared)
         there = other.page.frame_locator("iframe")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from tests.system.gallery import HIDDEN
+from tests.system.gallery import HIDDEN, RUN
 
 pytestmark = pytest.mark.timeout(300)
 
 MODELS = (("veo3-fast", 0.4), ("veo3.1", 1.2), ("veo3", 6))
 NIGHTS = 30
+SPEND = f"?view=spend&dag_id=veo_night&run_id={quote(RUN, safe='')}"
+"""Without the runs of other tests."""
 
 
 def rows(count: int) -> list[dict]:
@@ -49,7 +52,7 @@ def heights(day, bar: int) -> list[float]:
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_chart_the_table_and_the_file_agree(person, nights, dark):
     anna = person(dark=dark)
-    frame = anna.open("?view=spend&dag_id=veo_night")
+    frame = anna.open(SPEND)
     table = frame.get_by_role("table", name="Spend by day, DAG and model")
     table.wait_for()
     if dark:
@@ -75,7 +78,7 @@ def test_the_chart_the_table_and_the_file_agree(person, nights, dark):
 
 def test_the_file_has_the_rows_of_the_table(person, nights):
     anna = person()
-    frame = anna.open("?view=spend&dag_id=veo_night")
+    frame = anna.open(SPEND)
     downloads = []
 
     def keep(download):
