@@ -47,7 +47,8 @@ class Tasks:
         """Wait for a result; ``None`` if the work is over in the meantime."""
         result = asyncio.ensure_future(work)
         while not (result.done() or is_over()):
-            change = asyncio.ensure_future(self.next_change())
+            self._changed.clear()  # now: in a step of its own, it would undo a change between the check and that step
+            change = asyncio.ensure_future(self._changed.wait())
             await asyncio.wait({result, change}, return_when=asyncio.FIRST_COMPLETED)
             change.cancel()
         if is_over():
