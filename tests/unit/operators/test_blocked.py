@@ -88,6 +88,7 @@ def test_reworded_prompt_that_stays_blocked_fails_for_good(relay, ti):
     assert accepted(relay) == {"a cow": 2, OTHER: 2}
 
 
+@pytest.mark.slow
 def test_refused_retry_leaves_the_reworded_prompt_to_the_next_one(relay, ti):
     relay.set_faults(f"{BLOCKED}@prompt=a cow", f"rate-limit=30@prompt={OTHER}")
     arguments = {"attempts_if_blocked": 0, "on_blocked": lambda prompt: OTHER}
