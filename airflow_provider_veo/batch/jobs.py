@@ -139,6 +139,11 @@ def base_key(job: Job) -> str:
     return job.key if job.named else "-".join(job.key.split("-")[:2])
 
 
+def models_of(jobs: Iterable[Job]) -> dict[str, str]:
+    """Return the models of jobs, by key."""
+    return {job.key: job.body["model"] for job in jobs}
+
+
 def derived_key(body: Mapping[str, Any]) -> str:
     """Return the key of a request without one: ``auto-`` and 16 hexadecimal digits of its SHA-256."""
     text = json.dumps(body, sort_keys=True, ensure_ascii=True)

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_veo.batch.jobs import models_of
 from airflow_provider_veo.batch.progress import cost_of
 from airflow_provider_veo.files import atomic
 from airflow_provider_veo.journal.formats import SubmissionState
@@ -127,7 +128,7 @@ class Results:
     @property
     def spend(self) -> list[dict[str, Any]]:
         """What was spent, by day and model; see :func:`airflow_provider_veo.journal.spend.spend_of`."""
-        return spend_of(self._records.values(), {job.key: job.body["model"] for job in self._jobs})
+        return spend_of(self._records.values(), models_of(self._jobs))
 
     @property
     def stored(self) -> list[tuple[Job, Mapping[str, Any]]]:
@@ -201,8 +202,8 @@ class Results:
         }
         summary = {**about, **short, **self.times, "models": self.models, "reasons": self.reasons()}
         summary["spend"] = self.spend
-        if self.no_longer_asked_for:
-            summary["no_longer_asked_for"] = self.no_longer_asked_for
+        if videos := self.no_longer_asked_for:
+            summary["no_longer_asked_for"] = videos
         make_sure()
         atomic.write(folder / SUMMARY, _encoded(json.dumps(summary, ensure_ascii=False, indent=1)))
         return short

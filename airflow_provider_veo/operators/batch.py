@@ -303,17 +303,20 @@ class VeoVideoBatchOperator(VeoTask, Sharded, FileLineage, BaseOperator):
             self._push_spend(context, self._run, jobs)
 
     def _push_spend(self, context: Context, run: Run, jobs: list[Job]) -> None:
-        self.push_spend(context, lambda: spend_of(run.engine.records.values(), _models(jobs)))
+        from airflow_provider_veo.batch.jobs import models_of
+
+        self.push_spend(context, lambda: spend_of(run.engine.records.values(), models_of(jobs)))
 
     @contextmanager
     def _spend_pushed(self, context: Context, journal: BatchJournal) -> Iterator[None]:
         """If the jobs can't be read, push what earlier tries were billed: Airflow has removed their XComs."""
-        from airflow_provider_veo.batch import inputs
+        from airflow_provider_veo.batch.inputs import recorded
+        from airflow_provider_veo.batch.jobs import models_of
 
         try:
             yield
         except Exception:
-            self.push_spend(context, lambda: spend_of(journal.read().values(), _models(inputs.recorded(journal).jobs)))
+            self.push_spend(context, lambda: spend_of(journal.read().values(), models_of(recorded(journal).jobs)))
             raise
 
     def _located(self, progress: Progress) -> dict[str, Any]:
@@ -421,7 +424,3 @@ class VeoVideoBatchOperator(VeoTask, Sharded, FileLineage, BaseOperator):
         if (value is None and name in _MAY_BE_NOTHING) or (isinstance(value, (str, XComArg)) and not rendered):
             return []
         return number_mistakes(name, value, whole=whole)
-
-
-def _models(jobs: list[Job]) -> dict[str, str]:
-    return {job.key: job.body["model"] for job in jobs}
